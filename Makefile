@@ -1,0 +1,32 @@
+# The whole developer interface. Each target makes .venv first if there is none; PYTHON names the interpreter for it.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: demo test lint reference bench-perf
+
+demo: .venv/ready
+	$(BIN)/bench run demo
+	$(BIN)/bench report --matrix demo
+
+test: .venv/ready
+	$(BIN)/pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+reference: .venv/ready
+	$(BIN)/bench run demo --seeds 3 --results results/reference
+	$(BIN)/bench run omniglot --seeds 3 --results results/reference
+	$(BIN)/bench pack results/reference.parquet --results results/reference
+	$(BIN)/bench report --results results/reference.parquet --title "Reference results"
+
+bench-perf: .venv/ready
+	$(BIN)/python tests/perf.py
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@

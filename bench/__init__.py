@@ -1,0 +1,15 @@
+"""lossbench: which loss, or which ensemble of losses, retrieves best on your data, and is the difference real?"""
+
+from importlib import import_module
+from typing import Any
+
+__all__ = ["evaluate", "load"]
+
+_HOME = {"evaluate": "bench.evaluation", "load": "bench.store"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `bench --help` waits for neither torch nor pandas."""
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'bench' has no attribute {name!r}")

@@ -1,0 +1,259 @@
+"""The command line: parse, call, print. Every command imports what it needs inside itself."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from bench.config import Job, Matrix
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Which loss, or which ensemble of losses, retrieves best on your data, and is the difference real?",
+    epilog="Exit codes: 0 all good, 1 a job failed, 2 the request is wrong, 3 nothing was measured, 130 interrupted.",
+)
+
+FAILED, WRONG, NOTHING, INTERRUPTED = 1, 2, 3, 130
+
+
+class ListKind(StrEnum):
+    """What `bench list` can list."""
+
+    losses = "losses"
+    ensembles = "ensembles"
+    model_ensembles = "model_ensembles"
+    datasets = "datasets"
+    backbones = "backbones"
+    metrics = "metrics"
+    matrices = "matrices"
+
+
+MatrixArgument = Annotated[str, typer.Argument(metavar="MATRIX", help="A name (`bench list matrices`) or a path.")]
+ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of stored results.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", envvar="BENCH_DATA", help="Folder that holds one folder a dataset."),
+]
+SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds, 0 to N - 1.")]
+SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: recipe.epochs=3.")]
+SkipOption = Annotated[bool, typer.Option("--skip-broken", help="Leave out images that cannot be read.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RESULTS = Path("results/runs")
+
+
+def _talk() -> Console:
+    return Console(stderr=True)
+
+
+def _refuse(sentences: str) -> typer.Exit:
+    """Say what is wrong, a sentence a line, and end with the exit code of a wrong request."""
+    for sentence in sentences.splitlines():
+        typer.echo(f"bench: {sentence}", err=True)
+    return typer.Exit(WRONG)
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose expected errors are sentences, and whose interruption is exit code 130."""
+
+    @wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        from bench.config import ConfigError
+        from bench.datasets.split import DataError
+        from bench.store import StoreError
+
+        try:
+            function(*args, **kwargs)
+        except (ConfigError, DataError, StoreError, FileNotFoundError) as error:
+            raise _refuse(str(error)) from None
+        except KeyboardInterrupt:
+            typer.echo("bench: interrupted; the same command continues", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+    return app.command(name=function.__name__.rstrip("_"))(guarded)
+
+
+def _jobs(matrix: str, seeds: int | None, changes: Sequence[str], skip_broken: bool) -> "tuple[Job, ...]":
+    from bench.config import load
+    from bench.expand import expand
+
+    loaded = load(matrix, [*changes, *([f"seeds={seeds}"] if seeds else [])])
+    return expand(_skipping(loaded) if skip_broken else loaded)
+
+
+def _skipping(matrix: "Matrix") -> "Matrix":
+    """The matrix with `skip_broken` set on every dataset that has it."""
+    from bench.catalogue import entries
+
+    def able(name: str) -> bool:
+        return name in entries("datasets") and "skip_broken" in entries("datasets")[name].parameters
+
+    datasets = [
+        part.model_copy(update={"parameters": {**part.parameters, "skip_broken": True}}) if able(part.name) else part
+        for part in matrix.datasets
+    ]
+    return matrix.model_copy(update={"datasets": tuple(datasets)})
+
+
+@_command
+def run(
+    matrix: MatrixArgument,
+    results: ResultsOption = RESULTS,
+    data: DataOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; default: GPUs, or cores.")] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads of a worker; results are compared at equal threads.")
+    ] = 1,
+    seeds: SeedsOption = None,
+    changes: SetOption = [],  # noqa: B006
+    skip_broken: SkipOption = False,
+) -> None:
+    """Run what is missing of a matrix; the same command again continues."""
+    from bench import plan, pool, store
+    from bench.progress import show
+
+    jobs = _jobs(matrix, seeds, changes, skip_broken)
+    devices = pool.devices(device)
+    plan.check(jobs, data)
+    store.prepare(results)
+    talk = _talk()
+    for sentence in store.set_aside(results):
+        typer.echo(f"bench: {sentence}", err=True)
+    todo = plan.missing(jobs, store.statuses(results))
+    talk.print(f"{len(jobs)} cells, {len(jobs) - len(todo)} done before", highlight=False)
+    count = workers or (len(devices) if devices != ["cpu"] else max(1, len(os.sched_getaffinity(0)) // threads))
+    slots = [devices[index % len(devices)] for index in range(count)]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if todo:
+        for _ in show(pool.execute(todo, results, data=data, workers=slots, threads=threads), todo, talk):
+            pass
+    _finish(jobs, results)
+
+
+def _finish(jobs: "Sequence[Job]", results: Path) -> None:
+    """Print the matrix's leaderboard and end with the exit code that its cells deserve."""
+    from bench import plan, store
+    from bench.report import boards, terminal
+
+    rows = store.load(results)
+    rows = rows[rows["key"].isin({job.key for job in jobs})]
+    Console().print(terminal(boards(rows)))
+    counts = plan.counts(jobs, store.statuses(results))
+    typer.echo(", ".join(f"{count} {status}" for status, count in sorted(counts.items())), err=True)
+    if not counts["done"]:
+        raise typer.Exit(NOTHING)
+    if counts["failed"] or counts["new"]:
+        raise typer.Exit(FAILED)
+
+
+@_command
+def plan(
+    matrix: MatrixArgument,
+    results: ResultsOption = RESULTS,
+    data: DataOption = None,
+    seeds: SeedsOption = None,
+    changes: SetOption = [],  # noqa: B006
+    skip_broken: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a matrix would do: problems, cells, and a forecast; trains nothing."""
+    from bench import plan as planning
+    from bench import store
+
+    jobs = _jobs(matrix, seeds, changes, skip_broken)
+    splits = planning.check(jobs, data)
+    statuses = store.statuses(results) if results.exists() else {}
+    rows = store.load(results) if statuses else store.empty()
+    todo = planning.missing(jobs, statuses)
+    cost = planning.forecast(todo, splits, rows)
+    counts = planning.counts(jobs, statuses)
+    if as_json:
+        cells = [{"key": job.key, "status": statuses.get(job.key, "new")} for job in jobs]
+        typer.echo(json.dumps({"cells": cells, "seconds": cost.seconds, "bytes": cost.bytes}, indent=2))
+        return
+    for job in jobs:
+        name = f"{job.dataset.label}  {job.backbone.label}  {job.objective.label}  seed {job.seed}"
+        typer.echo(f"{statuses.get(job.key, 'new'):9} {name}")
+    time = "unknown until the first job ends" if cost.seconds is None else f"{cost.seconds / 60:.1f} min of one worker"
+    typer.echo(f"\n{', '.join(f'{n} {status}' for status, n in sorted(counts.items()))}; to run: {len(todo)}")
+    typer.echo(f"forecast: {time}, {cost.bytes / 1e6:.0f} MB of embeddings")
+
+
+@_command
+def report(
+    results: Annotated[
+        Path, typer.Option("--results", metavar="DIR|FILE", help="Results, or a packed file.")
+    ] = RESULTS,
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Where the report goes.")] = Path("reports"),
+    matrix: Annotated[str | None, typer.Option("--matrix", help="Only the cells of this matrix.")] = None,
+    seeds: SeedsOption = None,
+    changes: SetOption = [],  # noqa: B006
+    title: Annotated[str, typer.Option(help="Headline of the report.")] = "Leaderboard",
+) -> None:
+    """Write the leaderboard as Markdown, one HTML page and plots, and print it."""
+    from bench import report as reporting
+    from bench import store
+
+    rows, history = store.load(results), store.history(results)
+    if matrix is not None:
+        keys = {job.key for job in _jobs(matrix, seeds, changes, skip_broken=False)}
+        rows, history = rows[rows["key"].isin(keys)], history[history["key"].isin(keys)]
+    if rows.empty:
+        typer.echo(
+            f"bench: {results} holds no rows to report; run a matrix first, for example: bench run demo", err=True
+        )
+        raise typer.Exit(NOTHING)
+    Console().print(reporting.terminal(reporting.boards(rows)))
+    for path in reporting.write(rows, history, output, title=title):
+        typer.echo(f"wrote {path}", err=True)
+
+
+@_command
+def pack(
+    file: Annotated[Path, typer.Argument(metavar="OUT.parquet")],
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Put every stored row, with its history, in one Parquet file."""
+    from bench import store
+
+    typer.echo(f"{file}: {store.pack(results, file)} rows", err=True)
+
+
+@_command
+def list_(
+    kind: Annotated[ListKind, typer.Argument(help="What to list.")],
+    as_json: JsonOption = False,
+) -> None:
+    """List what there is: name, label with citation, parameters with defaults."""
+    from bench import catalogue, config
+
+    found: list[dict[str, Any]]
+    if kind is ListKind.matrices:
+        found = [{"name": name, "label": config.headline(path)} for name, path in config.matrices().items()]
+    else:
+        found = [catalogue.describe(entry) for entry in catalogue.entries(kind).values()]
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for part in found:
+        typer.echo(f"{part['name']}\n    {part['label']}")
+        for parameter in part.get("parameters", []):
+            default = "required" if parameter["required"] else f"= {parameter['default']!r}"
+            typer.echo(f"      {parameter['name']}: {parameter['type']} {default}")
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,30 @@
+"""One file a dataset, each a public function whose first parameter is `data` and which returns a Split."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from bench.catalogue import find
+from bench.config import Part
+from bench.datasets.split import Split
+
+__all__ = ["load"]
+
+
+def load(dataset: Part, data: Path | None) -> Split:
+    """The split of a resolved dataset, kept in memory for the next job of this process.
+
+    Args:
+        dataset: from an expanded matrix.
+        data: the folder that holds one folder a dataset.
+
+    Raises:
+        DataError: the data is missing or broken.
+    """
+    return _load(dataset.name, json.dumps(dataset.parameters, sort_keys=True), data)
+
+
+@lru_cache(maxsize=2)
+def _load(name: str, parameters: str, data: Path | None) -> Split:
+    split: Split = find("datasets", name).function()(data, **json.loads(parameters))
+    return split

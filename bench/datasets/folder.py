@@ -1,0 +1,200 @@
+"""Anybody's pictures: a folder with one sub-folder a class."""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from annotated_types import Ge, Gt, Lt
+from numpy.typing import NDArray
+
+from bench.datasets.cache import cached
+from bench.datasets.choose import choose
+from bench.datasets.pictures import DECODERS, files, fingerprint, read_all
+from bench.datasets.split import DataError, Images, Split
+
+__all__ = ["folder"]
+
+TEXTS = "texts.csv"
+
+Classes = dict[str, list[Path]]
+
+
+class Reading(NamedTuple):
+    """How the pictures of a folder are read."""
+
+    root: Path
+    size: int
+    channels: int
+    min_images: int
+    skip_broken: bool
+
+
+class Part(NamedTuple):
+    """What was read of one part: pictures, the index of each one's class, and the files that could not be read."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: list[str]
+    broken: list[str]
+
+
+def folder(
+    data: Path | None,
+    *,
+    path: str,
+    size: Annotated[int, Ge(8)] = 64,
+    test_share: Annotated[float, Gt(0), Lt(1)] = 0.5,
+    gray: bool = False,
+    min_images: Annotated[int, Ge(1)] = 2,
+    skip_broken: bool = False,
+    seed: Annotated[int, Ge(0)] = 0,
+) -> Split:
+    """Folder: your own pictures, one sub-folder a class.
+
+    Without sub-folders train/ and test/, a share of the classes is the test side; with them (or train/, query/ and
+    gallery/) each holds its classes, and none may be on both sides. The pictures of a class are all those below its
+    folder: the middle square, transparency on white. The file texts.csv (columns class,text) gives each class a text.
+
+    Args:
+        data: the folder that holds one folder a dataset.
+        path: the folder of the classes, absolute or inside `data`.
+        size: side of the pictures, [size, size, 3], in pixels.
+        test_share: of the classes, chosen by `seed`.
+        gray: luminance instead of colour, [size, size, 1].
+        min_images: a class with fewer is left out; on query and gallery one without a picture on both sides is.
+        skip_broken: leave out pictures that cannot be read.
+        seed: chooses the classes of the test side.
+
+    Raises:
+        DataError: no such folder, a picture that cannot be read, a class on both sides, or fewer than two on one.
+    """
+    root = _root(data, path)
+    listed = _listed(root, test_share, min_images, seed)
+    found = sorted(file for classes in listed.values() for paths in classes.values() for file in paths)
+    texts = root / TEXTS
+    content = [fingerprint(root, found), hashlib.sha256(texts.read_bytes()).hexdigest() if texts.exists() else None]
+    reading = Reading(root, size, 1 if gray else 3, min_images, skip_broken)
+    identity = {"dataset": "folder", "content": content, "decoders": DECODERS, "size": size, "gray": gray}
+    choice = {"test_share": test_share, "min_images": min_images, "skip_broken": skip_broken, "seed": seed}
+    return cached({**identity, **choice}, lambda: _split(reading, listed))
+
+
+def _root(data: Path | None, path: str) -> Path:
+    if data is None and not Path(path).is_absolute():
+        raise DataError(f"folder needs an absolute path, or --data DIR (or BENCH_DATA) that holds {path!r}.")
+    root = (data or Path()) / path
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder: set path to the folder that holds one sub-folder a class.")
+    return root
+
+
+def _listed(root: Path, test_share: float, min_images: int, seed: int) -> dict[str, Classes]:
+    """Part of the split -> class -> its files."""
+    inside = {place.name for place in root.iterdir() if place.is_dir()}
+    for sides in (("train", "query", "gallery"), ("train", "test")):
+        if inside.issuperset(sides):
+            listed = {"test" if side == "query" else side: _classes(root / side) for side in sides}
+            _disjoint(listed["train"], [*listed["test"], *listed.get("gallery", ())])
+            return listed
+    classes = _classes(root)
+    large = [name for name, paths in classes.items() if len(paths) >= min_images]
+    test = set(choose(large, round(test_share * len(large)), seed))
+    return {
+        "train": {name: paths for name, paths in classes.items() if name not in test},
+        "test": {name: paths for name, paths in classes.items() if name in test},
+    }
+
+
+def _classes(folder: Path) -> Classes:
+    places = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
+    return {place.name: paths for place in places if (paths := files(place))}
+
+
+def _disjoint(train: Iterable[str], test: Iterable[str]) -> None:
+    both = sorted(set(train) & set(test))
+    if both:
+        raise DataError(f"{_some(both)}: in both train and test, where no class may be, so keep each on one side.")
+
+
+def _split(reading: Reading, listed: Mapping[str, Classes]) -> Split:
+    texts = _texts(reading.root / TEXTS)
+    read = {name: _read(reading, classes) for name, classes in listed.items()}
+    kept = _kept(read, reading.min_images)
+    parts = {name: _images(part, kept[name], texts) for name, part in read.items()}
+    for name in ("train", "test"):
+        if len(kept[name]) < 2:
+            raise DataError(
+                f"{reading.root} has {len(kept[name])} {name} class(es) with enough pictures ({reading.min_images}): "
+                "two are needed on either side, so add classes or pictures."
+            )
+    return Split(parts["train"], parts["test"], parts.get("gallery"), notes=_notes(reading, read, kept))
+
+
+def _read(reading: Reading, classes: Classes) -> Part:
+    paths = [path for found in classes.values() for path in found]
+    pictures = read_all(paths, reading.size, reading.channels, skip_broken=reading.skip_broken)
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(found) for found in classes.values()])
+    broken = [paths[index].relative_to(reading.root).as_posix() for index in np.flatnonzero(~pictures.readable)]
+    return Part(pictures.images, labels[pictures.readable], list(classes), broken)
+
+
+def _kept(read: Mapping[str, Part], min_images: int) -> dict[str, list[str]]:
+    """Part -> classes with enough pictures; gallery classes that no query is of come last, as distractors."""
+    if "gallery" not in read:
+        return {name: _enough(part, min_images) for name, part in read.items()}
+    gallery = _enough(read["gallery"], 1)
+    query = [name for name in _enough(read["test"], 1) if name in set(gallery)]
+    others = [name for name in gallery if name not in set(query)]
+    return {"train": _enough(read["train"], min_images), "test": query, "gallery": query + others}
+
+
+def _enough(part: Part, least: int) -> list[str]:
+    counts = np.bincount(part.labels, minlength=len(part.classes))
+    return [name for name, count in zip(part.classes, counts.tolist(), strict=True) if count >= least]
+
+
+def _images(part: Part, kept: list[str], texts: Mapping[str, str] | None) -> Images:
+    """The pictures of the kept classes, numbered in their order."""
+    place = {name: index for index, name in enumerate(kept)}
+    labels = np.array([place.get(name, -1) for name in part.classes], np.int64)[part.labels]
+    images = part.images if (labels >= 0).all() else part.images[labels >= 0]
+    return Images(images, labels[labels >= 0], tuple(kept), _texts_of(kept, texts))
+
+
+def _texts(file: Path) -> dict[str, str] | None:
+    if not file.exists():
+        return None
+    try:
+        rows = csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8: save it in that encoding.") from error
+    if not {"class", "text"} <= set(rows.fieldnames or ()):
+        raise DataError(f"{file} lacks the columns class,text: name them in its first line.")
+    return {row["class"]: row["text"] or "" for row in rows}
+
+
+def _texts_of(kept: list[str], texts: Mapping[str, str] | None) -> tuple[str, ...] | None:
+    if texts is None:
+        return None
+    missing = [name for name in kept if not texts.get(name)]
+    if missing:
+        raise DataError(f"{TEXTS} has no text for {len(missing)} class(es), such as {missing[0]!r}: add them.")
+    return tuple(texts[name] for name in kept)
+
+
+def _notes(reading: Reading, read: Mapping[str, Part], kept: Mapping[str, list[str]]) -> dict[str, str]:
+    notes = {"folder": reading.root.name}
+    dropped = sorted({name for part, found in read.items() for name in found.classes if name not in set(kept[part])})
+    broken = sorted(path for part in read.values() for path in part.broken)
+    if dropped:
+        notes["classes left out"] = f"{len(dropped)} with too few pictures: {_some(dropped)}"
+    if broken:
+        notes["pictures left out"] = f"{len(broken)} that cannot be read: {_some(broken)}"
+    return notes
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

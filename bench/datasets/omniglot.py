@@ -1,0 +1,118 @@
+"""Omniglot, from the official archives or the folders they unpack to."""
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+from annotated_types import Ge, Le
+
+from bench.datasets.cache import cached
+from bench.datasets.choose import choose
+from bench.datasets.pictures import DECODERS, files, fingerprint, read_all
+from bench.datasets.split import DataError, Images, Split
+
+__all__ = ["omniglot"]
+
+ARCHIVES = {"train": "images_background", "test": "images_evaluation"}
+CHARACTERS = {"train": 964, "test": 659}
+DRAWINGS = 20
+DRAWING = re.compile(r"(?P<character>[^/]+/character\d+)/\d+_\d+\.png$")
+SOURCE = "https://github.com/brendenlake/omniglot (folder python/)"
+
+Drawings = dict[str, list[bytes]]
+
+
+def omniglot(
+    data: Path | None,
+    *,
+    size: Annotated[int, Ge(8), Le(105)] = 28,
+    classes: Annotated[int, Ge(2), Le(964)] | None = None,
+    seed: Annotated[int, Ge(0)] = 0,
+) -> Split:
+    """Omniglot: handwritten characters of 50 alphabets (Lake et al., Science 2015; MIT licence).
+
+    The published split: 964 characters of the 30 background alphabets to train, 659 of the 20 evaluation alphabets to
+    test, 20 drawings each, [size, size, 1], resized with antialiasing, ink 255 on ground 0, as few-shot work has it.
+    Read from images_background.zip and images_evaluation.zip, or the folders they unpack to.
+
+    Args:
+        data: the folder that holds the folder omniglot; the archives may also lie in its sub-folder python.
+        size: side of a picture in pixels; the drawings are 105.
+        classes: limits both sides to that many characters; None: all.
+        seed: chooses them.
+
+    Raises:
+        DataError: the drawings are missing, cannot be read or are incomplete.
+    """
+    places = {side: _find(data, name) for side, name in ARCHIVES.items()}
+    content = {side: fingerprint(place.parent, _on_disk(place)) for side, place in places.items()}
+
+    def build() -> Split:
+        train, test = (_part(side, place, size, classes, seed) for side, place in places.items())
+        return Split(train, test)
+
+    identity = {"dataset": "omniglot", "content": content, "decoders": DECODERS}
+    return cached({**identity, "size": size, "classes": classes, "seed": seed}, build)
+
+
+def _find(data: Path | None, name: str) -> Path:
+    if data is None:
+        raise DataError("omniglot needs the folder of the data sets: pass --data DIR or set BENCH_DATA.")
+    for folder in (data / "omniglot", data / "omniglot" / "python", data):
+        for place in (folder / f"{name}.zip", folder / name):
+            if place.exists():
+                return place
+    raise DataError(f"omniglot has no {name}.zip in {data / 'omniglot'}: get it from {SOURCE} and put it there.")
+
+
+def _on_disk(place: Path) -> list[Path]:
+    return files(place) if place.is_dir() else [place]
+
+
+def _part(side: str, place: Path, size: int, classes: int | None, seed: int) -> Images:
+    names, load = _listing(place)
+    characters: dict[str, list[str]] = {}
+    for name in sorted(names):
+        if found := DRAWING.search(name):
+            characters.setdefault(found["character"], []).append(name)
+    _verify(side, place, characters)
+    chosen = choose(list(characters), len(characters) if classes is None else classes, seed)
+    drawings = load([name for character in chosen for name in characters[character]])
+    try:
+        pictures = read_all(drawings, size, 1)
+    except DataError as error:
+        raise DataError(f"{place} holds a drawing that cannot be read: get it again from {SOURCE}.") from error
+    labels = np.repeat(np.arange(len(chosen), dtype=np.int64), DRAWINGS)
+    return Images(255 - pictures.images, labels, tuple(chosen))
+
+
+def _listing(place: Path) -> tuple[Iterable[str], Callable[[list[str]], list[bytes]]]:
+    """Names of all files, and how to load some of them; nothing of an archive is unpacked to disk."""
+    if place.is_dir():
+        return [file.as_posix() for file in files(place)], lambda names: [Path(name).read_bytes() for name in names]
+    try:
+        with ZipFile(place) as archive:
+            return archive.namelist(), lambda names: _load(place, names)
+    except (BadZipFile, OSError) as error:
+        raise DataError(f"{place} is not a whole zip archive ({error}): get it again from {SOURCE}.") from error
+
+
+def _load(place: Path, names: list[str]) -> list[bytes]:
+    try:
+        with ZipFile(place) as archive:
+            return [archive.read(name) for name in names]
+    except (BadZipFile, OSError) as error:
+        raise DataError(f"{place} is damaged ({error}): get it again from {SOURCE}.") from error
+
+
+def _verify(side: str, place: Path, characters: dict[str, list[str]]) -> None:
+    drawings, expected = sum(map(len, characters.values())), CHARACTERS[side]
+    uneven = [character for character, names in characters.items() if len(names) != DRAWINGS]
+    if len(characters) != expected or uneven:
+        raise DataError(
+            f"{place} has {len(characters):,} characters and {drawings:,} drawings, not {expected:,} with {DRAWINGS} "
+            f"each: get it again from {SOURCE}."
+        )

@@ -1,0 +1,146 @@
+"""From test embeddings to every score: neighbours once, clusters once a restart, then each metric."""
+
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from bench import metrics
+from bench.clustering import Clustering, clusterings
+from bench.ranking import Ranking, rank
+
+__all__ = ["Evaluation", "evaluate", "score"]
+
+
+class Evaluation(NamedTuple):
+    """What is known of a model once its test embeddings are compared."""
+
+    scores: dict[str, float]
+    """As returned by `evaluate`."""
+    first_hit: NDArray[np.int32]
+    """[Q]: rank, from 1, of each query's first hit; 0 where the ranking holds none."""
+
+
+def evaluate(
+    embeddings: Tensor | ArrayLike,
+    labels: Tensor | ArrayLike,
+    *,
+    gallery: Tensor | ArrayLike | None = None,
+    gallery_labels: Tensor | ArrayLike | None = None,
+    ks: Sequence[int] = (1, 2, 4, 8),
+    restarts: int = 5,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Every metric of embeddings [Q, dim] with labels [Q], as a dict from column to score.
+
+    Each row is a query; its candidates are the gallery [N, dim], or without one all other rows. Compared by Euclidean
+    distance as given: normalise first for cosine. A query with nothing to find is left out of every ranking mean and
+    counted (queries_without_hit). k-means runs over the queries alone, `restarts` times: NAME is the mean, NAME_sd the
+    standard deviation (n - 1) and NAME_best the value at the lowest inertia. nan: the score cannot be computed (no
+    query has anything to find; fewer than two classes; no restart, or for sd fewer than two). Raises ValueError, in
+    one sentence, for inputs that do not fit together or are not finite.
+    """
+    given = {"gallery": gallery, "gallery_labels": gallery_labels}
+    return score(embeddings, labels, **given, ks=ks, restarts=restarts, seed=seed).scores
+
+
+def score(
+    embeddings: Tensor | ArrayLike,
+    labels: Tensor | ArrayLike,
+    *,
+    gallery: Tensor | ArrayLike | None = None,
+    gallery_labels: Tensor | ArrayLike | None = None,
+    ks: Sequence[int] = (1, 2, 4, 8),
+    restarts: int = 5,
+    seed: int = 0,
+) -> Evaluation:
+    """`evaluate`, and beside the scores the rank of every query's first hit, for paired tests."""
+    if not ks or min(ks) < 1 or restarts < 0:
+        raise ValueError("ks must be whole numbers from 1 up and restarts 0 or more: change them.")
+    points, classes = _checked("queries", embeddings, labels)
+    pool, pool_classes = _checked_gallery(points, gallery, gallery_labels)
+    classes, pool_classes = _numbered(classes, pool_classes)
+    ranking = rank(points, classes, gallery=pool, gallery_labels=pool_classes, depth=max(ks))
+    clusters = clusterings(points.float().cpu().numpy(), classes, restarts=restarts, seed=seed)
+    scores = {**_every_metric(ranking, clusters, ks), **_chance(ranking, clusters, seed)}
+    counts = {"queries": float(len(points)), "queries_without_hit": float((ranking.n_relevant == 0).sum())}
+    return Evaluation(scores | counts, ranking.first_hit)
+
+
+def _every_metric(ranking: Ranking, clusters: list[Clustering], ks: Sequence[int]) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    for name in metrics.__all__:
+        metric: Any = getattr(metrics, name)
+        parameters = inspect.signature(metric, eval_str=True).parameters
+        if next(iter(parameters.values())).annotation is Clustering:
+            scores |= _over_restarts(name, [metric(one) for one in clusters], clusters)
+        elif "k" in parameters:
+            scores |= {f"{name}_{k}": metric(ranking, k) for k in ks}
+        else:
+            scores[name] = metric(ranking)
+    return scores
+
+
+def _over_restarts(name: str, values: list[float], clusters: list[Clustering]) -> dict[str, float]:
+    best = min(range(len(values)), key=lambda i: clusters[i].inertia, default=None)
+    return {
+        name: float(np.mean(values)) if values else math.nan,
+        f"{name}_sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+        f"{name}_best": math.nan if best is None else values[best],
+    }
+
+
+def _chance(ranking: Ranking, clusters: list[Clustering], seed: int) -> dict[str, float]:
+    """Recall@1 expected of a random order, and NMI of the best clusters dealt out at random."""
+    asked = ranking.n_relevant[ranking.n_relevant > 0]
+    recall = float(asked.mean() / ranking.candidates) if len(asked) else math.nan
+    if not clusters:
+        return {"recall_at_1_chance": recall, "nmi_chance": math.nan}
+    best = min(clusters, key=lambda one: one.inertia)
+    dealt = best._replace(assignment=np.random.default_rng(seed).permutation(best.assignment))
+    return {"recall_at_1_chance": recall, "nmi_chance": metrics.nmi(dealt)}
+
+
+def _checked(name: str, embeddings: Tensor | ArrayLike, labels: Tensor | ArrayLike) -> tuple[Tensor, NDArray[Any]]:
+    points = _floating(embeddings)
+    classes = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if points.ndim != 2 or not points.numel():
+        raise ValueError(f"{name} must be a matrix [images, dim] with something in it, not {tuple(points.shape)}.")
+    if classes.shape != (len(points),):
+        raise ValueError(f"{name} are {len(points)} rows but labels are {classes.shape}: give one label a row.")
+    # Beyond 1e15 squares leave the range of single precision, in which neighbours are searched.
+    if not points.abs().max() <= 1e15:
+        raise ValueError(f"{name} hold NaN, infinity or values beyond 1e15: the model has diverged, train it anew.")
+    return points, classes
+
+
+def _floating(embeddings: Tensor | ArrayLike) -> Tensor:
+    if not isinstance(embeddings, Tensor):
+        embeddings = torch.from_numpy(np.require(embeddings, requirements=["C", "W"]))
+    embeddings = embeddings.detach()
+    return embeddings if embeddings.dtype in (torch.float32, torch.float64) else embeddings.float()
+
+
+def _checked_gallery(
+    queries: Tensor, gallery: Tensor | ArrayLike | None, labels: Tensor | ArrayLike | None
+) -> tuple[Tensor | None, NDArray[Any] | None]:
+    if gallery is None and labels is None:
+        return None, None
+    if gallery is None or labels is None:
+        raise ValueError("a gallery goes with its labels: give gallery and gallery_labels, or neither.")
+    points, classes = _checked("gallery", gallery, labels)
+    if points.shape[1] != queries.shape[1]:
+        raise ValueError(f"queries are {queries.shape[1]} wide, the gallery {points.shape[1]}: embed both alike.")
+    return points.to(queries.device), classes
+
+
+def _numbered(labels: NDArray[Any], others: NDArray[Any] | None) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Labels of any kind as numbers that both sides share."""
+    together = labels if others is None else np.concatenate([labels, others])
+    numbers = np.unique(together, return_inverse=True)[1].astype(np.int64)
+    return numbers[: len(labels)], None if others is None else numbers[len(labels) :]

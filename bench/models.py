@@ -1,0 +1,164 @@
+"""The network that is trained: normalisation, trunk, pooling and head, image to embedding."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bench.catalogue import find
+from bench.config import Part
+
+__all__ = ["Embedder", "build", "embedder"]
+
+
+class Embedder(nn.Module):
+    """Images in [0, 1], [B, C, H, W] -> embeddings [B, dim], not normalised."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, trunk: nn.Module, pool: nn.Module, head: nn.Module, dim: int, *, mean: Tensor, std: Tensor
+    ) -> None:
+        super().__init__()
+        self.trunk, self.pool, self.head = trunk, pool, head
+        self.dim, self.frozen_batch_norm = dim, False
+        self.register_buffer("mean", mean.view(-1, 1, 1))
+        self.register_buffer("std", std.view(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings of images, [B, dim]."""
+        normal = (images - self.mean) / self.std
+        embeddings: Tensor = self.head(self.pool(self.trunk(normal.contiguous(memory_format=torch.channels_last))))
+        return embeddings
+
+    def train(self, mode: bool = True) -> "Embedder":
+        """As nn.Module.train, but frozen batch norms stay in evaluation mode."""
+        super().train(mode)
+        if self.frozen_batch_norm:
+            for layer in _batch_norms(self.trunk):
+                layer.eval()
+        return self
+
+
+def embedder(
+    trunk: nn.Module,
+    example: Tensor,
+    dim: int,
+    *,
+    pooling: Literal["average", "max", "gem"] = "average",
+    head: Literal["linear", "none"] = "linear",
+    frozen_batch_norm: bool = False,
+    weights: str | None = None,
+) -> Embedder:
+    """Pooling and head on a trunk; its keyword-only arguments may be set on every backbone of a matrix.
+
+    Args:
+        trunk: images -> feature map [B, features, h, w], or tokens [B, tokens, features].
+        example: images [B, C, H, W] in [0, 1], for the size of the feature map and, where the trunk names none, the
+            mean and standard deviation of each channel.
+        dim: width of the embedding; without a head it is the trunk's own.
+        pooling: over the feature map: average, max, or generalised mean (Radenovic et al., TPAMI 2019).
+        head: one linear layer, or none.
+        frozen_batch_norm: the trunk's batch norms keep their statistics, weights and biases.
+        weights: a local file of the trunk's weights, safetensors or a PyTorch state dict.
+
+    Raises:
+        ValueError: the weights file cannot be read or belongs to another trunk.
+    """
+    if weights is not None:
+        _load(trunk, Path(weights))
+    mean, std = _statistics(trunk, example)
+    pool = _GeM() if pooling == "gem" else _Pool(pooling)
+    features = _width(trunk, pool, (example - mean.view(-1, 1, 1)) / std.view(-1, 1, 1))
+    last = nn.Linear(features, dim) if head == "linear" else nn.Identity()
+    model = Embedder(trunk, pool, last, dim if head == "linear" else features, mean=mean, std=std)
+    if frozen_batch_norm:
+        model.frozen_batch_norm = True
+        for layer in _batch_norms(trunk):
+            layer.requires_grad_(False)
+    return model.to(memory_format=torch.channels_last)
+
+
+def build(backbone: Part, example: Tensor, dim: int) -> Embedder:
+    """The network of a resolved backbone; draws initial weights from torch's global generator.
+
+    Args:
+        backbone: from an expanded matrix.
+        example: some training images, float [B, C, H, W] in [0, 1].
+        dim: width of the embedding.
+    """
+    entry = find("backbones", backbone.name)
+    shared = {name: backbone.parameters[name] for name in ("pooling", "head", "frozen_batch_norm", "weights")}
+    own = {name: value for name, value in backbone.parameters.items() if name not in shared}
+    model = backbone.name.partition("/")[2]
+    trunk = entry.function()(example.shape[1], *([model] if model else []), **own)
+    return embedder(trunk, example, dim, **shared)
+
+
+class _Pool(nn.Module):
+    """Average or maximum over all places of a feature map, or over all tokens."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, features: Tensor) -> Tensor:
+        places = _places(features)
+        return places.mean(-1) if self.kind == "average" else places.amax(-1)
+
+
+class _GeM(nn.Module):
+    """Generalised mean over all places, with a learned exponent that starts at 3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.power = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return _places(features).clamp(min=1e-6).pow(self.power).mean(-1).pow(1 / self.power)
+
+
+def _places(features: Tensor) -> Tensor:
+    """[B, features, places] from a feature map [B, features, h, w], tokens [B, tokens, features] or a vector."""
+    if features.ndim == 4:
+        return features.flatten(2)
+    return features.transpose(1, 2) if features.ndim == 3 else features.unsqueeze(-1)
+
+
+def _batch_norms(module: nn.Module) -> list[nn.Module]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+
+
+def _statistics(trunk: nn.Module, example: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel: the trunk's own where it names them, else the example's."""
+    config: Mapping[str, Any] = getattr(trunk, "default_cfg", {})
+    stated: tuple[Sequence[float], Sequence[float]] = (config.get("mean", ()), config.get("std", ()))
+    if len(stated[0]) == example.shape[1]:
+        return torch.tensor(stated[0]), torch.tensor(stated[1])
+    return example.mean((0, 2, 3)), example.std((0, 2, 3)).clamp(min=1e-3)
+
+
+@torch.no_grad()
+def _width(trunk: nn.Module, pool: nn.Module, example: Tensor) -> int:
+    trunk.eval()
+    features: Tensor = pool(trunk(example[:2]))
+    return features.shape[1]
+
+
+def _load(trunk: nn.Module, file: Path) -> None:
+    try:
+        state = (
+            load_file(file)
+            if file.suffix == ".safetensors"
+            else torch.load(file, map_location="cpu", weights_only=True)
+        )
+        absent = trunk.load_state_dict(state, strict=False).missing_keys  # a classifier may be left over
+    except Exception as error:  # unpickling raises whatever it likes
+        first = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{file}: not weights of this trunk; {first}") from None
+    if absent:
+        raise ValueError(f"{file}: not weights of this trunk; {absent[0]} is missing")

@@ -1,0 +1,116 @@
+"""What a matrix would do: its problems in sentences, its cells, and how long it may take."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench import datasets
+from bench.catalogue import did_you_mean
+from bench.config import ConfigError, Job
+from bench.datasets.split import DataError, Images, Split
+from bench.store import Status
+
+__all__ = ["Forecast", "check", "counts", "forecast", "missing"]
+
+FINAL = ("done", "diverged")
+"""Outcomes that the same job would reach again; other cells are run again."""
+
+
+class Forecast(NamedTuple):
+    """What the missing cells are likely to cost."""
+
+    seconds: float | None
+    """Of one worker's time; None while no job of the same dataset and backbone was measured."""
+    bytes: int
+    """Stored embeddings."""
+
+
+def missing(jobs: Sequence[Job], statuses: Mapping[str, Status]) -> list[Job]:
+    """The jobs without a final outcome."""
+    return [job for job in jobs if statuses.get(job.key) not in FINAL]
+
+
+def check(jobs: Sequence[Job], data: Path | None) -> dict[str, Split]:
+    """Load every dataset and compare it with what the recipe asks of it; split by dataset label.
+
+    Raises:
+        ConfigError: missing or broken data, batches that cannot be drawn, unknown timm models; one sentence a problem.
+    """
+    problems: dict[str, None] = {}
+    splits = {}
+    for job in {job.dataset.label: job for job in jobs}.values():
+        try:
+            splits[job.dataset.label] = datasets.load(job.dataset, data)
+        except DataError as error:
+            problems[str(error)] = None
+    for job in jobs:
+        if job.dataset.label in splits and (sentence := _unfit(job, splits[job.dataset.label].train)):
+            problems[sentence] = None
+    problems |= dict.fromkeys(_unknown_models({job.backbone.name for job in jobs}))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return splits
+
+
+def _unfit(job: Job, train: Images) -> str | None:
+    """Why P × K batches cannot be drawn from these classes."""
+    sizes = np.bincount(train.labels, minlength=len(train.classes))
+    wanted = job.recipe.classes_per_batch
+    if wanted > len(sizes):
+        return f"{job.dataset.label}: a batch takes {wanted} classes, but {len(sizes)} train; lower classes_per_batch"
+    if job.recipe.images_per_class > 1 and sizes.min() < 2:
+        lone = train.classes[sizes.argmin()]
+        return (
+            f"{job.dataset.label}: the class {lone!r} has a single image, no pair to learn from; remove it or add one"
+        )
+    return None
+
+
+def _unknown_models(backbones: set[str]) -> list[str]:
+    names = sorted(name.partition("/")[2] for name in backbones if name.startswith("timm/"))
+    if not names:
+        return []
+    import timm
+
+    known = timm.list_models()
+    return [f"timm has no model {n!r}{did_you_mean(n, known)}" for n in names if n.partition(".")[0] not in known]
+
+
+def forecast(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFrame) -> Forecast:
+    """Time and disk of these jobs, judged by what the same dataset and backbone took before.
+
+    Args:
+        jobs: the missing ones.
+        splits: by dataset label.
+        rows: stored rows, maybe none.
+    """
+    trained = [job for job in jobs if job.kind != "model_ensemble"]
+    sizes = [len(_compared(splits[job.dataset.label])) for job in jobs]
+    seconds = [_seconds(job, splits[job.dataset.label], rows) for job in trained]
+    known = [s for s in seconds if s is not None]
+    total = sum(known) if len(known) == len(seconds) else None
+    return Forecast(total, sum(4 * n * job.recipe.dim for n, job in zip(sizes, jobs, strict=True)))
+
+
+def _compared(split: Split) -> range:
+    return range(len(split.test.labels) + (len(split.gallery.labels) if split.gallery else 0))
+
+
+def _seconds(job: Job, split: Split, rows: pd.DataFrame) -> float | None:
+    if rows.empty:
+        return None
+    same = rows[(rows["dataset"] == job.dataset.label) & (rows["backbone"] == job.backbone.label)]
+    same = same[(same["status"] == "done") & (same["kind"] != "model_ensemble")]
+    speed = same["images_per_second"].median()
+    if pd.isna(speed):
+        return None
+    return float(len(split.train.labels) * job.recipe.epochs / speed + same["seconds_evaluate"].median())
+
+
+def counts(jobs: Sequence[Job], statuses: Mapping[str, Status]) -> Counter[str]:
+    """How many cells are done, failed, diverged, skipped, and new."""
+    return Counter(statuses.get(job.key, "new") for job in jobs)

@@ -1,0 +1,47 @@
+"""The report: a Markdown leaderboard, one HTML page and the plots, all from stored rows."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from bench.report.leaderboard import boards, markdown, terminal
+
+__all__ = ["boards", "markdown", "terminal", "write"]
+
+
+def write(rows: pd.DataFrame, history: pd.DataFrame, output: Path, *, title: str = "Leaderboard") -> list[Path]:
+    """Write README.md, index.html and the plots of `rows` and `history` (as `bench.load` gives them) into `output`.
+
+    Returns the files, plots first. The same rows give the same bytes. Raises ValueError where there are no rows, and
+    OSError where the folder `output` cannot be written.
+    """
+    # Drawing takes a second to import, which a leaderboard on a terminal need not wait for.
+    from bench.report.page import page
+    from bench.report.pictures import pictures
+    from bench.report.provenance import facts
+    from bench.report.svg import standalone
+
+    if rows.empty:
+        raise ValueError("there are no rows to report; run a matrix first, for example `bench run demo`.")
+    output.mkdir(parents=True, exist_ok=True)
+    found, known = boards(rows), facts(rows)
+    drawn = pictures(found, history)
+    links: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for picture in drawn:
+        links.setdefault(picture.about, []).append((picture.caption, picture.name))
+    texts = {picture.name: standalone(picture.svg) for picture in drawn}
+    texts["README.md"] = markdown(found, title=title, facts=known, plots=links)
+    texts["index.html"] = page(found, title=title, facts=known, pictures=drawn)
+    return [_replace(output / name, text) for name, text in texts.items()]
+
+
+def _replace(path: Path, text: str) -> Path:
+    """Write `text` beside `path`, then rename: a reader sees the old file or the new one, never half of one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,76 @@
+"""A figure as SVG text: the same bytes every time, and ink that follows the page, light or dark."""
+
+import io
+import re
+import warnings
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+from matplotlib import rc_context
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+__all__ = ["INK", "Drawing", "standalone", "style", "to_svg"]
+
+INK = "#0f1e2d"
+"""Colour of text and lines in a figure; in the SVG it becomes the colour of the text around it."""
+
+# With its own paper too: a viewer may be white although its owner prefers dark.
+OWN_INK = (
+    "<style>svg { color: #1f2328; background: #ffffff } "
+    "@media (prefers-color-scheme: dark) { svg { color: #e6edf3; background: #0f1419 } }</style>"
+)
+FONTS = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
+
+
+class Drawing(NamedTuple):
+    """A figure and what it is about: (dataset, backbone) puts it on that board, anything else above all boards."""
+
+    about: tuple[str, ...]
+    figure: Figure
+
+
+def style() -> AbstractContextManager[None]:
+    """Matplotlib's settings while plots are made: ink that `to_svg` finds, text that stays text, no box."""
+    return rc_context(
+        {
+            "svg.fonttype": "none",
+            "text.parse_math": False,
+            "font.family": "DejaVu Sans",
+            "font.size": 9,
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.facecolor": "none",
+            "figure.facecolor": "none",
+            "savefig.facecolor": "none",
+        }
+    )
+
+
+def to_svg(figure: Figure, *, name: str) -> str:
+    """`figure` as an <svg> element for a page; `name` keeps its ids apart from those of other figures there."""
+    text = io.StringIO()
+    with rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        # Only the width of a label is measured with this font; the reader's fonts draw it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.set_canvas(FigureCanvasSVG(figure))
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return _follow_the_page(text.getvalue())
+
+
+def standalone(svg: str) -> str:
+    """The element of `to_svg` as a file of its own, with ink and paper for those who prefer light or dark."""
+    start = svg.index(">") + 1
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg[:start]}\n{OWN_INK}{svg[start:]}'
+
+
+def _follow_the_page(text: str) -> str:
+    element = re.sub(r"\s*<metadata>.*?</metadata>", "", text[text.index("<svg ") :], flags=re.DOTALL)
+    # Every figure numbers its groups alike, and nothing refers to them.
+    element = re.sub(r'<g id="[A-Za-z0-9_.]+_\d+"', "<g", element)
+    return element.replace(INK, "currentColor").replace("'DejaVu Sans'", FONTS)

@@ -1,0 +1,163 @@
+"""The tables of a board as cells of text, once for Markdown, HTML and terminal."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bench.report.boards import Board, Line, Score
+from bench.report.gains import EnsembleGain, gains
+
+__all__ = [
+    "Cell",
+    "Table",
+    "duration",
+    "glance",
+    "kind_name",
+    "ladder",
+    "metric_name",
+    "percent",
+    "scoreboard",
+    "unfinished",
+]
+
+NAMES = {"map_at_r": "MAP@R", "r_precision": "R-precision", "nmi": "NMI", "ami": "AMI"}
+KINDS = {"loss": "loss", "ensemble": "ensemble", "model_ensemble": "model ensemble"}
+NONE = "–"
+
+
+class Cell(NamedTuple):
+    """One cell: what is shown, what it sorts by, whether it is the best of its column."""
+
+    text: str
+    order: float | str = ""
+    best: bool = False
+
+
+class Table(NamedTuple):
+    """Column heads and rows of cells; `texts` says how many first columns hold words, the rest hold numbers."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    texts: int = 1
+
+
+def metric_name(metric: str) -> str:
+    """The field's name of a metric column: "Recall@1", "MAP@R"; an unknown one reads as it is stored."""
+    recall = re.fullmatch(r"recall_at_(\d+)", metric)
+    return f"Recall@{recall[1]}" if recall else NAMES.get(metric, metric.replace("_", " "))
+
+
+def kind_name(kind: str) -> str:
+    """How a kind of objective is written."""
+    return KINDS.get(kind, kind)
+
+
+def percent(mean: float, half_width: float, *, sign: str = "") -> str:
+    """A value in [-1, 1] in percent with one decimal: "61.3 ± 2.1", or "61.3" where there is no interval."""
+    rounded = round(100 * mean, 1) + 0.0  # adding 0 turns -0.0 into 0.0
+    text = f"{rounded:{sign}.1f}".replace("-", "−")
+    return text if math.isnan(half_width) else f"{text} ± {100 * half_width:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads best: "0.4 s", "12 min", "3.5 h"."""
+    if math.isnan(seconds):
+        return NONE
+    if seconds < 100:
+        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5940 else f"{seconds / 3600:.1f} h"
+
+
+def scoreboard(board: Board) -> Table:
+    """Every line of a board with every metric in percent, and the chance level last."""
+    heads = ("Objective", "Kind", *(metric_name(name) for name in board.metrics), "Seeds", "Dim", "Time")
+    best = {
+        name: max(_shown(line.scores[name]) for line in board.lines if name in line.scores) for name in board.metrics
+    }
+    rows = [_line(line, board.metrics, best) for line in board.lines]
+    if board.chance:
+        levels = (Cell(percent(board.chance[name], math.nan) if name in board.chance else "") for name in board.metrics)
+        rows.append((Cell("chance level"), Cell(""), *levels, Cell(""), Cell(""), Cell("")))
+    return Table(heads, tuple(rows), texts=2)
+
+
+def _shown(score: Score) -> float:
+    # Rounded as printed: two means that read the same are both best.
+    return round(100 * score.mean, 1)
+
+
+def _line(line: Line, metrics: Sequence[str], best: dict[str, float]) -> tuple[Cell, ...]:
+    scores = (_score(line.scores.get(name), line.done, best[name]) for name in metrics)
+    seeds = str(line.done) if line.done == line.seeds else f"{line.done} of {line.seeds}"
+    dim = Cell(NONE, -1) if line.dim is None else Cell(str(line.dim), line.dim)
+    time = duration(line.seconds) + (" †" if line.kind == "model_ensemble" else "")
+    words = (Cell(line.label, line.label.lower()), Cell(kind_name(line.kind), line.kind))
+    return (*words, *scores, Cell(seeds, line.done), dim, Cell(time, -1 if math.isnan(line.seconds) else line.seconds))
+
+
+def _score(score: Score | None, done: int, best: float) -> Cell:
+    if score is None:
+        return Cell(NONE, -1)
+    fewer = "" if score.seeds == done else f" (n = {score.seeds})"
+    return Cell(percent(score.mean, score.half_width) + fewer, score.mean, best=_shown(score) == best)
+
+
+def ladder(board: Board) -> Table:
+    """What each ensemble gains in Recall@1 over its best member, in points."""
+    heads = ("Ensemble", "Best member", "Gain (points)", "Interval excludes 0", "Seeds")
+    return Table(heads, tuple(_gain(entry) for entry in gains(board)), texts=2)
+
+
+def _gain(entry: EnsembleGain) -> tuple[Cell, ...]:
+    label = Cell(entry.line.label, entry.line.label.lower())
+    if entry.gain is None or entry.best is None:
+        return (label, Cell(entry.why, entry.why), Cell(NONE, -1), Cell(NONE), Cell(NONE, 0))
+    mean, width, seeds = entry.gain
+    clear = NONE if math.isnan(width) else "yes" if abs(mean) > width else "no"
+    best = Cell(entry.best.label, entry.best.label.lower())
+    return (
+        label,
+        best,
+        Cell(percent(mean, width, sign="+"), mean),
+        Cell(clear, clear),
+        Cell(str(len(seeds)), len(seeds)),
+    )
+
+
+def unfinished(board: Board) -> Table:
+    """Cells without scores, with their sentences."""
+    rows = tuple(
+        (
+            Cell(cell.label, cell.label.lower()),
+            Cell(", ".join(map(str, cell.seeds))),
+            Cell(cell.status),
+            Cell(cell.reason),
+        )
+        for cell in board.unfinished
+    )
+    return Table(("Objective", "Seed", "Status", "Reason"), rows, texts=4)
+
+
+def glance(boards: Sequence[Board]) -> Table:
+    """The best line of every board by Recall@1."""
+    return Table(
+        ("Dataset", "Backbone", "Best objective", "Recall@1", "Seeds", "Chance"), tuple(map(_best, boards)), texts=3
+    )
+
+
+def _best(board: Board) -> tuple[Cell, ...]:
+    words = (Cell(board.dataset, board.dataset.lower()), Cell(board.backbone, board.backbone.lower()))
+    chance = board.chance.get("recall_at_1")
+    level = Cell(NONE, -1) if chance is None else Cell(percent(chance, math.nan), chance)
+    if not board.lines or "recall_at_1" not in board.lines[0].scores:
+        return (*words, Cell("nothing was measured"), Cell(NONE, -1), Cell(NONE, 0), level)
+    best = board.lines[0]
+    score = best.scores["recall_at_1"]
+    return (
+        *words,
+        Cell(best.label, best.label.lower()),
+        _score(score, best.done, math.nan),
+        Cell(str(best.done), best.done),
+        level,
+    )

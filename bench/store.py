@@ -1,0 +1,346 @@
+"""Where results lie: one folder a job, written whole or not at all, and one Parquet file when packed.
+
+KEY/row.parquet       one row: identity, outcome, scores, cost, provenance (results/README.md lists the columns)
+KEY/history.parquet   one row an epoch
+KEY/queries.parquet   one row a query: rank of its first hit
+KEY/embeddings.npy    float32 [queries + gallery, dim], as compared at test time
+KEY/error.txt         the traceback of a job that failed
+"""
+
+import errno
+import json
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from bench.config import PROTOCOL, Job, Kind
+
+__all__ = [
+    "Provenance",
+    "Result",
+    "Row",
+    "Status",
+    "StoreError",
+    "embeddings",
+    "empty",
+    "failure",
+    "history",
+    "load",
+    "pack",
+    "prepare",
+    "set_aside",
+    "statuses",
+    "write",
+]
+
+Status = Literal["done", "failed", "diverged", "skipped"]
+
+
+class StoreError(OSError):
+    """Results cannot be written; one sentence says what to do."""
+
+
+class Provenance(BaseModel):
+    """What a row says of where it was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    commit: str | None = None
+    dirty: bool | None = None
+    python: str | None = None
+    torch: str | None = None
+    timm: str | None = None
+    pytorch_metric_learning: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    dataset_sha: str | None = None
+    weights_sha: str | None = None
+
+
+class Row(BaseModel):
+    """One job's result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    dataset: str
+    backbone: str
+    objective: str
+    kind: Kind
+    members: tuple[str, ...]
+    seed: int
+    recipe: str
+    protocol: int
+    status: Status
+    reason: str | None = None
+    scores: dict[str, float | None] = {}
+    seconds: float | None = None
+    seconds_train: float | None = None
+    seconds_evaluate: float | None = None
+    images_per_second: float | None = None
+    peak_memory_mb: float | None = None
+    parameters: int | None = None
+    embedding_dim: int | None = None
+    started: str | None = None
+    provenance: Provenance = Provenance()
+
+    @classmethod
+    def of(cls, job: Job, status: Status, **rest: Any) -> "Row":
+        """A row with the identity of a job."""
+        return cls(
+            key=job.key,
+            dataset=job.dataset.label,
+            backbone=job.backbone.label,
+            objective=job.objective.label,
+            kind=job.kind,
+            members=tuple(part.label for part in job.objective.members),
+            seed=job.seed,
+            recipe=json.dumps(job.recipe.model_dump(mode="json")),
+            protocol=PROTOCOL,
+            status=status,
+            **rest,
+        )
+
+    def table(self) -> pa.Table:
+        """One Parquet row, scores and provenance as columns of their own."""
+        flat = self.model_dump(exclude={"scores", "provenance"})
+        flat |= self.scores | self.provenance.model_dump()
+        arrays = {name: pa.array([value], _TYPES.get(name, pa.float64())) for name, value in flat.items()}
+        return pa.table(arrays)
+
+
+_TEXT = ("key", "dataset", "backbone", "objective", "kind", "recipe", "status", "reason", "started")
+_TYPES = {
+    **dict.fromkeys(_TEXT + tuple(Provenance.model_fields), pa.string()),
+    **dict.fromkeys(("seed", "protocol", "parameters", "embedding_dim", "threads"), pa.int64()),
+    "members": pa.list_(pa.string()),
+    "dirty": pa.bool_(),
+}
+"""Every column that is not a number with a fraction; fixed, so that a null in the first file decides nothing."""
+
+
+class Result(NamedTuple):
+    """All that one job leaves behind."""
+
+    row: Row
+    history: tuple[dict[str, float], ...] = ()
+    first_hits: NDArray[np.int64] | None = None
+    embeddings: NDArray[np.float32] | None = None
+    traceback: str | None = None
+
+
+def prepare(results: Path) -> None:
+    """Make the folder of results, and see that it can be written, before anything trains.
+
+    Raises:
+        StoreError: it cannot.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        for draft in results.glob(".draft-*"):
+            if time.time() - draft.stat().st_mtime > 86400:  # left by a killed run, not by one under way
+                shutil.rmtree(draft, ignore_errors=True)
+        Path(mkdtemp(prefix=".draft-", dir=results)).rmdir()
+    except OSError as error:
+        raise StoreError(_advice(error, results)) from error
+
+
+def empty() -> pd.DataFrame:
+    """No rows, with their columns."""
+    frame: pd.DataFrame = _EMPTY.to_pandas()
+    return frame
+
+
+def write(results: Path, result: Result) -> None:
+    """Store one job: written to a temporary folder beside its place, then renamed.
+
+    Raises:
+        StoreError: the folder cannot be written, or the disk is full.
+    """
+    home = results / result.row.key
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        draft = Path(mkdtemp(prefix=".draft-", dir=results))
+        try:
+            _write_files(draft, result)
+            _publish(draft, home)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(_advice(error, results)) from error
+
+
+def _write_files(draft: Path, result: Result) -> None:
+    if result.history:
+        pq.write_table(pa.Table.from_pylist(list(result.history)), draft / "history.parquet")
+    if result.first_hits is not None:
+        pq.write_table(pa.table({"first_hit": result.first_hits.astype(np.int32)}), draft / "queries.parquet")
+    if result.embeddings is not None:
+        np.save(draft / "embeddings.npy", result.embeddings.astype(np.float32, copy=False))
+    if result.traceback is not None:
+        (draft / "error.txt").write_text(result.traceback, encoding="utf-8")
+    pq.write_table(result.row.table(), draft / "row.parquet")
+
+
+def _publish(draft: Path, home: Path) -> None:
+    """Rename the draft to its place; a finished job is never replaced, any other row gives way."""
+    draft.chmod(0o755)
+    if home.exists() and _status(home) not in {"done", "diverged"}:
+        home.rename(draft.with_name(draft.name + "-old"))
+        shutil.rmtree(draft.with_name(draft.name + "-old"), ignore_errors=True)
+    try:
+        draft.rename(home)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+
+
+def _advice(error: OSError, results: Path) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"{results}: the disk is full; free some space and give the same command again, finished jobs are kept"
+    return f"{results}: cannot be written ({error.strerror}); name another folder with --results"
+
+
+def failure(job: Job, status: Status, reason: str) -> Result:
+    """What is stored of a job without scores."""
+    return Result(Row.of(job, status, reason=reason))
+
+
+def statuses(results: Path) -> dict[str, Status]:
+    """Key -> status of every readable row."""
+    table, _ = _read(results)
+    return dict(zip(table["key"].to_pylist(), table["status"].to_pylist(), strict=True)) if table.num_rows else {}
+
+
+def set_aside(results: Path) -> list[str]:
+    """Rename folders whose row cannot be read, so that their jobs run again; one sentence each."""
+    _, broken = _read(results)
+    return [_rename_broken(folder) for folder in broken]
+
+
+def _rename_broken(folder: Path) -> str:
+    free = (folder.with_name(f".broken-{folder.name}-{n}") for n in range(10**6))
+    place = next(path for path in free if not path.exists())
+    folder.rename(place)
+    return f"{folder.name}: its row cannot be read; set aside as {place.name}, the job runs again"
+
+
+def load(source: str | Path) -> pd.DataFrame:
+    """One row a job, from a folder of results or a packed file; results/README.md explains the columns.
+
+    A folder whose row cannot be read is named in a warning and left out.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    table, broken = _read(Path(source))
+    for folder in broken:
+        warnings.warn(f"{folder}: its row cannot be read; `bench run` sets it aside and runs it again", stacklevel=2)
+    frame: pd.DataFrame = table.drop_columns([c for c in ("history",) if c in table.column_names]).to_pandas()
+    return frame
+
+
+def history(source: str | Path) -> pd.DataFrame:
+    """One row an epoch of every job: key, epoch, loss, rate, seconds.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    source = Path(source)
+    if source.is_dir():
+        return _histories(_folders(source))
+    rows = pq.read_table(source, columns=["key", "history"]).to_pylist()
+    return pd.DataFrame([{"key": row["key"], **epoch} for row in rows for epoch in row["history"]], columns=_EPOCH)
+
+
+_EPOCH = ["key", "epoch", "loss", "rate", "seconds"]
+
+
+def embeddings(results: Path, key: str) -> NDArray[np.float32]:
+    """Stored test embeddings of a job, [queries + gallery, dim].
+
+    Raises:
+        FileNotFoundError: the job has none.
+    """
+    found: NDArray[np.float32] = np.load(results / key / "embeddings.npy", allow_pickle=False)
+    return found
+
+
+def pack(results: Path, file: Path) -> int:
+    """Every stored row, with its history, in one Parquet file; returns how many.
+
+    Raises:
+        FileNotFoundError: there is no such folder of results.
+    """
+    table, _ = _read(results)
+    epochs = {key: group.drop(columns="key").to_dict("records") for key, group in history(results).groupby("key")}
+    nested = pa.array([epochs.get(key, []) for key in table["key"].to_pylist()], _HISTORY)
+    table = table.append_column("history", nested).sort_by("key")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.draft")
+    pq.write_table(table, draft, compression="zstd")
+    os.replace(draft, file)
+    return int(table.num_rows)
+
+
+_HISTORY = pa.list_(pa.struct([("epoch", pa.int64()), *((name, pa.float64()) for name in _EPOCH[2:])]))
+
+
+def _folders(results: Path) -> list[Path]:
+    if not results.exists():
+        raise FileNotFoundError(f"{results}: no results here; run a matrix first, or name the folder with --results")
+    return sorted(path for path in results.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _read(source: Path) -> tuple[pa.Table, list[Path]]:
+    """All rows of a folder or a packed file, and the folders whose row cannot be read."""
+    if source.is_file():
+        return pq.read_table(source), []
+    folders = _folders(source)
+    with ThreadPoolExecutor() as threads:
+        tables = list(threads.map(_row, folders))
+    good = [table for table in tables if table is not None]
+    broken = [folder for folder, table in zip(folders, tables, strict=True) if table is None]
+    return pa.concat_tables(good, promote_options="default") if good else _EMPTY, broken
+
+
+_EMPTY = pa.table({name: pa.array([], kind) for name, kind in _TYPES.items()})
+
+
+def _row(folder: Path) -> pa.Table | None:
+    try:
+        return pq.ParquetFile(folder / "row.parquet").read()
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _status(folder: Path) -> str | None:
+    table = _row(folder)
+    return None if table is None else table["status"][0].as_py()
+
+
+def _histories(folders: Iterable[Path]) -> pd.DataFrame:
+    files = [folder / "history.parquet" for folder in folders]
+    tables = [
+        table.append_column("key", pa.array([file.parent.name] * table.num_rows, pa.string()))
+        for file in files
+        if file.exists() and (table := pq.ParquetFile(file).read()) is not None
+    ]
+    return (
+        pa.concat_tables(tables, promote_options="default").to_pandas()[_EPOCH]
+        if tables
+        else pd.DataFrame(columns=_EPOCH)
+    )

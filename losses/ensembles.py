@@ -1,0 +1,94 @@
+"""Objectives made of objectives: a member is a function Shape -> nn.Module, so a member may itself be an ensemble."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from losses.shape import Shape
+
+__all__ = ["slices", "sum"]
+
+Member = Callable[[Shape], nn.Module]
+
+
+def sum(shape: Shape, members: Sequence[Member], *, weights: tuple[float, ...] | None = None) -> nn.Module:
+    """Weighted sum of losses on one shared embedding.
+
+    `weights`: one a member, 0 or more, default 1 each. A member of weight 0 is left out altogether, so it costs
+    nothing and disturbs nothing. Raises ValueError for weights that do not fit the members or are all 0.
+    """
+    kept = [(member, weight) for member, weight in zip(members, _weights(members, weights), strict=True) if weight > 0]
+    if not kept:
+        raise ValueError("sum has no member to train: name one, with a weight above 0.")
+    return _Sum([member(shape) for member, _ in kept], [weight for _, weight in kept])
+
+
+def slices(shape: Shape, members: Sequence[Member], *, weights: tuple[float, ...] | None = None) -> nn.Module:
+    """Weighted sum of losses, each on a slice of the embedding of its own.
+
+    The embedding is split as evenly as it goes, the first slices a dimension wider where it does not divide. `weights`:
+    one a member, above 0, default 1 each. At test time each slice is read as its member reads it (L2-normalised, for
+    a loss), all weigh the same, and the whole has norm 1. Raises ValueError for fewer dimensions than members, or
+    weights that do not fit.
+    """
+    each = _weights(members, weights)
+    if not members or not all(weight > 0 for weight in each):
+        raise ValueError("slices trains a slice for every member: name one or more, each with a weight above 0.")
+    if shape.dim < len(members):
+        raise ValueError(f"slices cannot cut {shape.dim} dimensions into {len(members)} slices: raise recipe.dim.")
+    width, wider = divmod(shape.dim, len(members))
+    widths = [width + (i < wider) for i in range(len(members))]
+    parts = [member(shape._replace(dim=dim)) for member, dim in zip(members, widths, strict=True)]
+    return _Slices(parts, each, widths)
+
+
+def read(objective: nn.Module, embeddings: Tensor) -> Tensor:
+    """What is compared at test time: the objective's own readout, or the L2-normalised embeddings."""
+    own: Callable[[Tensor], Tensor] | None = getattr(objective, "readout", None)
+    return F.normalize(embeddings) if own is None else own(embeddings)
+
+
+def _weights(members: Sequence[Member], weights: Sequence[float] | None) -> list[float]:
+    each = [1.0] * len(members) if weights is None else list(weights)
+    if len(each) != len(members):
+        raise ValueError(f"there are {len(each)} weights for {len(members)} members: give one a member.")
+    if not all(0 <= weight < float("inf") for weight in each):
+        raise ValueError(f"weights must be finite and not negative: change {each}.")
+    return each
+
+
+def _weighted(losses: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    return torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()
+
+
+class _Sum(nn.Module):
+    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.weights = tuple(weights)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        return _weighted([member(embeddings, labels) for member in self.members], self.weights)
+
+    def readout(self, embeddings: Tensor) -> Tensor:
+        """L2-normalised; a member on its own is read as it reads itself, [N, dim]."""
+        return read(self.members[0], embeddings) if len(self.members) == 1 else F.normalize(embeddings)
+
+
+class _Slices(nn.Module):
+    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float], widths: list[int]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.weights = tuple(weights)
+        self.widths = widths
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        parts = torch.split(embeddings, self.widths, dim=1)
+        return _weighted([member(part, labels) for member, part in zip(self.members, parts, strict=True)], self.weights)
+
+    def readout(self, embeddings: Tensor) -> Tensor:
+        """Each slice as its member reads it, side by side, norm 1: [N, dim]."""
+        parts = torch.split(embeddings, self.widths, dim=1)
+        return F.normalize(torch.cat([read(m, part) for m, part in zip(self.members, parts, strict=True)], 1))

@@ -1,0 +1,22 @@
+"""What a loss is told about the job: sizes, and text vectors where the dataset has texts."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+__all__ = ["Shape", "Unsuitable"]
+
+
+class Unsuitable(ValueError):
+    """A loss cannot run on this dataset; one sentence says why."""
+
+
+class Shape(NamedTuple):
+    """Sizes that a loss needs to build its own parameters."""
+
+    dim: int
+    """Width of the embedding."""
+    classes: int
+    """Number of training classes."""
+    text: Tensor | None = None
+    """One unit vector a class from its text, [classes, text_dim]; None where the dataset has no texts."""

@@ -1,0 +1,22 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tests fill a cache of their own, so that they neither find nor leave anything in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference material: BENCH_SHARED, else ../shared beside the repository."""
+    place = Path(os.environ.get("BENCH_SHARED") or Path(__file__).parents[1] / "../shared").resolve()
+    if not place.is_dir():
+        pytest.skip(f"{place} is not there: set BENCH_SHARED to the folder of reference material")
+    return place

@@ -1,0 +1,183 @@
+"""What evaluate promises: its columns, its inputs, its chance levels, and what it refuses."""
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from bench import metrics
+from bench.clustering import clusterings
+from bench.evaluation import evaluate, score
+
+
+def sample(n: int = 120, classes: int = 10, *, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n) % classes)
+    centres = np.random.default_rng(99).normal(size=(classes, 8))
+    return (centres[labels] + rng.normal(size=(n, 8))).astype(np.float32), labels
+
+
+def test_columns() -> None:
+    scores = evaluate(*sample(), ks=(1, 10), restarts=3)
+    clustered = {f"{name}{end}" for name in ("nmi", "ami") for end in ("", "_sd", "_best")}
+    ranked = {"recall_at_1", "recall_at_10", "map_at_r", "r_precision"}
+    assert set(scores) == clustered | ranked | {"recall_at_1_chance", "nmi_chance", "queries", "queries_without_hit"}
+    assert all(math.isfinite(value) for value in scores.values())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda x: x.astype(np.float64),
+        lambda x: x.tolist(),
+        torch.from_numpy,
+        lambda x: torch.from_numpy(x).double().requires_grad_(),
+        np.asfortranarray,
+        lambda x: np.frombuffer(x.tobytes(), np.float32).reshape(x.shape),
+    ],
+    ids=["float64", "lists", "torch", "torch with gradient", "fortran order", "read-only"],
+)
+def test_any_kind_of_array_gives_the_same_scores(given: Callable[[NDArray[np.float32]], Any]) -> None:
+    points, labels = sample()
+    assert evaluate(given(points), labels) == evaluate(points, torch.from_numpy(labels))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_evaluated_as_the_single_precision_it_stands_for(dtype: torch.dtype) -> None:
+    points, labels = torch.from_numpy(sample()[0]).to(dtype), sample()[1]
+    assert evaluate(points, labels) == evaluate(points.float(), labels)
+
+
+def test_labels_may_be_names() -> None:
+    points, labels = sample()
+    assert evaluate(points, [f"class {label:02}" for label in labels]) == evaluate(points, labels)
+
+
+def test_inputs_are_left_alone() -> None:
+    points, labels = sample()
+    copies = points.copy(), labels.copy()
+    evaluate(points, labels)
+    assert np.array_equal(points, copies[0])
+    assert np.array_equal(labels, copies[1])
+
+
+def test_the_same_seed_repeats_and_another_changes_the_clusters_alone() -> None:
+    first, again, other = (evaluate(*sample(), seed=seed) for seed in (0, 0, 2**62 + 1))
+    assert first == again
+    assert first["nmi"] != other["nmi"]
+    assert first["map_at_r"] == other["map_at_r"]
+
+
+def test_restarts_are_averaged_and_the_lowest_inertia_is_best() -> None:
+    points, labels = sample()
+    scores = evaluate(points, labels, restarts=4, seed=5)
+    made = clusterings(points, labels, restarts=4, seed=5)
+    values = [metrics.nmi(one) for one in made]
+    assert scores["nmi"] == pytest.approx(np.mean(values))
+    assert scores["nmi_sd"] == pytest.approx(np.std(values, ddof=1))
+    assert scores["nmi_best"] == values[int(np.argmin([one.inertia for one in made]))]
+
+
+def test_chance_is_what_random_embeddings_reach() -> None:
+    labels = np.random.default_rng(0).choice(8, size=150, p=[0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05])
+    runs = [evaluate(np.random.default_rng(seed).normal(size=(150, 8)), labels, restarts=1) for seed in range(40)]
+    reached = [run["recall_at_1"] for run in runs]
+    assert np.mean(reached) == pytest.approx(runs[0]["recall_at_1_chance"], abs=4 * np.std(reached) / 40**0.5)
+    clustered = [run["nmi"] for run in runs]
+    assert np.mean(clustered) == pytest.approx(np.mean([run["nmi_chance"] for run in runs]), abs=0.02)
+
+
+def test_gallery_and_queries_without_a_hit() -> None:
+    queries, labels = sample(40)
+    gallery, gallery_labels = sample(90, 9, seed=1)
+    evaluation = score(queries, labels, gallery=gallery, gallery_labels=gallery_labels, ks=(1,))
+    lone = labels == 9
+    assert evaluation.scores["queries"] == 40
+    assert evaluation.scores["queries_without_hit"] == lone.sum() == 4
+    assert not evaluation.first_hit[lone].any()
+    nearest = ((queries[:, None] - gallery) ** 2).sum(2).argmin(1)
+    assert evaluation.scores["recall_at_1"] == pytest.approx((gallery_labels[nearest] == labels)[~lone].mean())
+    assert evaluation.scores["recall_at_1_chance"] == pytest.approx(10 / 90)
+    assert evaluation.scores["nmi"] == evaluate(queries, labels)["nmi"]
+
+
+def test_first_hits_of_a_large_k_reach_as_deep() -> None:
+    points, labels = sample()
+    assert (score(points, labels, ks=(119,)).first_hit > 0).all()
+    assert evaluate(points, labels, ks=(1000,))["recall_at_1000"] == 1
+
+
+def test_what_cannot_be_computed_is_nan() -> None:
+    points, _ = sample(20)
+    alone = evaluate(points, np.arange(20))
+    assert all(math.isnan(alone[name]) for name in ("recall_at_1", "map_at_r", "r_precision", "recall_at_1_chance"))
+    assert alone["queries_without_hit"] == alone["queries"] == 20
+    one_class = evaluate(points, np.zeros(20))
+    assert all(math.isnan(one_class[name]) for name in ("nmi", "nmi_sd", "nmi_best", "ami", "nmi_chance"))
+    assert one_class["recall_at_1"] == 1
+    assert math.isnan(evaluate(*sample(), restarts=0)["nmi"])
+    assert math.isnan(evaluate(*sample(), restarts=1)["nmi_sd"])
+
+
+def test_collapsed_embeddings_score_about_chance() -> None:
+    _, labels = sample(2000)
+    scores = evaluate(np.ones((2000, 8)), labels)
+    assert scores["recall_at_1"] == pytest.approx(scores["recall_at_1_chance"], abs=0.02)
+
+
+POINTS, LABELS = sample(20)
+REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
+    "no matrix": (POINTS[0], LABELS, {}, "matrix"),
+    "nothing": (POINTS[:0], LABELS[:0], {}, "something in it"),
+    "too few labels": (POINTS, LABELS[1:], {}, "one label a row"),
+    "NaN": (np.where(POINTS > 1, np.nan, POINTS), LABELS, {}, "NaN"),
+    "infinity": (np.where(POINTS > 1, np.inf, POINTS), LABELS, {}, "infinity"),
+    "gallery without labels": (POINTS, LABELS, {"gallery": POINTS}, "gallery_labels"),
+    "labels without gallery": (POINTS, LABELS, {"gallery_labels": LABELS}, "gallery_labels"),
+    "widths": (POINTS, LABELS, {"gallery": POINTS[:, :3], "gallery_labels": LABELS}, "8 wide, the gallery 3"),
+    "K of zero": (POINTS, LABELS, {"ks": (0, 1)}, "ks"),
+    "no K": (POINTS, LABELS, {"ks": ()}, "ks"),
+    "restarts": (POINTS, LABELS, {"restarts": -1}, "restarts"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_inputs_that_do_not_fit_are_named(case: str) -> None:
+    points, labels, options, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        evaluate(points, labels, **options)
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from bench.evaluation import evaluate
+n, dim = 8_000, 32
+points = np.random.default_rng(0).normal(size=(n, dim)).astype(np.float32)
+labels = np.arange(n) % 60
+evaluate(points[:600], labels[:600], restarts=1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+evaluate(points, labels, restarts=1)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in KiB on Linux")
+def test_memory_stays_far_below_all_pairs() -> None:
+    """8,000 x 8,000 distances would be 256 MB in single precision."""
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 128
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_the_cpu() -> None:
+    points, labels = sample(2000)
+    on_cpu, on_cuda = (score(torch.from_numpy(points).to(device), labels) for device in ("cpu", "cuda"))
+    assert on_cuda.scores == pytest.approx(on_cpu.scores, abs=1e-6)
+    assert np.array_equal(on_cuda.first_hit, on_cpu.first_hit)
