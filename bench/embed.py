@@ -1,14 +1,12 @@
 """Test time: images to the embeddings that are compared."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.batches import reader
+from losses.ensembles import read
 
 __all__ = ["embed"]
 
@@ -35,7 +33,6 @@ def embed(
     """
     model.eval()
     objective.eval()
-    readout: Callable[[Tensor], Tensor] = getattr(objective, "readout", F.normalize)
-    read = reader(images, device)
+    pixels = reader(images, device)
     chunks = torch.split(torch.arange(len(images)), batch)
-    return torch.cat([readout(model(read(chosen).float().div_(255)).float()) for chosen in chunks])
+    return torch.cat([read(objective, model(pixels(chosen).float().div_(255)).float()) for chosen in chunks])

@@ -96,9 +96,7 @@ def execute(
     epochs = RawArray("i", max(1, len(jobs)))
     slots = [_Slot(device, threads, epochs) for device in workers[: max(1, len(jobs))]]
     try:
-        sentences = slots[0].submit(_refusals, list(jobs), data).result()
-        if sentences:
-            raise ConfigError("\n".join(sentences))
+        _refuse(slots[0], jobs, data)
         numbered = list(enumerate(jobs))
         for wave in (False, True):
             queue = deque((i, job) for i, job in numbered if (job.kind == "model_ensemble") is wave)
@@ -106,6 +104,16 @@ def execute(
     finally:
         for slot in slots:
             slot.stop()
+
+
+def _refuse(slot: "_Slot", jobs: Sequence[Job], data: Path | None) -> None:
+    """Build everything once in a worker, before anything trains."""
+    try:
+        sentences = slot.submit(_refusals, list(jobs), data).result()
+    except BrokenProcessPool:
+        return  # whichever job ends a worker will do so again, and have its row
+    if sentences:
+        raise ConfigError("\n".join(sentences))
 
 
 def _drain(

@@ -34,15 +34,15 @@ def show(events: Iterable[Event], jobs: list[Job], console: Console) -> Iterator
             progress.advance(matrix, done - seen.get(event.job.key, 0))
             seen[event.job.key] = done
             if event.status is None:
-                line = lines.setdefault(event.job.key, progress.add_task(_name(event.job), total=epochs))
-                progress.update(line, completed=event.epochs)
+                if event.job.key not in lines:
+                    lines[event.job.key] = progress.add_task(_name(event.job), total=epochs)
+                progress.update(lines[event.job.key], completed=event.epochs)
             else:
                 ended += 1
                 if event.job.key in lines:
                     progress.remove_task(lines.pop(event.job.key))
-                console.print(
-                    f"[{ended}/{len(jobs)}] {_name(event.job)}: {_ending(event)}", markup=False, highlight=False
-                )
+                line = f"[{ended}/{len(jobs)}] {_name(event.job)}: {_ending(event)}"
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
             yield event
 
 

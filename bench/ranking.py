@@ -58,6 +58,8 @@ def neighbours(queries: Tensor, gallery: Tensor | None = None, *, depth: int, ch
     """Indices [Q, depth] of the nearest of the gallery [N, dim], or of the other queries, nearest first.
 
     By Euclidean distance of the vectors as given, ties by lower index; fewer columns where there are fewer candidates.
+    Among more than SMALL candidates, a tie that goes on for more than EXTRA places past the last column may be cut
+    elsewhere.
     """
     return np.concatenate([found for _, found in _blocks(queries, gallery, depth, chunk)])
 
@@ -82,10 +84,11 @@ def _blocks(
     The search proposes; direct differences, which lose no digits, decide the order. So neither the size of a chunk nor
     the number of threads shows in the result.
     """
-    pool = queries if gallery is None else gallery
+    queries = queries.detach()
+    pool = queries if gallery is None else gallery.detach()
     width = len(pool) if len(pool) <= SMALL else min(depth + 1 + EXTRA, len(pool))
     wanted, offered = _for_search(queries, pool)
-    step = chunk if queries.device.type == "cpu" else max(1, min(chunk, 2**26 // len(pool)))
+    step = max(1, min(chunk, 2**20 // width if queries.device.type == "cpu" else 2**26 // len(pool)))
     for start in range(0, len(queries), step):
         rows = slice(start, min(start + step, len(queries)))
         found = _search(wanted[rows], offered, width)

@@ -62,15 +62,18 @@ def run(
 
 
 def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
-    """Why backbones and objectives cannot be built as asked, one sentence each; builds all, trains nothing."""
+    """Why backbones and objectives cannot be built as asked, one sentence each; builds all, trains nothing.
+
+    Only wrong values count: what does not suit the dataset is skipped when its turn comes, and what breaks in another
+    way becomes a failed row with its traceback.
+    """
     found: dict[str, None] = {}
     for job in {(j.dataset.label, j.backbone.label, j.objective.label): j for j in jobs if not j.members}.values():
         try:
             _build(job, datasets.load(job.dataset, data), torch.device("cpu"))
-        except Unsuitable:
-            continue  # the cell is skipped, with this sentence, when its turn comes
-        except ValueError as error:
-            found[f"{job.objective.label} on {job.backbone.label}: {error}"] = None
+        except Exception as error:
+            if isinstance(error, ValueError) and not isinstance(error, Unsuitable):
+                found[f"{job.objective.label} on {job.backbone.label}: {error}"] = None
     return list(found)
 
 
@@ -165,7 +168,8 @@ def _evaluate(job: Job, split: Split, embeddings: Tensor, history: list[Epoch]) 
         restarts=job.recipe.restarts,
         seed=derive(job.seed, "k-means"),
     )
-    row = Row.of(job, "done", scores=scores, embedding_dim=embeddings.shape[1])
+    known = {name: value if math.isfinite(value) else None for name, value in scores.items()}
+    row = Row.of(job, "done", scores=known, embedding_dim=embeddings.shape[1])
     return Result(row, epochs, first_hits, embeddings.cpu().numpy())
 
 

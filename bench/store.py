@@ -209,7 +209,7 @@ def _publish(draft: Path, home: Path) -> None:
 
 
 def _advice(error: OSError, results: Path) -> str:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None}:  # numpy names no number for a short write
         return f"{results}: the disk is full; free some space and give the same command again, finished jobs are kept"
     return f"{results}: cannot be written ({error.strerror}); name another folder with --results"
 
@@ -260,7 +260,7 @@ def history(source: str | Path) -> pd.DataFrame:
         FileNotFoundError: there is no such file or folder.
     """
     source = Path(source)
-    if source.is_dir():
+    if not source.is_file():
         return _histories(_folders(source))
     rows = pq.read_table(source, columns=["key", "history"]).to_pylist()
     return pd.DataFrame([{"key": row["key"], **epoch} for row in rows for epoch in row["history"]], columns=_EPOCH)

@@ -24,9 +24,7 @@ SCORES = {
 }
 
 
-def row(
-    objective: str = "triplet", seed: int = 0, *, recipe: dict[str, Any] | None = None, **others: Any
-) -> dict[str, Any]:
+def row(objective: str = "triplet", seed: int = 0, *, recipe: Any = None, **others: Any) -> dict[str, Any]:
     """One row of a finished job; `others` replace any column."""
     found = {
         **{
@@ -56,14 +54,10 @@ def row(
     return {"key": "-".join(map(str, identity)), **found}
 
 
-def unfinished(objective: str, seed: int, status: str, reason: str, **others: Any) -> dict[str, Any]:
+def unfinished(objective: str, seed: int, status: str, reason: str | None, **others: Any) -> dict[str, Any]:
     """One row of a job without scores."""
-    return row(
-        objective,
-        seed,
-        **dict.fromkeys(SCORES),
-        **{"status": status, "reason": reason, "embedding_dim": None, **others},
-    )
+    without = {**dict.fromkeys(SCORES), "status": status, "reason": reason, "embedding_dim": None, **others}
+    return row(objective, seed, **without)
 
 
 def table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

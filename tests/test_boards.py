@@ -108,7 +108,7 @@ def test_of_two_rows_with_one_identity_the_later_counts() -> None:
 def test_unfinished_cells_are_in_no_mean_and_keep_their_sentences() -> None:
     rows = [row(seed=0), unfinished("triplet", 1, "failed", "No memory left.")]
     rows += [unfinished("angular", seed, "skipped", "It needs texts.") for seed in (1, 0)]
-    rows += [unfinished("contrastive", 0, "diverged", "", recall_at_1=0.9) | {"reason": None}]
+    rows += [unfinished("contrastive", 0, "diverged", None, recall_at_1=0.9)]
     (board,) = boards(table(rows))
     assert [(line.objective, line.done, line.seeds) for line in board.lines] == [("triplet", 1, 2)]
     assert [cell[1:] for cell in board.unfinished] == [

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 from sample_rows import row, table, unfinished
@@ -10,14 +11,14 @@ from bench.report.gains import EnsembleGain, gains
 TRIPLET, SOFTMAX, SUM = (0.50, 0.52, 0.54), (0.60, 0.58, 0.59), (0.63, 0.60, 0.65)
 
 
-def members_and_sum(**of_the_sum: object) -> list[dict[str, object]]:
+def members_and_sum(**of_the_sum: Any) -> list[dict[str, Any]]:
     rows = [row("triplet", seed, recall_at_1=value) for seed, value in enumerate(TRIPLET)]
     rows += [row("softmax", seed, recall_at_1=value) for seed, value in enumerate(SOFTMAX)]
     names = {"kind": "ensemble", "members": ["triplet", "softmax"], **of_the_sum}
     return rows + [row("sum", seed, recall_at_1=value, **names) for seed, value in enumerate(SUM)]
 
 
-def only_gain(rows: list[dict[str, object]]) -> EnsembleGain:
+def only_gain(rows: list[dict[str, Any]]) -> EnsembleGain:
     (board,) = boards(table(rows))
     (found,) = gains(board)
     return found

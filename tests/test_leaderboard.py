@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 from rich.console import Console
 from sample_rows import history, large, row, table, unfinished
@@ -8,7 +9,7 @@ from bench.report import boards, markdown, terminal
 HOSTILE = "Lower <script>alert(1)</script> | `rate`\nand *retry* & wait."
 
 
-def text(rows: list[dict[str, object]]) -> str:
+def text(rows: list[dict[str, Any]]) -> str:
     return markdown(boards(table(rows)), title="Test")
 
 
@@ -53,7 +54,7 @@ def test_a_board_without_any_score_says_so() -> None:
 
 def test_gain_in_points_and_the_cost_of_a_model_ensemble() -> None:
     rows = [row("triplet", seed, recall_at_1=0.5 + seed / 100) for seed in range(3)]
-    fused = {"kind": "model_ensemble", "members": ["triplet"], "seconds": 0.4, "seconds_train": None}
+    fused: dict[str, Any] = {"kind": "model_ensemble", "members": ["triplet"], "seconds": 0.4, "seconds_train": None}
     rows += [row("fused", seed, recall_at_1=0.52 + seed / 100 + 0.01 * (seed == 1), **fused) for seed in range(3)]
     document = text(rows)
     # Differences 2, 3, 2 points: sd 0.57735, half-width 4.302653 * 0.57735 / sqrt(3) = 1.434.
@@ -77,7 +78,7 @@ def test_two_lines_that_read_the_same_are_both_bold() -> None:
 def test_the_terminal_shows_every_line_in_eighty_columns() -> None:
     rows = large(datasets=1, backbones=1)
     lonely = unfinished("angular", 0, "failed", "[red]No memory[/red].", dataset="dataset 0", backbone="backbone-0")
-    rows = table([*rows.to_dict("records"), lonely])
+    rows = table([*rows.to_dict("records"), lonely])  # type: ignore[list-item]
     stream = io.StringIO()
     Console(file=stream, width=80).print(terminal(boards(rows)))
     shown = stream.getvalue()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from sample_rows import history, large, row, table, unfinished
+from sample_rows import SCORES, history, large, row, table, unfinished
 
 from bench.report import write
 
@@ -33,7 +33,7 @@ def test_written_files_are_those_in_the_folder_and_twice_the_same(tmp_path: Path
 def test_the_order_of_the_rows_does_not_matter(tmp_path: Path) -> None:
     write(ROWS, history(ROWS), tmp_path / "a")
     shuffled = ROWS.sample(frac=1, random_state=1)
-    write(shuffled, history(shuffled).sample(frac=1, random_state=2), tmp_path / "b")
+    write(shuffled, history(ROWS).sample(frac=1, random_state=2), tmp_path / "b")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
@@ -62,8 +62,17 @@ def test_provenance_lists_every_value(name: str, tmp_path: Path) -> None:
         assert fact in text
 
 
+def test_where_nothing_finished_the_report_is_the_reasons(tmp_path: Path) -> None:
+    filled_by_finished_rows = [*SCORES, "queries", "queries_without_hit"]
+    skipped = ROWS[ROWS["status"] == "skipped"].drop(columns=filled_by_finished_rows)
+    names = [path.name for path in write(skipped, history(skipped), tmp_path)]
+    assert names == ["README.md", "index.html"]
+    assert "It needs texts." in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
 def test_no_history_is_a_report_without_curves(tmp_path: Path) -> None:
-    names = [path.name for path in write(ROWS, history(ROWS).head(0), tmp_path)]
+    nothing = pd.DataFrame(columns=["key", "epoch", "loss", "rate", "seconds"])
+    names = [path.name for path in write(ROWS, nothing, tmp_path)]
     assert not any(name.startswith("training") for name in names)
 
 
@@ -80,7 +89,7 @@ def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
 
 
 def test_ten_thousand_rows_take_less_than_ten_seconds(tmp_path: Path) -> None:
-    rows = large(datasets=8, backbones=5, objectives=25, seeds=10)
+    rows = large(datasets=5, backbones=4, objectives=25, seeds=20)
     long = history(rows, epochs=10)
     assert len(rows) == 10_000
     start = time.process_time()

@@ -102,7 +102,9 @@ def boards(rows: pd.DataFrame) -> list[Board]:
 
     Never averaged in one line: different recipes, protocols (the newest counts), or versions of the data.
     """
-    told_apart = rows.assign(dataset=_datasets(rows))
+    # Where nothing finished, columns that only a finished row fills may be missing altogether.
+    whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *NOT_SCORES))))
+    told_apart = whole.assign(dataset=_datasets(rows))
     newest = int(rows["protocol"].max())
     metrics = _metrics(rows)
     groups = told_apart.groupby(["dataset", "backbone"], sort=True)

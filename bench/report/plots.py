@@ -103,7 +103,7 @@ def _bar_chart(lines: Sequence[Line], count: int, metric: str, board: Board) -> 
         axes.axvline(100 * chance, color=INK, linestyle=":", linewidth=1.2)
     axes.set_xlim(0, min(100, 1.03 * float((means + widths).max()) or 1))
     axes.set_xlabel(f"{metric_name(metric)} (%)")
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     _legend(axes, lines, chance)
     return _figure(axes)
 
@@ -114,15 +114,15 @@ def _wrapped(label: str) -> str:
 
 def _canvas(labels: Sequence[str], title: str, *, top: float = 0.62, bottom: float = 0.48) -> Axes:
     """Axes with one row a label, as tall as they need; sizes in inches, so no layout has to be solved."""
-    lines = 1 if all("\n" not in label for label in labels) else 1.35
+    lines = 1 if all("\n" not in label for label in labels) else 1.5
     height = max(ROW * lines * len(labels), 0.6)
     left = 0.25 + 0.078 * max(len(part) for label in labels for part in label.split("\n"))
     figure = Figure(figsize=(WIDTH, top + height + bottom))
     whole = height + top + bottom
     axes = figure.add_axes((left / WIDTH, bottom / whole, 1 - (left + 0.2) / WIDTH, height / whole))
     axes.set_ylim(len(labels), 0)
-    axes.set_yticks([])
     # Plain text instead of tick labels: a tick costs matplotlib four times as much.
+    axes.yaxis.set_visible(False)
     for y, label in enumerate(labels):
         axes.text(
             -0.08 / (WIDTH - left),
@@ -188,7 +188,7 @@ def _heat(table: pd.DataFrame, title: str) -> Figure:
 
 def _relative(history: pd.DataFrame) -> pd.DataFrame:
     """Columns key, epoch, relative: the loss over that of the job's first epoch, where that is positive and finite."""
-    ordered = history.sort_values(["key", "epoch"])
+    ordered = history.astype({"loss": float}).sort_values(["key", "epoch"])
     first = ordered.groupby("key")["loss"].transform("first")
     relative = (ordered["loss"] / first).where((first > 0) & np.isfinite(first))
     return ordered.assign(relative=relative).replace([np.inf, -np.inf], np.nan).dropna(subset=["relative"])
@@ -201,7 +201,8 @@ def _curves(curves: pd.DataFrame, board: Board) -> Figure:
     axes = _beside_names(len(ends), f"Training loss: {board.dataset}, {board.backbone}")
     hues = [HUES[index % len(HUES)] for index in range(len(ends))]
     dashes = [DASHES.get(kinds[label], "-") for label in ends.index]
-    paths = [curves.loc[label].dropna().reset_index().to_numpy(dtype=float) for label in ends.index]
+    epochs, heights = curves.columns.to_numpy(dtype=float), curves.loc[ends.index].to_numpy(dtype=float)
+    paths = [np.column_stack([epochs, height])[~np.isnan(height)] for height in heights]
     axes.add_collection(LineCollection(paths, colors=hues, linestyles=dashes, linewidths=1.4))
     first, last = float(curves.columns[0]), float(curves.columns[-1])
     axes.set(xlim=(first, last), ylim=(0, 1.03 * float(curves.max().max())))

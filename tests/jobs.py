@@ -1,0 +1,31 @@
+"""Small real jobs for tests: a few rendered letters, a narrow Conv-4, seconds to train."""
+
+from pathlib import Path
+
+from bench.config import Job, Matrix
+from bench.expand import expand
+
+DATASET = {"name": "glyphs", "classes": 12, "images_per_class": 8, "test_classes": 8, "test_images_per_class": 4}
+BACKBONE = {"name": "conv4", "width": 8}
+RECIPE = {"epochs": 2, "dim": 16, "classes_per_batch": 6, "images_per_class": 4, "restarts": 2}
+
+
+def tiny(**changes: object) -> tuple[Job, ...]:
+    base: dict[str, object] = {"datasets": [DATASET], "backbones": [BACKBONE], "losses": ["triplet"]}
+    recipe = {**RECIPE, **changes.pop("recipe", {})}
+    return expand(Matrix.model_validate({**base, "recipe": recipe, **changes}))
+
+
+def matrix_file(folder: Path, **changes: str) -> Path:
+    """The same jobs as a file, for the command line; `changes` are TOML values."""
+    values = {
+        "datasets": '[{ name = "glyphs", classes = 12, images_per_class = 8, test_classes = 8, test_images_per_class = 4 }]',
+        "backbones": '[{ name = "conv4", width = 8 }]',
+        "losses": '["triplet", "contrastive"]',
+        **changes,
+    }
+    recipe = "\n".join(f"{name} = {value}" for name, value in RECIPE.items())
+    text = "\n".join(f"{name} = {value}" for name, value in values.items()) + f"\n[recipe]\n{recipe}\n"
+    file = folder / "tiny.toml"
+    file.write_text(text, encoding="utf-8")
+    return file

@@ -1,0 +1,114 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from bench.config import Part
+from bench.expand import expand
+from bench.config import Matrix
+from bench.models import build
+
+
+def backbone(**table) -> Part:
+    matrix = {"datasets": ["glyphs"], "backbones": [table], "losses": ["triplet"]}
+    return expand(Matrix.model_validate(matrix))[0].backbone
+
+
+def model(dim=16, channels=1, size=32, **table):
+    torch.manual_seed(0)
+    return build(backbone(**table), torch.rand(8, channels, size, size), dim)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("pooling", ["average", "max", "gem"])
+@pytest.mark.parametrize("name", ["conv4", "timm/resnet10t", "timm/test_vit", "timm/swin_s3_tiny_224"])
+def test_every_kind_of_trunk_gives_embeddings(name, pooling, channels):
+    size = 224 if "swin" in name else 160 if "vit" in name else 32
+    network = model(name=name, pooling=pooling, channels=channels, size=size)
+    embeddings = network(torch.rand(2, channels, size, size))
+    assert embeddings.shape == (2, 16)
+    embeddings.sum().backward()
+    assert all(tensor.grad is not None for tensor in network.head.parameters())
+
+
+def test_without_a_head_the_embedding_is_the_trunks():
+    network = model(name="conv4", head="none", width=24)
+    assert network.dim == network(torch.rand(2, 1, 32, 32)).shape[1] == 24
+    assert not list(network.head.parameters())
+
+
+def test_poolings_agree_with_their_formulas():
+    maps = torch.rand(2, 5, 3, 3)
+    for pooling, expected in [
+        ("average", maps.mean((2, 3))),
+        ("max", maps.amax((2, 3))),
+        ("gem", maps.pow(3).mean((2, 3)).pow(1 / 3)),
+    ]:
+        assert torch.allclose(model(name="conv4", pooling=pooling).pool(maps), expected, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_trunk_whatever_the_head():
+    one, two = model(name="conv4", dim=8), model(name="conv4", dim=64)
+    assert all(torch.equal(a, b) for a, b in zip(one.trunk.parameters(), two.trunk.parameters(), strict=True))
+
+
+def test_conv4_is_the_one_of_the_literature():
+    """Pooling before the ReLU gives what the order of the papers gives."""
+    network = model(name="conv4").trunk.eval()
+    images = torch.rand(4, 1, 32, 32)
+    expected = images
+    for convolution, norm, _, _ in network:
+        expected = nn.functional.max_pool2d(torch.relu(norm(convolution(expected))), 2)
+    assert torch.equal(network(images), expected)
+    assert sum(tensor.numel() for tensor in network.parameters()) == 64 * 9 + 3 * 64 * 64 * 9 + 4 * 2 * 64
+
+
+def test_images_are_normalised_with_the_trunks_statistics_or_the_datas():
+    torch.manual_seed(0)
+    data = torch.rand(64, 1, 32, 32) * 0.5
+    network = build(backbone(name="conv4"), data, 8)
+    assert network.mean.item() == pytest.approx(data.mean().item())
+    assert network.std.item() == pytest.approx(data.std().item())
+    assert model(name="timm/resnet10t", channels=3).mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+
+
+def test_frozen_batch_norm_keeps_statistics_and_weights():
+    network = model(name="conv4", frozen_batch_norm=True).train()
+    norms = [layer for layer in network.trunk.modules() if isinstance(layer, nn.BatchNorm2d)]
+    before = [layer.running_mean.clone() for layer in norms]
+    network(torch.rand(8, 1, 32, 32)).sum().backward()
+    assert all(torch.equal(a, layer.running_mean) for a, layer in zip(before, norms, strict=True))
+    assert not any(tensor.requires_grad for layer in norms for tensor in layer.parameters())
+    assert model(name="conv4").train().trunk[0][1].training
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pt"])
+def test_weights_come_from_a_local_file(tmp_path, kind):
+    source = model(name="conv4").trunk.state_dict() | {"classifier.weight": torch.ones(2, 2)}
+    source = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in source.items()}
+    file = tmp_path / f"trunk.{kind}"
+    save_file(
+        {name: tensor.contiguous() for name, tensor in source.items()}, file
+    ) if kind == "safetensors" else torch.save(source, file)
+    loaded = model(name="conv4", weights=str(file)).trunk.state_dict()
+    assert all(torch.equal(source[name], tensor) for name, tensor in loaded.items())
+
+
+@pytest.mark.parametrize("damage", ["absent", "empty", "other", "pickle"])
+def test_a_file_that_is_not_this_trunks_weights_is_refused_in_a_sentence(tmp_path, damage):
+    file = tmp_path / "trunk.pt"
+    if damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "other":
+        torch.save({"x": torch.ones(1)}, file)
+    elif damage == "pickle":
+        torch.save({"x": Exception("code must not be loaded")}, file)
+    with pytest.raises(ValueError, match="not weights of this trunk") as error:
+        model(name="conv4", weights=str(file))
+    assert "\n" not in str(error.value)
+
+
+def test_pretrained_weights_that_cannot_be_downloaded_are_a_sentence(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ValueError, match="name a local file with weights"):
+        model(name="timm/resnet10t", pretrained=True, channels=3)

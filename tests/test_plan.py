@@ -1,0 +1,77 @@
+import numpy as np
+import pandas as pd
+import pytest
+from jobs import tiny
+from PIL import Image
+
+from bench import plan
+from bench.config import ConfigError
+
+
+def pictures(folder, sizes):
+    draws = np.random.default_rng(0)
+    for name, count in sizes.items():
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            Image.fromarray(draws.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(folder / name / f"{index}.png")
+
+
+def photos(path, **parameters):
+    return [{"name": "folder", "path": str(path), "size": 16, "min_images": 1, **parameters}]
+
+
+def test_a_good_matrix_has_its_splits():
+    jobs = tiny()
+    (split,) = plan.check(jobs, None).values()
+    assert len(split.train.classes) == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"recipe": {"classes_per_batch": 13}}, "a batch takes 13 classes, but 12 train; lower classes_per_batch"),
+        ({"datasets": ["omniglot"]}, "omniglot"),
+        ({"backbones": ["timm/resnet99"]}, "timm has no model 'resnet99'; did you mean"),
+        ({"datasets": [{"name": "glyphs", "classes": 5000}]}, "glyphs has"),
+    ],
+)
+def test_what_cannot_run_is_a_sentence(tmp_path, changes, sentence):
+    with pytest.raises(ConfigError) as error:
+        plan.check(tiny(**changes), tmp_path)
+    assert sentence in str(error.value)
+
+
+def test_a_class_with_a_single_image_is_named(tmp_path):
+    pictures(tmp_path / "train", {"a": 3, "lonely": 1})
+    pictures(tmp_path / "test", {"c": 3, "d": 3})
+    with pytest.raises(ConfigError, match="the class 'lonely' has a single image"):
+        plan.check(tiny(datasets=photos(tmp_path), recipe={"classes_per_batch": 2}), None)
+
+
+def test_a_broken_image_is_named_and_can_be_skipped(tmp_path):
+    pictures(tmp_path, {name: 4 for name in "abcd"})
+    (tmp_path / "a" / "0.png").write_bytes(b"")
+    recipe = {"classes_per_batch": 2}
+    with pytest.raises(ConfigError, match=r"0\.png.*--skip-broken"):
+        plan.check(tiny(datasets=photos(tmp_path), recipe=recipe), None)
+    (split,) = plan.check(tiny(datasets=photos(tmp_path, skip_broken=True), recipe=recipe), None).values()
+    assert len(split.train.labels) + len(split.test.labels) == 15
+
+
+def test_final_cells_are_not_run_again():
+    jobs = tiny(seeds=5)
+    outcomes = ("done", "failed", "diverged", "skipped")
+    statuses = {job.key: status for job, status in zip(jobs, outcomes, strict=False)}
+    assert [job.seed for job in plan.missing(jobs, statuses)] == [1, 3, 4]
+    assert plan.counts(jobs, statuses) == {**dict.fromkeys(outcomes, 1), "new": 1}
+
+
+def test_a_forecast_follows_what_was_measured():
+    jobs = tiny(seeds=2)
+    splits = plan.check(jobs, None)
+    unknown = plan.forecast(jobs, splits, pd.DataFrame())
+    assert unknown.seconds is None
+    assert unknown.bytes == 2 * 32 * 16 * 4
+    row = {"dataset": jobs[0].dataset.label, "backbone": jobs[0].backbone.label, "status": "done", "kind": "loss"}
+    rows = pd.DataFrame([row | {"images_per_second": 96.0, "seconds_evaluate": 0.5}])
+    assert plan.forecast(jobs, splits, rows).seconds == pytest.approx(2 * (2 * 96 / 96 + 0.5))

@@ -1,0 +1,152 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from jobs import tiny
+
+import bench
+from bench import datasets, store
+from bench.run import refusals, run
+
+CPU = torch.device("cpu")
+SCORES = ["recall_at_1", "recall_at_8", "map_at_r", "r_precision", "nmi", "ami"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def go(job, results, **options):
+    result = run(job, data=None, results=results, device=CPU, **options)
+    store.write(results, result)
+    return result
+
+
+def test_a_job_leaves_a_row_with_scores_cost_and_provenance(tmp_path):
+    (job,) = tiny()
+    told = []
+    result = go(job, tmp_path, progress=told.append)
+    row = bench.load(tmp_path).iloc[0]
+    assert told == [1, 2]
+    assert (row["status"], row["embedding_dim"], row["threads"]) == ("done", 16, 1)
+    assert all(0 <= row[name] <= 1 for name in SCORES)
+    assert row["seconds"] > row["seconds_train"] > 0
+    assert row["images_per_second"] > 0
+    assert row["peak_memory_mb"] > 50
+    assert row["parameters"] == 1 * 8 * 9 + 3 * 8 * 8 * 9 + 4 * 2 * 8 + (8 * 16 + 16)
+    assert row["torch"] == torch.__version__.partition("+")[0]
+    assert row["dataset_sha"] == datasets.load(job.dataset, None).sha
+    assert json.loads(row["recipe"])["dim"] == 16
+    assert len(store.history(tmp_path)) == 2
+    assert result.first_hits.shape == (32,)
+    assert np.allclose(np.linalg.norm(store.embeddings(tmp_path, job.key), axis=1), 1, atol=1e-5)
+
+
+def test_the_row_is_what_evaluate_says_of_the_stored_embeddings(tmp_path):
+    (job,) = tiny()
+    result = go(job, tmp_path)
+    labels = datasets.load(job.dataset, None).test.labels
+    again = bench.evaluate(store.embeddings(tmp_path, job.key), labels, restarts=2)
+    for name in ("recall_at_1", "recall_at_8", "map_at_r", "r_precision", "recall_at_1_chance", "queries"):
+        assert again[name] == pytest.approx(result.row.scores[name])
+
+
+def test_the_same_job_gives_the_same_bits(tmp_path):
+    (job,) = tiny(losses=["proxy_anchor"])
+    torch.manual_seed(1)
+    first = go(job, tmp_path / "a")
+    torch.manual_seed(2)
+    np.random.seed(3)  # noqa: NPY002
+    second = go(job, tmp_path / "b")
+    assert np.array_equal(first.embeddings, second.embeddings)
+    assert first.row.scores == second.row.scores
+
+
+def test_every_loss_sees_the_same_batches(tmp_path, monkeypatch):
+    seen = []
+    from bench import run as module
+
+    original = module.train
+
+    def spy(model, objective, epochs, **options):
+        hashed = [[hashlib.sha256(images.numpy().tobytes()).hexdigest() for images, _ in epoch] for epoch in epochs]
+        seen.append((hashed, [tensor.sum().item() for tensor in model.state_dict().values()]))
+        return original(model, objective, [], **options)
+
+    monkeypatch.setattr(module, "train", spy)
+    for job in tiny(losses=["contrastive", "proxy_anchor", "arc_face"]):
+        go(job, tmp_path)
+    assert len(seen[0][0]) == 2
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_seeds_differ(tmp_path):
+    one, two = (go(job, tmp_path) for job in tiny(seeds=2))
+    assert not np.array_equal(one.embeddings, two.embeddings)
+
+
+def test_no_epoch_evaluates_the_untrained_network(tmp_path):
+    (job,) = tiny(recipe={"epochs": 0})
+    result = go(job, tmp_path)
+    assert result.row.status == "done"
+    assert result.row.images_per_second is None
+    assert result.history == ()
+
+
+def test_a_job_that_turns_nan_is_diverged_with_its_epoch(tmp_path):
+    (job,) = tiny(recipe={"trunk_rate": 1e30, "head_rate": 1e30, "epochs": 4})
+    result = go(job, tmp_path)
+    assert result.row.status == "diverged"
+    assert f"in epoch {len(result.history)} of 4" in result.row.reason
+    assert result.row.scores == {}
+    assert result.embeddings is None
+
+
+def test_an_ensemble_of_slices_is_read_slice_by_slice(tmp_path):
+    (job,) = tiny(losses=[], ensembles=[{"name": "slices", "members": ["triplet", "proxy_nca"]}])
+    embeddings = go(job, tmp_path).embeddings
+    halves = np.linalg.norm(embeddings[:, :8], axis=1), np.linalg.norm(embeddings[:, 8:], axis=1)
+    assert np.allclose(halves, 2**-0.5, atol=1e-5)
+
+
+def test_a_model_ensemble_is_the_fused_embeddings_of_its_members(tmp_path):
+    jobs = tiny(
+        losses=["triplet", "contrastive"],
+        model_ensembles=[{"name": "concatenate", "members": ["triplet", "contrastive"]}],
+    )
+    one, two, both = (go(job, tmp_path) for job in jobs)
+    expected = np.concatenate([one.embeddings, two.embeddings], axis=1) / 2**0.5
+    assert np.allclose(both.embeddings, expected, atol=1e-6)
+    assert (both.row.kind, both.row.members, both.row.embedding_dim) == (
+        "model_ensemble",
+        ("triplet", "contrastive"),
+        32,
+    )
+
+
+def test_a_model_ensemble_without_a_member_is_skipped_with_the_reason(tmp_path):
+    jobs = tiny(
+        losses=["triplet", "contrastive"],
+        model_ensembles=[{"name": "concatenate", "members": ["triplet", "contrastive"]}],
+    )
+    go(jobs[0], tmp_path)
+    result = go(jobs[2], tmp_path)
+    assert result.row.status == "skipped"
+    assert "its member 'contrastive' has no embeddings" in result.row.reason
+
+
+def test_what_cannot_be_built_is_refused_in_a_sentence():
+    jobs = tiny(losses=["triplet"], ensembles=[
+        {"name": "sum", "members": ["triplet"], "weights": [1.0, 2.0]},
+        {"name": "slices", "members": ["triplet"] * 17, "label": "too many"},
+    ])  # fmt: skip
+    sentences = refusals(jobs, None)
+    assert len(sentences) == 2
+    assert "2 weights for 1 members" in sentences[0]
+    assert sentences[1].startswith("too many on conv4(width=8)")
