@@ -1,6 +1,6 @@
 """The network that is trained: normalisation, trunk, pooling and head, image to embedding."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +50,7 @@ def embedder(
     dim: int,
     *,
     pooling: Literal["average", "max", "gem"] = "average",
+    norm: Literal["none", "batch", "layer"] = "none",
     head: Literal["linear", "none"] = "linear",
     frozen_batch_norm: bool = False,
     weights: str | None = None,
@@ -62,6 +63,9 @@ def embedder(
             mean and standard deviation of each channel.
         dim: width of the embedding; without a head it is the trunk's own.
         pooling: over the feature map: average, max, or generalised mean (Radenovic et al., TPAMI 2019).
+        norm: of the pooled features, without parameters of its own: batch or layer normalisation (the latter as in
+            Zhai, Wu, BMVC 2019). Features after a ReLU are all positive, so without it every two embeddings start out
+            alike, from which losses with proxies recover slowly.
         head: one linear layer, or none.
         frozen_batch_norm: the trunk's batch norms keep their statistics, weights and biases.
         weights: a local file of the trunk's weights, safetensors or a PyTorch state dict.
@@ -74,8 +78,9 @@ def embedder(
     mean, std = _statistics(trunk, example)
     pool = _GeM() if pooling == "gem" else _Pool(pooling)
     features = _width(trunk, pool, (example - mean.view(-1, 1, 1)) / std.view(-1, 1, 1))
-    last = nn.Linear(features, dim) if head == "linear" else nn.Identity()
-    model = Embedder(trunk, pool, last, dim if head == "linear" else features, mean=mean, std=std)
+    last = [nn.Linear(features, dim)] if head == "linear" else []
+    parts = nn.Sequential(*_NORMS[norm](features), *last)
+    model = Embedder(trunk, pool, parts, dim if last else features, mean=mean, std=std)
     if frozen_batch_norm:
         model.frozen_batch_norm = True
         for layer in _batch_norms(trunk):
@@ -92,11 +97,18 @@ def build(backbone: Part, example: Tensor, dim: int) -> Embedder:
         dim: width of the embedding.
     """
     entry = find("backbones", backbone.name)
-    shared = {name: backbone.parameters[name] for name in ("pooling", "head", "frozen_batch_norm", "weights")}
+    shared = {name: backbone.parameters[name] for name in ("pooling", "norm", "head", "frozen_batch_norm", "weights")}
     own = {name: value for name, value in backbone.parameters.items() if name not in shared}
     model = backbone.name.partition("/")[2]
     trunk = entry.function()(example.shape[1], *([model] if model else []), **own)
     return embedder(trunk, example, dim, **shared)
+
+
+_NORMS: dict[str, Callable[[int], list[nn.Module]]] = {
+    "none": lambda _features: [],
+    "batch": lambda features: [nn.BatchNorm1d(features, affine=False)],
+    "layer": lambda features: [nn.LayerNorm(features, elementwise_affine=False)],
+}
 
 
 class _Pool(nn.Module):

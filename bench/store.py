@@ -137,7 +137,7 @@ class Result(NamedTuple):
 
     row: Row
     history: tuple[dict[str, float], ...] = ()
-    first_hits: NDArray[np.int64] | None = None
+    first_hits: NDArray[np.int32] | None = None
     embeddings: NDArray[np.float32] | None = None
     traceback: str | None = None
 
@@ -187,7 +187,7 @@ def _write_files(draft: Path, result: Result) -> None:
     if result.history:
         pq.write_table(pa.Table.from_pylist(list(result.history)), draft / "history.parquet")
     if result.first_hits is not None:
-        pq.write_table(pa.table({"first_hit": result.first_hits.astype(np.int32)}), draft / "queries.parquet")
+        pq.write_table(pa.table({"first_hit": result.first_hits}), draft / "queries.parquet")
     if result.embeddings is not None:
         np.save(draft / "embeddings.npy", result.embeddings.astype(np.float32, copy=False))
     if result.traceback is not None:

@@ -19,7 +19,7 @@ def tiny(**changes: object) -> tuple[Job, ...]:
 def matrix_file(folder: Path, **changes: str) -> Path:
     """The same jobs as a file, for the command line; `changes` are TOML values."""
     values = {
-        "datasets": '[{ name = "glyphs", classes = 12, images_per_class = 8, test_classes = 8, test_images_per_class = 4 }]',
+        "datasets": '[{ name = "glyphs", classes = 12, images_per_class = 8, test_classes = 8, test_images_per_class = 4 }]',  # noqa: E501
         "backbones": '[{ name = "conv4", width = 8 }]',
         "losses": '["triplet", "contrastive"]',
         **changes,

@@ -3,9 +3,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bench.config import Part
+from bench.config import Matrix, Part
 from bench.expand import expand
-from bench.config import Matrix
 from bench.models import build
 
 
@@ -29,6 +28,15 @@ def test_every_kind_of_trunk_gives_embeddings(name, pooling, channels):
     assert embeddings.shape == (2, 16)
     embeddings.sum().backward()
     assert all(tensor.grad is not None for tensor in network.head.parameters())
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_features_can_be_normalised_before_the_head(norm):
+    network = model(name="conv4", norm=norm, head="none", width=24).train()
+    features = network(torch.rand(64, 1, 32, 32))
+    axis = 0 if norm == "batch" else 1
+    assert torch.allclose(features.mean(axis), torch.zeros(1), atol=1e-4)
+    assert not list(network.head.parameters())
 
 
 def test_without_a_head_the_embedding_is_the_trunks():

@@ -49,7 +49,7 @@ def test_a_class_with_a_single_image_is_named(tmp_path):
 
 
 def test_a_broken_image_is_named_and_can_be_skipped(tmp_path):
-    pictures(tmp_path, {name: 4 for name in "abcd"})
+    pictures(tmp_path, dict.fromkeys("abcd", 4))
     (tmp_path / "a" / "0.png").write_bytes(b"")
     recipe = {"classes_per_batch": 2}
     with pytest.raises(ConfigError, match=r"0\.png.*--skip-broken"):

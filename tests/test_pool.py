@@ -73,7 +73,7 @@ def test_a_killed_worker_is_one_failed_row_and_the_others_go_on(tmp_path):
     wait_for(lambda: finished(results))
     victim = workers(process)[0]
     victim.kill()
-    output, talk = process.communicate(timeout=120)
+    _output, talk = process.communicate(timeout=120)
     rows = bench.load(results)
     assert process.returncode == 1, talk
     assert sorted(rows["status"]) == ["done"] * 5 + ["failed"]
@@ -95,7 +95,7 @@ def test_an_interruption_stops_everything_cleanly(tmp_path, name, code):
         os.killpg(process.pid, signal.SIGINT)  # what a terminal does: to the workers too
     else:
         process.send_signal(signal.SIGTERM)
-    output, talk = process.communicate(timeout=30)
+    _output, talk = process.communicate(timeout=30)
     assert process.returncode == code
     assert "the same command continues" in talk
     assert "Traceback" not in talk

@@ -23,13 +23,13 @@ __all__ = ["glyphs"]
 RENDERER = 1  # to be raised with every change that changes a pixel
 OVERSAMPLING = 2
 EM = 11 / 16  # of the picture's side, so that an accented capital and a descender both fit
-ROTATION = math.radians(12)
-SHEAR = 0.2
-SCALE = 0.15
+ROTATION = math.radians(10.5)
+SHEAR = 0.175
+SCALE = 0.13
 ROOM = 15 / 16  # of the picture's side
-SHIFT = 1 / 16  # of the picture's side
-FADE = 100  # of 255: the most that ink and ground come nearer to each other, each
-NOISE = 20  # of 255: standard deviation
+SHIFT = 7 / 128  # of the picture's side
+FADE = 88  # of 255: the most that ink and ground come nearer to each other, each
+NOISE = 17.5  # of 255: standard deviation
 DRAWS = 8  # random numbers a picture, besides its noise
 
 

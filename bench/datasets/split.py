@@ -1,5 +1,7 @@
 """What every dataset returns: images and labels of both sides of a class-disjoint split."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -35,5 +37,5 @@ class Split(NamedTuple):
     """Candidates of the queries, numbered by the test side's labels."""
     sha: str = ""
     """SHA-256 over all images, labels and class names."""
-    notes: dict[str, str] = {}
+    notes: Mapping[str, str] = MappingProxyType({})
     """Provenance worth a line beside the results, such as the version of the fonts."""
