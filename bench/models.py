@@ -49,7 +49,7 @@ def embedder(
     example: Tensor,
     dim: int,
     *,
-    pooling: Literal["average", "max", "gem"] = "average",
+    pooling: Literal["average", "max", "gem", "flatten"] = "average",
     norm: Literal["none", "batch", "layer"] = "none",
     head: Literal["linear", "none"] = "linear",
     frozen_batch_norm: bool = False,
@@ -62,7 +62,8 @@ def embedder(
         example: images [B, C, H, W] in [0, 1], for the size of the feature map and, where the trunk names none, the
             mean and standard deviation of each channel.
         dim: width of the embedding; without a head it is the trunk's own.
-        pooling: over the feature map: average, max, or generalised mean (Radenovic et al., TPAMI 2019).
+        pooling: over the feature map: average, max, generalised mean (Radenovic et al., TPAMI 2019), or none at all:
+            flatten keeps where each feature was found, as the few-shot literature's Conv-4 does.
         norm: of the pooled features, without parameters of its own: batch or layer normalisation (the latter as in
             Zhai, Wu, BMVC 2019). Features after a ReLU are all positive, so without it every two embeddings start out
             alike, from which losses with proxies recover slowly.
@@ -112,7 +113,7 @@ _NORMS: dict[str, Callable[[int], list[nn.Module]]] = {
 
 
 class _Pool(nn.Module):
-    """Average or maximum over all places of a feature map, or over all tokens."""
+    """Average or maximum over all places of a feature map, or over all tokens; or every place side by side."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -120,6 +121,8 @@ class _Pool(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         places = _places(features)
+        if self.kind == "flatten":
+            return places.flatten(1)
         return places.mean(-1) if self.kind == "average" else places.amax(-1)
 
 

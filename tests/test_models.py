@@ -50,6 +50,7 @@ def test_poolings_agree_with_their_formulas():
     for pooling, expected in [
         ("average", maps.mean((2, 3))),
         ("max", maps.amax((2, 3))),
+        ("flatten", maps.flatten(1)),
         ("gem", maps.pow(3).mean((2, 3)).pow(1 / 3)),
     ]:
         assert torch.allclose(model(name="conv4", pooling=pooling).pool(maps), expected, atol=1e-5)

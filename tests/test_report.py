@@ -1,10 +1,9 @@
 import re
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from sample_rows import SCORES, history, large, row, table, unfinished
+from sample_rows import SCORES, history, row, table, unfinished
 
 from bench.report import write
 
@@ -86,12 +85,3 @@ def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file"):
         write(ROWS, history(ROWS), tmp_path / "file")
-
-
-def test_ten_thousand_rows_take_less_than_ten_seconds(tmp_path: Path) -> None:
-    rows = large(datasets=5, backbones=4, objectives=25, seeds=20)
-    long = history(rows, epochs=10)
-    assert len(rows) == 10_000
-    start = time.process_time()
-    write(rows, long, tmp_path)
-    assert time.process_time() - start < 10

@@ -33,8 +33,7 @@ GUIDE = (
     ),
     (
         "Selection",
-        "The last epoch is evaluated, or the epoch that a class-disjoint validation split selects. The test set "
-        "never selects an epoch.",
+        "The last epoch is evaluated; the test set never selects an epoch.",
     ),
     (
         "Seeds, Dim, Time",

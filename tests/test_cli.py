@@ -1,0 +1,162 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jobs import matrix_file, tiny
+from typer.testing import CliRunner
+
+import bench
+from bench import store
+from bench.catalogue import entries
+from bench.cli import app
+from bench.config import matrices
+
+BENCH = str(Path(sys.executable).with_name("bench"))
+
+
+def call(*arguments, **options):
+    """In this process: quick, for commands that start no worker."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False, **options)
+
+
+def command(*arguments, **options):
+    """As a user gives it."""
+    return subprocess.run([BENCH, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+
+
+def test_help_names_every_command_and_exit_code():
+    text = call("--help").output
+    assert all(name in text for name in ("run", "plan", "report", "pack", "list", "130"))
+
+
+def test_help_waits_for_nothing_heavy():
+    code = "import sys; from bench.cli import app; print({'torch', 'pandas', 'faiss', 'pydantic'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "set()"
+    )
+
+
+@pytest.mark.parametrize("kind", ["losses", "ensembles", "model_ensembles", "datasets", "backbones", "metrics"])
+def test_list_tells_all_there_is(kind):
+    found = {part["name"]: part for part in json.loads(call("list", kind, "--json").output)}
+    assert found.keys() == entries(kind).keys()
+    text = call("list", kind).output
+    for name, part in found.items():
+        assert name in text
+        assert part["label"] in text
+        assert all(parameter["name"] in text for parameter in part["parameters"])
+
+
+def test_list_matrices():
+    found = json.loads(call("list", "matrices", "--json").output)
+    assert [part["name"] for part in found] == list(matrices())
+    assert all(part["label"] for part in found)
+
+
+def test_from_matrix_to_report(tmp_path):
+    """The whole way: plan, run, run again, plan, pack, report from the folder and from the packed file."""
+    fused = '[{ name = "concatenate", members = ["triplet", "contrastive"] }]'
+    matrix, runs, packed = matrix_file(tmp_path, model_ensembles=fused), tmp_path / "runs", tmp_path / "all.parquet"
+    before = json.loads(call("plan", matrix, "--results", runs, "--json").output)
+    assert [cell["status"] for cell in before["cells"]] == ["new"] * 3
+    assert not runs.exists()
+    first = command("run", matrix, "--results", runs)
+    assert first.returncode == 0, first.stderr
+    assert "[3/3]" in first.stderr
+    assert "concatenate[triplet, contrastive]" in first.stdout.replace("\n", " ")
+    stamps = {path: path.stat().st_mtime_ns for path in runs.rglob("*.parquet")}
+    second = command("run", matrix, "--results", runs)
+    assert (second.returncode, second.stdout) == (0, first.stdout)
+    assert "3 cells, 3 done before" in second.stderr
+    assert stamps == {path: path.stat().st_mtime_ns for path in runs.rglob("*.parquet")}
+    after = json.loads(call("plan", matrix, "--results", runs, "--seeds", 2, "--json").output)
+    assert [cell["status"] for cell in after["cells"]] == ["done"] * 2 + ["new"] * 2 + ["done", "new"]
+    assert after["seconds"] > 0
+    assert call("pack", packed, "--results", runs).exit_code == 0
+    assert len(bench.load(packed)) == 3
+    for source, output in ((runs, tmp_path / "one"), (packed, tmp_path / "two")):
+        assert call("report", "--results", source, "--output", output).exit_code == 0
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")]
+    assert files[0] == files[1]
+    assert {"README.md", "index.html"} < files[0].keys()
+
+
+def test_report_can_be_of_one_matrix(tmp_path):
+    runs = tmp_path / "runs"
+    for job in (*tiny(), *tiny(losses=["proxy_nca"])):
+        store.write(runs, store.Result(store.Row.of(job, "done", scores={"recall_at_1": 0.5, "nmi": 0.5})))
+    matrix = matrix_file(tmp_path, losses='["triplet"]')
+    output = call("report", "--results", runs, "--matrix", matrix, "--output", tmp_path / "out").output
+    assert "triplet" in output
+    assert "proxy_nca" not in output
+
+
+@pytest.mark.parametrize("verb", ["run", "plan"])
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"losses": '["tripet"]'}, "there is no loss 'tripet'; did you mean 'triplet'?"),
+        ({"losses": '[{ name = "triplet", margn = 1.0 }]'}, "did you mean 'margin'?"),
+        ({"losses": "[]"}, "losses and ensembles are both empty"),
+        ({"losses": "3"}, "losses"),
+        ({"datasets": '["omniglot"]'}, "https://github.com/brendenlake/omniglot"),
+        ({"datasets": '[{ name = "folder", path = "nowhere" }]'}, "nowhere"),
+        ({"backbones": '["resnet"]'}, "there is no backbone 'resnet'"),
+        ({"ensembles": '[{ name = "sum", members = [] }]'}, "sum needs members"),
+    ],
+)
+def test_a_wrong_request_is_a_sentence_and_exit_code_2(tmp_path, verb, changes, sentence):
+    result = call(verb, matrix_file(tmp_path, **changes), "--results", tmp_path / "runs", "--data", tmp_path)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["run", "dem0"], 2, "did you mean 'demo'?"),
+        (["run", "demo", "--device", "gpu"], 2, "choose auto, cpu or cuda"),
+        (["run", "demo", "--set", "recipe.epochs"], 2, "key=value"),
+        (["run", "demo", "--results", "/dev/null/runs"], 2, "name another folder with --results"),
+        (["report", "--results", "nowhere"], 2, "run a matrix first"),
+        (["pack", "x.parquet", "--results", "nowhere"], 2, "run a matrix first"),
+    ],
+)
+def test_other_wrong_requests(tmp_path, monkeypatch, arguments, code, sentence):
+    monkeypatch.chdir(tmp_path)
+    result = call(*arguments)
+    assert result.exit_code == code
+    assert sentence in result.stderr.replace("\n", " ")
+
+
+def test_a_report_of_nothing_is_exit_code_3(tmp_path):
+    result = call("report", "--results", tmp_path)
+    assert result.exit_code == 3
+    assert "bench run demo" in result.stderr
+
+
+def test_a_matrix_where_nothing_could_be_measured_is_exit_code_3(tmp_path):
+    matrix = matrix_file(tmp_path, losses='["triplet"]')
+    result = command(
+        "run", matrix, "--results", tmp_path / "runs", "--set", "recipe.trunk_rate=1e30", "--set", "recipe.epochs=3"
+    )
+    assert result.returncode == 3
+    assert "diverged; the loss or the embeddings were not finite" in result.stderr
+
+
+def test_a_row_cut_short_is_named_and_runs_again(tmp_path):
+    matrix, runs = matrix_file(tmp_path, losses='["triplet"]'), tmp_path / "runs"
+    assert command("run", matrix, "--results", runs).returncode == 0
+    (row,) = runs.glob("*/row.parquet")
+    scores = bench.load(runs).loc[0, "recall_at_1"]
+    row.write_bytes(row.read_bytes()[:100])
+    again = command("run", matrix, "--results", runs)
+    assert again.returncode == 0
+    assert f"{row.parent.name}: its row cannot be read; set aside" in again.stderr
+    assert bench.load(runs).loc[0, "recall_at_1"] == scores
