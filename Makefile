@@ -1,5 +1,5 @@
 # The whole developer interface. Each target makes .venv first if there is none; PYTHON names the interpreter for it.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 .PHONY: demo test lint reference bench-perf

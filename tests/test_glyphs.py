@@ -18,7 +18,7 @@ from bench.datasets.letters import FACES, distinct, faces, side, version
 from bench.datasets.split import DataError, Split
 
 SMALL = {"classes": 12, "images_per_class": 5, "test_classes": 8, "test_images_per_class": 3}
-DEFAULT_SHA = "92fb5646f0ac"
+DEFAULT_SHA = "e4de42a64acd"
 
 
 @pytest.fixture(scope="module")
