@@ -12,7 +12,7 @@ from bench import datasets
 from bench.catalogue import did_you_mean
 from bench.config import ConfigError, Job
 from bench.datasets.split import DataError, Images, Split
-from bench.store import Status
+from bench.row import Status
 
 __all__ = ["Forecast", "check", "counts", "forecast", "missing"]
 

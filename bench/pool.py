@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from bench import store
 from bench.config import ConfigError, Job
-from bench.store import Status
+from bench.row import Status, failure
 
 __all__ = ["Event", "devices", "execute"]
 
@@ -142,7 +142,7 @@ def _outcome(future: Future[Outcome], job: Job, slot: "_Slot", results: Path) ->
         return future.result()
     except BrokenProcessPool:
         reason = f"its worker process {slot.cause_of_death()}; the same command runs it again"
-        store.write(results, store.failure(job, "failed", reason))
+        store.write(results, failure(job, "failed", reason))
         return Outcome("failed", reason)
 
 
@@ -230,6 +230,6 @@ def _work(job: Job, index: int, data: Path | None, results: Path) -> Outcome:
         result = run(job, data=data, results=results, device=_worker["device"], progress=progress)
     except Exception as error:  # one job's fault must not end the others
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        result = store.failure(job, "failed", reason)._replace(traceback=traceback.format_exc())
+        result = failure(job, "failed", reason)._replace(traceback=traceback.format_exc())
     store.write(results, result)
     return Outcome(result.row.status, result.row.reason)

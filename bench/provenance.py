@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bench.store import Provenance
+from bench.row import Provenance
 
 __all__ = ["device_name", "peak_memory_mb", "provenance", "reset_peak_memory"]
 

@@ -18,9 +18,9 @@ from bench.config import Job, Part
 from bench.datasets.split import Split
 from bench.embed import embed
 from bench.evaluation import score
+from bench.row import Provenance, Result, Row, failure
 from bench.sampler import steps
 from bench.seeds import derive
-from bench.store import Result, Row
 from bench.text import class_vectors
 from bench.train import Epoch, optimizer, schedule, train
 from losses.shape import Shape, Unsuitable
@@ -51,7 +51,7 @@ def run(
     try:
         result = _fuse(job, split, results) if job.kind == "model_ensemble" else _train(job, split, device, progress)
     except Unsuitable as reason:
-        result = store.failure(job, "skipped", str(reason))
+        result = failure(job, "skipped", str(reason))
     cost = {
         "started": started.isoformat(timespec="seconds"),
         "seconds": time.perf_counter() - clock,
@@ -94,7 +94,7 @@ def _train(job: Job, split: Split, device: torch.device, progress: Callable[[int
         "seconds_evaluate": time.perf_counter() - clock,
         "images_per_second": sum(epoch.images for epoch in history) / seconds if history else None,
         "parameters": sum(tensor.numel() for tensor in (*model.parameters(), *objective.parameters())),
-        "provenance": store.Provenance(weights_sha=weights_sha),
+        "provenance": Provenance(weights_sha=weights_sha),
     }
     return evaluated._replace(row=evaluated.row.model_copy(update=cost))
 

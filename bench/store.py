@@ -8,7 +8,6 @@ KEY/error.txt         the traceback of a job that failed
 """
 
 import errno
-import json
 import os
 import shutil
 import time
@@ -17,26 +16,19 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from bench.config import PROTOCOL, Job, Kind
+from bench.row import COLUMNS, Result, Status
 
 __all__ = [
-    "Provenance",
-    "Result",
-    "Row",
-    "Status",
     "StoreError",
     "embeddings",
     "empty",
-    "failure",
     "history",
     "load",
     "pack",
@@ -46,100 +38,9 @@ __all__ = [
     "write",
 ]
 
-Status = Literal["done", "failed", "diverged", "skipped"]
-
 
 class StoreError(OSError):
     """Results cannot be written; one sentence says what to do."""
-
-
-class Provenance(BaseModel):
-    """What a row says of where it was made."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    commit: str | None = None
-    dirty: bool | None = None
-    python: str | None = None
-    torch: str | None = None
-    timm: str | None = None
-    pytorch_metric_learning: str | None = None
-    device: str | None = None
-    threads: int | None = None
-    dataset_sha: str | None = None
-    weights_sha: str | None = None
-
-
-class Row(BaseModel):
-    """One job's result."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str
-    dataset: str
-    backbone: str
-    objective: str
-    kind: Kind
-    members: tuple[str, ...]
-    seed: int
-    recipe: str
-    protocol: int
-    status: Status
-    reason: str | None = None
-    scores: dict[str, float | None] = {}
-    seconds: float | None = None
-    seconds_train: float | None = None
-    seconds_evaluate: float | None = None
-    images_per_second: float | None = None
-    peak_memory_mb: float | None = None
-    parameters: int | None = None
-    embedding_dim: int | None = None
-    started: str | None = None
-    provenance: Provenance = Provenance()
-
-    @classmethod
-    def of(cls, job: Job, status: Status, **rest: Any) -> "Row":
-        """A row with the identity of a job."""
-        return cls(
-            key=job.key,
-            dataset=job.dataset.label,
-            backbone=job.backbone.label,
-            objective=job.objective.label,
-            kind=job.kind,
-            members=tuple(part.label for part in job.objective.members),
-            seed=job.seed,
-            recipe=json.dumps(job.recipe.model_dump(mode="json")),
-            protocol=PROTOCOL,
-            status=status,
-            **rest,
-        )
-
-    def table(self) -> pa.Table:
-        """One Parquet row, scores and provenance as columns of their own."""
-        flat = self.model_dump(exclude={"scores", "provenance"})
-        flat |= self.scores | self.provenance.model_dump()
-        arrays = {name: pa.array([value], _TYPES.get(name, pa.float64())) for name, value in flat.items()}
-        return pa.table(arrays)
-
-
-_TEXT = ("key", "dataset", "backbone", "objective", "kind", "recipe", "status", "reason", "started")
-_TYPES = {
-    **dict.fromkeys(_TEXT + tuple(Provenance.model_fields), pa.string()),
-    **dict.fromkeys(("seed", "protocol", "parameters", "embedding_dim", "threads"), pa.int64()),
-    "members": pa.list_(pa.string()),
-    "dirty": pa.bool_(),
-}
-"""Every column that is not a number with a fraction; fixed, so that a null in the first file decides nothing."""
-
-
-class Result(NamedTuple):
-    """All that one job leaves behind."""
-
-    row: Row
-    history: tuple[dict[str, float], ...] = ()
-    first_hits: NDArray[np.int32] | None = None
-    embeddings: NDArray[np.float32] | None = None
-    traceback: str | None = None
 
 
 def prepare(results: Path) -> None:
@@ -212,11 +113,6 @@ def _advice(error: OSError, results: Path) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None}:  # numpy names no number for a short write
         return f"{results}: the disk is full; free some space and give the same command again, finished jobs are kept"
     return f"{results}: cannot be written ({error.strerror}); name another folder with --results"
-
-
-def failure(job: Job, status: Status, reason: str) -> Result:
-    """What is stored of a job without scores."""
-    return Result(Row.of(job, status, reason=reason))
 
 
 def statuses(results: Path) -> dict[str, Status]:
@@ -317,7 +213,7 @@ def _read(source: Path) -> tuple[pa.Table, list[Path]]:
     return pa.concat_tables(good, promote_options="default") if good else _EMPTY, broken
 
 
-_EMPTY = pa.table({name: pa.array([], kind) for name, kind in _TYPES.items()})
+_EMPTY = pa.table({name: pa.array([], kind) for name, kind in COLUMNS.items()})
 
 
 def _row(folder: Path) -> pa.Table | None:

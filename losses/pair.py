@@ -60,7 +60,7 @@ def multi_similarity(
     """Multi-Similarity (Wang, Han, Huang, Dong, Scott, CVPR 2019, arXiv 1904.06627).
 
     Cosine similarities; `alpha` and `beta` scale positive and negative pairs, `base` is where both turn (0.5 as in the
-    authors' code; the paper prints 1). Mined as in the paper: a positive counts if it is less similar than the most
+    authors' code). Mined as in the paper: a positive counts if it is less similar than the most
     similar negative plus `epsilon`, a negative if it is more similar than the least similar positive minus `epsilon`.
     """
     return _MultiSimilarity(alpha, beta, base, epsilon)

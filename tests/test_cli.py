@@ -12,6 +12,7 @@ from bench import store
 from bench.catalogue import entries
 from bench.cli import app
 from bench.config import matrices
+from bench.row import Result, Row
 
 BENCH = str(Path(sys.executable).with_name("bench"))
 
@@ -87,7 +88,7 @@ def test_from_matrix_to_report(tmp_path):
 def test_report_can_be_of_one_matrix(tmp_path):
     runs = tmp_path / "runs"
     for job in (*tiny(), *tiny(losses=["proxy_nca"])):
-        store.write(runs, store.Result(store.Row.of(job, "done", scores={"recall_at_1": 0.5, "nmi": 0.5})))
+        store.write(runs, Result(Row.of(job, "done", scores={"recall_at_1": 0.5, "nmi": 0.5})))
     matrix = matrix_file(tmp_path, losses='["triplet"]')
     output = call("report", "--results", runs, "--matrix", matrix, "--output", tmp_path / "out").output
     assert "triplet" in output

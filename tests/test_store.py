@@ -9,7 +9,8 @@ from jobs import tiny
 
 import bench
 from bench import store
-from bench.store import Result, Row, StoreError
+from bench.row import Result, Row, failure
+from bench.store import StoreError
 
 (JOB,) = tiny()
 HISTORY = (
@@ -49,7 +50,7 @@ def test_columns_that_differ_between_files_are_all_kept(tmp_path):
 
 def test_a_row_without_scores_decides_no_column_type(tmp_path):
     one, two = tiny(seeds=2)
-    store.write(tmp_path, store.failure(one, "failed", "out of memory"))
+    store.write(tmp_path, failure(one, "failed", "out of memory"))
     store.write(tmp_path, result(two))
     rows = bench.load(tmp_path)
     assert sorted(rows["status"]) == ["done", "failed"]
@@ -57,10 +58,10 @@ def test_a_row_without_scores_decides_no_column_type(tmp_path):
 
 
 def test_a_finished_row_is_never_replaced_and_another_gives_way(tmp_path):
-    store.write(tmp_path, store.failure(JOB, "failed", "killed"))
+    store.write(tmp_path, failure(JOB, "failed", "killed"))
     store.write(tmp_path, result(recall_at_1=0.5))
     store.write(tmp_path, result(recall_at_1=0.9))
-    store.write(tmp_path, store.failure(JOB, "failed", "killed"))
+    store.write(tmp_path, failure(JOB, "failed", "killed"))
     assert bench.load(tmp_path)["recall_at_1"].tolist() == [0.5]
     assert [path.name for path in tmp_path.iterdir()] == [JOB.key]
 
