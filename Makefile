@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test lint reference bench-perf
 
 demo: .venv/ready
-	$(BIN)/bench run demo
+	$(BIN)/bench run demo > /dev/null
 	$(BIN)/bench report --matrix demo
 
 test: .venv/ready

@@ -127,11 +127,12 @@ def run(
 
     jobs = _jobs(matrix, seeds, changes, skip_broken)
     devices = pool.devices(device)
-    plan.check(jobs, data)
+    splits = plan.check(jobs, data)
     store.prepare(results)
     talk = _talk()
     for sentence in store.set_aside(results):
         typer.echo(f"bench: {sentence}", err=True)
+    plan.check_same_data(jobs, splits, store.load(results))
     todo = plan.missing(jobs, store.statuses(results))
     talk.print(f"{len(jobs)} cells, {len(jobs) - len(todo)} done before", highlight=False)
     count = workers or (len(devices) if devices != ["cpu"] else max(1, len(os.sched_getaffinity(0)) // threads))
@@ -177,6 +178,7 @@ def plan(
     splits = planning.check(jobs, data)
     statuses = store.statuses(results) if results.exists() else {}
     rows = store.load(results) if statuses else store.empty()
+    planning.check_same_data(jobs, splits, rows)
     todo = planning.missing(jobs, statuses)
     cost = planning.forecast(todo, splits, rows)
     counts = planning.counts(jobs, statuses)

@@ -14,7 +14,7 @@ from bench.config import ConfigError, Job
 from bench.datasets.split import DataError, Images, Split
 from bench.row import Status
 
-__all__ = ["Forecast", "check", "counts", "forecast", "missing"]
+__all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "missing"]
 
 FINAL = ("done", "diverged")
 """Outcomes that the same job would reach again; other cells are run again."""
@@ -27,6 +27,20 @@ class Forecast(NamedTuple):
     """Of one worker's time; None while no job of the same dataset and backbone was measured."""
     bytes: int
     """Stored embeddings."""
+
+
+def check_same_data(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFrame) -> None:
+    """See that stored rows of these jobs were measured on the data that is there now.
+
+    Raises:
+        ConfigError: a dataset has changed since.
+    """
+    stored = dict(zip(rows["key"], rows["dataset_sha"], strict=True))
+    now = {job.key: splits[job.dataset.label].sha for job in jobs}
+    other = [job for job in jobs if isinstance(stored.get(job.key), str) and stored[job.key] != now[job.key]]
+    if other:
+        names = ", ".join(sorted({job.dataset.label for job in other}))
+        raise ConfigError(f"{names}: {len(other)} stored rows are of other data; name another folder with --results")
 
 
 def missing(jobs: Sequence[Job], statuses: Mapping[str, Status]) -> list[Job]:

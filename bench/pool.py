@@ -96,6 +96,8 @@ def execute(
     epochs = RawArray("i", max(1, len(jobs)))
     slots = [_Slot(device, threads, epochs) for device in workers[: max(1, len(jobs))]]
     try:
+        for slot in slots[1:]:
+            slot.submit(_refusals, [], data)  # starts and imports while the first one checks
         _refuse(slots[0], jobs, data)
         numbered = list(enumerate(jobs))
         for wave in (False, True):

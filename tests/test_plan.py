@@ -75,3 +75,13 @@ def test_a_forecast_follows_what_was_measured():
     row = {"dataset": jobs[0].dataset.label, "backbone": jobs[0].backbone.label, "status": "done", "kind": "loss"}
     rows = pd.DataFrame([row | {"images_per_second": 96.0, "seconds_evaluate": 0.5}])
     assert plan.forecast(jobs, splits, rows).seconds == pytest.approx(2 * (2 * 96 / 96 + 0.5))
+
+
+def test_rows_of_other_data_are_refused():
+    (job,) = jobs = tiny()
+    splits = plan.check(jobs, None)
+    same = pd.DataFrame({"key": [job.key, "other"], "dataset_sha": [splits[job.dataset.label].sha, "0"]})
+    plan.check_same_data(jobs, splits, same)
+    plan.check_same_data(jobs, splits, same.assign(dataset_sha=None))
+    with pytest.raises(ConfigError, match="1 stored rows are of other data; name another folder with --results"):
+        plan.check_same_data(jobs, splits, same.assign(dataset_sha="0"))
