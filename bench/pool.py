@@ -7,6 +7,7 @@ and no queue is shared.
 import os
 import signal
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -177,8 +178,7 @@ class _Slot:
         """How the worker ended, as the end of a sentence."""
         if self.process is None:
             return "did not start"
-        self.process.join(5)
-        code = self.process.exitcode or 0
+        code = _exit_code(self.process)
         if code == -signal.SIGKILL:
             return "was killed (SIGKILL), by the system when memory ran out or by someone"
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -188,6 +188,15 @@ class _Slot:
         if self.process is not None:
             self.process.kill()
         self.executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _exit_code(process: BaseProcess) -> int:
+    """Of a process that has just died; the executor's thread may be the one that reaps it, so ask until it is known."""
+    for _ in range(100):
+        if process.exitcode is not None:
+            return process.exitcode
+        time.sleep(0.05)
+    return 0
 
 
 _worker: dict[str, Any] = {}
