@@ -70,14 +70,14 @@ def test_docstring_labels_the_ensemble(ensemble: Ensemble) -> None:
     assert ensemble.__doc__.splitlines()[0].endswith(".")
 
 
-@pytest.mark.parametrize("ensemble", EVERY, ids=ensembles.__all__)
+@pytest.mark.parametrize("ensemble", [ensembles.sum, ensembles.slices])
 @pytest.mark.parametrize("weights", [(1.0, 2.0), (1.0,) * 4, (1.0, -1.0, 1.0), (1.0, float("nan"), 1.0), (0, 0, 0)])
 def test_weights_that_do_not_fit_are_named(ensemble: Ensemble, weights: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="weight"):
         ensemble(SHAPE, MEMBERS, weights=weights)
 
 
-@pytest.mark.parametrize("ensemble", EVERY, ids=ensembles.__all__)
+@pytest.mark.parametrize("ensemble", [ensembles.sum, ensembles.slices])
 def test_no_members_is_an_error(ensemble: Ensemble) -> None:
     with pytest.raises(ValueError, match="name one"):
         ensemble(SHAPE, [])
