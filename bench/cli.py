@@ -132,8 +132,9 @@ def run(
     talk = _talk()
     for sentence in store.set_aside(results):
         typer.echo(f"bench: {sentence}", err=True)
-    plan.check_same_data(jobs, splits, store.load(results))
-    todo = plan.missing(jobs, store.statuses(results))
+    rows = store.load(results)
+    plan.check_same_data(jobs, splits, rows)
+    todo = plan.missing(jobs, store.statuses(rows))
     talk.print(f"{len(jobs)} cells, {len(jobs) - len(todo)} done before", highlight=False)
     count = workers or (len(devices) if devices != ["cpu"] else max(1, len(os.sched_getaffinity(0)) // threads))
     slots = [devices[index % len(devices)] for index in range(count)]
@@ -152,7 +153,7 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
     rows = store.load(results)
     rows = rows[rows["key"].isin({job.key for job in jobs})]
     Console().print(terminal(boards(rows)))
-    counts = plan.counts(jobs, store.statuses(results))
+    counts = plan.counts(jobs, store.statuses(rows))
     typer.echo(", ".join(f"{count} {status}" for status, count in sorted(counts.items())), err=True)
     if not counts["done"]:
         raise typer.Exit(NOTHING)
@@ -176,8 +177,8 @@ def plan(
 
     jobs = _jobs(matrix, seeds, changes, skip_broken)
     splits = planning.check(jobs, data)
-    statuses = store.statuses(results) if results.exists() else {}
-    rows = store.load(results) if statuses else store.empty()
+    rows = store.load(results) if results.exists() else store.empty()
+    statuses = store.statuses(rows)
     planning.check_same_data(jobs, splits, rows)
     todo = planning.missing(jobs, statuses)
     cost = planning.forecast(todo, splits, rows)

@@ -115,10 +115,9 @@ def _advice(error: OSError, results: Path) -> str:
     return f"{results}: cannot be written ({error.strerror}); name another folder with --results"
 
 
-def statuses(results: Path) -> dict[str, Status]:
-    """Key -> status of every readable row."""
-    table, _ = _read(results)
-    return dict(zip(table["key"].to_pylist(), table["status"].to_pylist(), strict=True)) if table.num_rows else {}
+def statuses(rows: pd.DataFrame) -> dict[str, Status]:
+    """Key -> status of rows as `load` gives them."""
+    return dict(zip(rows["key"], rows["status"], strict=True))
 
 
 def set_aside(results: Path) -> list[str]:

@@ -141,7 +141,7 @@ def test_wrong_values_are_refused_before_anything_trains(tmp_path):
     jobs = tiny(ensembles=[{"name": "sum", "members": ["triplet"], "weights": [1.0, 2.0]}])
     with pytest.raises(ConfigError, match="2 weights for 1 members"):
         list(pool.execute(jobs, tmp_path, data=None, workers=["cpu"]))
-    assert store.statuses(tmp_path) == {}
+    assert store.statuses(bench.load(tmp_path)) == {}
 
 
 def test_devices_are_what_there_is():

@@ -89,10 +89,10 @@ def test_a_row_that_cannot_be_read_is_set_aside_and_named(tmp_path, damage):
         assert bench.load(tmp_path)["key"].tolist() == [two.key]
     (sentence,) = store.set_aside(tmp_path)
     assert one.key in sentence
-    assert store.statuses(tmp_path) == {two.key: "done"}
+    assert store.statuses(bench.load(tmp_path)) == {two.key: "done"}
     assert (tmp_path / f".broken-{one.key}-0").is_dir()
     store.write(tmp_path, result(one))
-    assert store.statuses(tmp_path) == {one.key: "done", two.key: "done"}
+    assert store.statuses(bench.load(tmp_path)) == {one.key: "done", two.key: "done"}
 
 
 def test_an_unfinished_write_is_invisible(tmp_path):
@@ -126,7 +126,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path):
         big = result(tiny(seeds=2)[1])._replace(embeddings=np.ones((1000, 1000), np.float32))
         with pytest.raises(StoreError, match="the disk is full; free some space"):
             store.write(disk, big)
-        assert store.statuses(disk) == {JOB.key: "done"}
+        assert store.statuses(bench.load(disk)) == {JOB.key: "done"}
         assert [path.name for path in disk.iterdir()] == [JOB.key]
     finally:
         subprocess.run(["umount", disk], check=True)
