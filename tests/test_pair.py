@@ -161,7 +161,7 @@ def test_triplet_memory_does_not_grow_with_the_triplets() -> None:
     """1,024 images of 16 classes hold 61 million triplets: a list of them would be 1.5 GB."""
     labels = torch.arange(16).repeat(64)
     embeddings = torch.randn(1024, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    with torch.profiler.profile(profile_memory=True) as profile:
+    with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
         triplet(shape(), mining="all")(embeddings, labels).backward()
     largest = max(event.self_cpu_memory_usage for event in profile.events())
     assert largest <= 4 * 1024 * 1024 * 8
