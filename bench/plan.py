@@ -102,16 +102,16 @@ def forecast(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFram
         splits: by dataset label.
         rows: stored rows, maybe none.
     """
-    trained = [job for job in jobs if job.kind != "model_ensemble"]
-    sizes = [len(_compared(splits[job.dataset.label])) for job in jobs]
-    seconds = [_seconds(job, splits[job.dataset.label], rows) for job in trained]
+    seconds = [_seconds(job, splits[job.dataset.label], rows) for job in jobs if job.kind != "model_ensemble"]
     known = [s for s in seconds if s is not None]
     total = sum(known) if len(known) == len(seconds) else None
-    return Forecast(total, sum(4 * n * job.recipe.dim for n, job in zip(sizes, jobs, strict=True)))
+    return Forecast(total, sum(_bytes(job, splits[job.dataset.label]) for job in jobs))
 
 
-def _compared(split: Split) -> range:
-    return range(len(split.test.labels) + (len(split.gallery.labels) if split.gallery else 0))
+def _bytes(job: Job, split: Split) -> int:
+    """Of the embeddings of queries and gallery, float32; those of a model ensemble stand side by side."""
+    images = len(split.test.labels) + (len(split.gallery.labels) if split.gallery else 0)
+    return 4 * images * job.recipe.dim * max(1, len(job.members))
 
 
 def _seconds(job: Job, split: Split, rows: pd.DataFrame) -> float | None:

@@ -7,6 +7,8 @@ from PIL import Image
 from bench import plan
 from bench.config import ConfigError
 
+FUSED = {"name": "concatenate", "members": ["triplet", "contrastive"]}
+
 
 def pictures(folder, sizes):
     draws = np.random.default_rng(0)
@@ -72,6 +74,8 @@ def test_a_forecast_follows_what_was_measured():
     unknown = plan.forecast(jobs, splits, pd.DataFrame())
     assert unknown.seconds is None
     assert unknown.bytes == 2 * 32 * 16 * 4
+    both = tiny(losses=["triplet", "contrastive"], model_ensembles=[FUSED])
+    assert plan.forecast(both, splits, pd.DataFrame()).bytes == (1 + 1 + 2) * 32 * 16 * 4
     row = {"dataset": jobs[0].dataset.label, "backbone": jobs[0].backbone.label, "status": "done", "kind": "loss"}
     rows = pd.DataFrame([row | {"images_per_second": 96.0, "seconds_evaluate": 0.5}])
     assert plan.forecast(jobs, splits, rows).seconds == pytest.approx(2 * (2 * 96 / 96 + 0.5))
