@@ -56,6 +56,30 @@ class Entry(NamedTuple):
     positional: tuple[str, ...]
     parameters: dict[str, Parameter]
 
+    @property
+    def family(self) -> str:
+        """The file it is in, "pair" for losses/pair.py."""
+        return self.module.rpartition(".")[2]
+
+    @property
+    def citation(self) -> str:
+        """What the label has in brackets; empty where it has none."""
+        return self.label.partition("(")[2].rpartition(")")[0]
+
+    @property
+    def trains(self) -> str:
+        """What parameters a loss has of its own, the docstring's line "Trains: ..."; empty for none."""
+        return self._line("Trains: ").removesuffix(".")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What a loss cannot do without, the docstring's line "Needs: ...": "text", "P × K batches"."""
+        line = self._line("Needs: ").removesuffix(".")
+        return tuple(line.split("; ")) if line else ()
+
+    def _line(self, start: str) -> str:
+        return next((line.removeprefix(start) for line in self.text.splitlines() if line.startswith(start)), "")
+
     def function(self) -> Callable[..., Any]:
         """The function itself; this imports its module."""
         found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.name)

@@ -105,7 +105,8 @@ def _build(job: Job, split: Split, device: torch.device) -> tuple[models.Embedde
     model = models.build(job.backbone, example(split.train), job.recipe.dim).to(device)
     text = class_vectors(split.train.texts).to(device) if split.train.texts else None
     torch.manual_seed(derive(job.seed, "objective"))
-    objective = _objective(job.objective, Shape(model.dim, len(split.train.classes), text)).to(device)
+    shape = Shape(model.dim, len(split.train.classes), text, job.recipe.images_per_class)
+    objective = _objective(job.objective, shape).to(device)
     torch.manual_seed(derive(job.seed, "training"))  # dropout and random miners
     return model, objective
 

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses.pair import log_one_plus_sum
+from losses.matrix import log_one_plus_sum, unit
 from losses.shape import Shape, Unsuitable
 
 __all__ = ["proxy_anchor", "proxy_nca"]
@@ -25,7 +25,9 @@ def proxy_nca(
 
     Negative log-likelihood of the own proxy, over squared Euclidean distances of embeddings and proxies that are
     L2-normalised and then scaled. In the paper the own proxy is left out of the denominator; most later code keeps it
-    (`positive_in_denominator`), often with proxies three times as long and label `smoothing` 0.1. Needs two classes.
+    (`positive_in_denominator`), often with proxies three times as long and label `smoothing` 0.1. Two classes or more.
+
+    Trains: one proxy a class.
     """
     if shape.classes < 2:
         raise Unsuitable("proxy_nca pushes images off the proxies of other classes: train on two classes or more.")
@@ -42,6 +44,8 @@ def proxy_anchor(
 
     Each proxy is an anchor over the whole batch: `margin` is added to both sides of its cosine similarities (delta in
     the paper), `alpha` scales them. The authors train the proxies at 100 times the learning rate of the trunk.
+
+    Trains: one proxy a class.
     """
     return _ProxyAnchor(shape, margin, alpha)
 
@@ -61,12 +65,12 @@ class _ProxyNCA(nn.Module):
         others = closeness if self.positive_in_denominator else closeness.masked_fill(own, -torch.inf)
         log_likelihood = closeness - others.logsumexp(1, keepdim=True)
         spread = self.smoothing / (len(self.proxies) - 1)
-        target = own.to(embeddings.dtype) * (1 - self.smoothing - spread) + spread
+        target = own.to(closeness.dtype) * (1 - self.smoothing - spread) + spread
         return -(target * log_likelihood).sum(1).mean()
 
     def squared_distances(self, embeddings: Tensor) -> Tensor:
         a, b = self.embedding_scale, self.proxy_scale
-        return a * a + b * b - 2 * a * b * F.normalize(embeddings) @ F.normalize(self.proxies).T
+        return a * a + b * b - 2 * a * b * unit(embeddings) @ unit(self.proxies).T
 
 
 class _ProxyAnchor(nn.Module):
@@ -78,7 +82,7 @@ class _ProxyAnchor(nn.Module):
         self.alpha = alpha
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        cosine = F.normalize(self.proxies) @ F.normalize(embeddings).T
+        cosine = unit(self.proxies) @ unit(embeddings).T
         own = F.one_hot(labels, len(self.proxies)).bool().T
         near = log_one_plus_sum(-self.alpha * (cosine - self.margin), own)
         far = log_one_plus_sum(self.alpha * (cosine + self.margin), ~own)

@@ -20,3 +20,5 @@ class Shape(NamedTuple):
     """Number of training classes."""
     text: Tensor | None = None
     """One unit vector a class from its text, [classes, text_dim]; None where the dataset has no texts."""
+    images_per_class: int | None = None
+    """Images of a class in a training batch, K of P × K; None where that is not fixed."""

@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from losses.matrix import unit
 from losses.shape import Shape
 
 __all__ = ["arc_face", "normalized_softmax"]
@@ -17,6 +18,8 @@ def normalized_softmax(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0
     """Normalized softmax (Zhai, Wu, BMVC 2019, arXiv 1811.12649).
 
     Cross-entropy of the cosine similarities with the class weights, divided by `temperature`.
+
+    Trains: one weight vector a class.
     """
     return _CosineClassifier(shape, 0.0, 1 / temperature)
 
@@ -29,6 +32,8 @@ def arc_face(
     Cross-entropy of `scale` times the cosine similarities, where the angle to the own class counts `margin` radians
     more than it is. Where that would pass half a turn, the cosine is lowered by margin · sin(margin) instead, so that
     the loss keeps growing with the angle.
+
+    Trains: one weight vector a class.
     """
     return _CosineClassifier(shape, margin, scale)
 
@@ -41,7 +46,7 @@ class _CosineClassifier(nn.Module):
         self.scale = scale
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        cosine = F.normalize(embeddings) @ F.normalize(self.weight).T
+        cosine = unit(embeddings) @ unit(self.weight).T
         if self.margin:
             own = F.one_hot(labels, len(self.weight)).bool()
             cosine = torch.where(own, self.widened(cosine), cosine)

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pytorch_metric_learning.distances import LpDistance
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.shape import Shape
 
-GOLDEN = Path(os.environ.get("BENCH_SHARED", Path(__file__).parents[2] / "shared")) / "golden"
+SHARED = Path(os.environ.get("BENCH_SHARED") or Path(__file__).parents[2] / "shared")
+GOLDEN = Path(os.environ.get("BENCH_GOLDEN") or SHARED / "golden")
 DIM, CLASSES = 16, 6
 
 Loss = Callable[[Shape], nn.Module]
@@ -60,3 +62,18 @@ def golden(name: str) -> list[Path]:
 
 def error(ours: Tensor, stored: NDArray[np.float64]) -> float:
     return float(np.abs(ours.numpy() - stored).max() / max(np.abs(stored).max(), 1e-3))
+
+
+class Mined(nn.Module):
+    """A loss of pytorch-metric-learning on what one of its miners keeps."""
+
+    def __init__(self, loss: nn.Module, miner: nn.Module) -> None:
+        super().__init__()
+        self.loss, self.miner = loss, miner
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        return self.loss(embeddings, labels, self.miner(embeddings, labels))
+
+
+def euclidean(*, squared: bool) -> LpDistance:
+    return LpDistance(power=2 if squared else 1)

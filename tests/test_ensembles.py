@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses import ensembles
-from losses.pair import contrastive, triplet
+from losses.pair import contrastive
 from losses.proxy import proxy_anchor, proxy_nca
 from losses.shape import Shape
 from losses.softmax import normalized_softmax
+from losses.triplet import triplet
 
 DIM, CLASSES = 13, 5
 SHAPE = Shape(DIM, CLASSES)
