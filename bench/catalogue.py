@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import annotated_types
 from pydantic import TypeAdapter, ValidationError
 
-__all__ = ["KINDS", "Entry", "Parameter", "check", "describe", "did_you_mean", "entries", "find"]
+__all__ = ["KINDS", "Entry", "Parameter", "check", "did_you_mean", "entries", "find"]
 
 BENCH = Path(__file__).parent
 LOSSES = BENCH.parent / "losses"
@@ -127,15 +127,6 @@ def check(entry: Entry, parameters: dict[str, Any]) -> dict[str, Any]:
             raise LookupError(f"{entry.name} needs the parameter {name!r}: {parameter.annotation}")
     return {name: _checked(entry, p, parameters[name]) if name in parameters else p.default
             for name, p in entry.parameters.items()}  # fmt: skip
-
-
-def describe(entry: Entry) -> dict[str, Any]:
-    """The entry as JSON values: name, label, module, positional arguments' names, parameters."""
-    parameters = [
-        {"name": p.name, "type": p.annotation, "default": p.default, "required": p.required}
-        for p in entry.parameters.values()
-    ]
-    return {"name": entry.name, "label": entry.label, "module": entry.module, "parameters": parameters}
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

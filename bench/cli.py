@@ -239,23 +239,19 @@ def pack(
 def list_(
     kind: Annotated[ListKind, typer.Argument(help="What to list.")],
     as_json: JsonOption = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables (losses).")] = False,
 ) -> None:
-    """List what there is: name, label with citation, parameters with defaults."""
-    from bench import catalogue, config
+    """List what there is: name, label with citation, parameters with defaults; what a loss trains and needs."""
+    from bench import catalogue, config, listing
 
-    found: list[dict[str, Any]]
     if kind is ListKind.matrices:
-        found = [{"name": name, "label": config.headline(path)} for name, path in config.matrices().items()]
+        found: list[dict[str, Any]] = [{"name": n, "label": config.headline(p)} for n, p in config.matrices().items()]
+        text = [f"{part['name']}\n    {part['label']}" for part in found]
     else:
-        found = [catalogue.describe(entry) for entry in catalogue.entries(kind).values()]
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-        return
-    for part in found:
-        typer.echo(f"{part['name']}\n    {part['label']}")
-        for parameter in part.get("parameters", []):
-            default = "required" if parameter["required"] else f"= {parameter['default']!r}"
-            typer.echo(f"      {parameter['name']}: {parameter['type']} {default}")
+        entries = list(catalogue.entries(kind).values())
+        found = [listing.describe(entry) for entry in entries]
+        text = [listing.markdown(entries)] if as_markdown else list(listing.lines(entries))
+    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(text))
 
 
 if __name__ == "__main__":

@@ -51,6 +51,16 @@ def test_list_tells_all_there_is(kind):
         assert all(parameter["name"] in text for parameter in part["parameters"])
 
 
+@pytest.mark.parametrize("name", entries("losses"))
+def test_list_says_what_a_loss_trains_and_needs(name):
+    found = {part["name"]: part for part in json.loads(call("list", "losses", "--json").output)}[name]
+    assert found["family"] == entries("losses")[name].module.split(".")[-1]
+    assert found["citation"] in found["label"]
+    text = call("list", "losses").output.split(f"\n    {found['label']}\n")[1].splitlines()[0]
+    assert found["trains"] in text
+    assert all(need in text for need in found["needs"])
+
+
 def test_list_matrices():
     found = json.loads(call("list", "matrices", "--json").output)
     assert [part["name"] for part in found] == list(matrices())

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.catalogue import entries
 from bench.config import Matrix
 from bench.expand import expand
+from bench.listing import markdown
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "results/README.md", "reports/README.md"]
@@ -21,6 +23,12 @@ def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text(encoding="utf-8"))
     missing = [target for target in targets if not (ROOT / page).parent.joinpath(target).exists()]
     assert missing == []
+
+
+def test_the_catalogue_of_losses_is_in_step():
+    """Put the output of `bench list losses --markdown` between the two marks."""
+    (table,) = re.findall(r"<!-- losses -->\n(.*)\n<!-- end -->", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert table.strip() == markdown(entries("losses").values())
 
 
 def test_every_column_is_explained():
