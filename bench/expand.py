@@ -49,6 +49,7 @@ def expand(matrix: Matrix) -> tuple[Job, ...]:
         for objective in objectives
     ]
     _refuse_same_job(jobs)
+    _refuse_lone_images(jobs)
     return tuple(jobs)
 
 
@@ -143,6 +144,21 @@ def _refuse_same_job(jobs: list[Job]) -> None:
         other = seen.setdefault(job.key, job)
         if other is not job:
             raise ConfigError(f"{other.objective.label!r} and {job.objective.label!r} are the same job; remove one")
+
+
+def _refuse_lone_images(jobs: list[Job]) -> None:
+    """Batches of one image a class, for a loss that compares images of a class."""
+    for job in jobs:
+        comparing = [name for name in _losses(job.objective) if "P × K batches" in find("losses", name).needs]
+        if comparing and job.recipe.epochs and job.recipe.images_per_class == 1 and not job.members:
+            raise ConfigError(
+                f"{comparing[0]} compares images of a class; set images_per_class to 2 or more in the recipe"
+            )
+
+
+def _losses(part: Part) -> list[str]:
+    """Names of the losses in an objective."""
+    return [name for member in part.members for name in _losses(member)] if part.members else [part.name]
 
 
 def _job(recipe: Recipe, dataset: Part, backbone: Part, seed: int, objective: Objective) -> Job:

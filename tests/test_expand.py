@@ -134,6 +134,16 @@ def test_a_wrong_entry_is_refused_in_a_sentence(change, sentence):
     assert sentence in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "objectives", [{"losses": ["triplet"]}, {"ensembles": [{"name": "sum", "members": ["triplet"]}]}]
+)
+def test_a_loss_that_compares_images_of_a_class_is_refused_one_image_a_class(objectives):
+    lone = {"losses": ["normalized_softmax"], **objectives, "recipe": {"images_per_class": 1}}
+    with pytest.raises(ConfigError, match="triplet compares images of a class; set images_per_class to 2 or more"):
+        expand(matrix(**lone))
+    expand(matrix(**{**lone, "recipe": {"images_per_class": 1, "epochs": 0}}))
+
+
 def test_all_problems_are_told_at_once():
     with pytest.raises(ConfigError) as error:
         expand(matrix(losses=["tripet", "contrastiv"], datasets=["glyph"]))
