@@ -61,6 +61,7 @@ class Recipe(BaseModel):
     warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up of all learning rates")
     clip: Positive | None = Field(None, description="largest norm of the gradient")
     precision: Literal["float32", "bfloat16"] = "float32"
+    text: str = Field("tfidf", min_length=1, description="class texts: tfidf, or a sentence-transformers model")
     rotation: float = Field(10.0, ge=0, le=180, description="augmentation: largest rotation, degrees")
     zoom: float = Field(0.1, ge=0, lt=1, description="augmentation: largest change of size, share")
     shift: Share = Field(0.1, description="augmentation: largest shift, share of the side")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench.catalogue import find
 from bench.config import Part
+from losses.ensembles import widths
 
 __all__ = ["Embedder", "build", "embedder"]
 
@@ -30,9 +31,10 @@ class Embedder(nn.Module):
         self.register_buffer("std", std.view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embeddings of images, [B, dim]."""
+        """Embeddings of images, [B, dim]; of a trunk with levels, the levels' embeddings side by side."""
         normal = (images - self.mean) / self.std
-        embeddings: Tensor = self.head(self.pool(self.trunk(normal.contiguous(memory_format=torch.channels_last))))
+        parts = self.head(self.pool(self.trunk(normal.contiguous(memory_format=torch.channels_last))))
+        embeddings: Tensor = torch.cat(parts, 1) if isinstance(parts, list) else parts
         return embeddings
 
     def train(self, mode: bool = True) -> "Embedder":
@@ -58,10 +60,12 @@ def embedder(
     """Pooling and head on a trunk; its keyword-only arguments may be set on every backbone of a matrix.
 
     Args:
-        trunk: images -> feature map [B, features, h, w], or tokens [B, tokens, features].
+        trunk: images -> feature map [B, features, h, w], or tokens [B, tokens, features]; or a list of these, one a
+            level: then each level has its own pooling, normalisation and linear layer, and they share out the
+            embedding in their order, as the ensemble `slices` does.
         example: images [B, C, H, W] in [0, 1], for the size of the feature map and, where the trunk names none, the
             mean and standard deviation of each channel.
-        dim: width of the embedding; without a head it is the trunk's own.
+        dim: width of the embedding; without a head it is the trunk's own, of all levels together.
         pooling: over the feature map: average, max, generalised mean (Radenovic et al., TPAMI 2019), or none at all:
             flatten keeps where each feature was found, as the few-shot literature's Conv-4 does.
         norm: of the pooled features, without parameters of its own: batch or layer normalisation (the latter as in
@@ -72,16 +76,17 @@ def embedder(
         weights: a local file of the trunk's weights, safetensors or a PyTorch state dict.
 
     Raises:
-        ValueError: the weights file cannot be read or belongs to another trunk.
+        ValueError: the weights file cannot be read or belongs to another trunk, or dim is less than the levels.
     """
     if weights is not None:
-        _load(trunk, Path(weights))
+        _load(getattr(trunk, "plain", trunk), Path(weights))  # a wrapper's names are not the file's
     mean, std = _statistics(trunk, example)
-    pool = _GeM() if pooling == "gem" else _Pool(pooling)
-    features = _width(trunk, pool, (example - mean.view(-1, 1, 1)) / std.view(-1, 1, 1))
-    last = [nn.Linear(features, dim)] if head == "linear" else []
-    parts = nn.Sequential(*_NORMS[norm](features), *last)
-    model = Embedder(trunk, pool, parts, dim if last else features, mean=mean, std=std)
+    maps = _maps(trunk, (example - mean.view(-1, 1, 1)) / std.view(-1, 1, 1))
+    pools = [_GeM() if pooling == "gem" else _Pool(pooling) for _ in maps]
+    features = [pool(level).shape[1] for pool, level in zip(pools, maps, strict=True)]
+    dims = widths(dim, len(maps)) if head == "linear" else features
+    heads = [_head(a, b, norm, linear=head == "linear") for a, b in zip(features, dims, strict=True)]
+    model = Embedder(trunk, _each(pools), _each(heads), sum(dims), mean=mean, std=std)
     if frozen_batch_norm:
         model.frozen_batch_norm = True
         for layer in _batch_norms(trunk):
@@ -110,6 +115,21 @@ _NORMS: dict[str, Callable[[int], list[nn.Module]]] = {
     "batch": lambda features: [nn.BatchNorm1d(features, affine=False)],
     "layer": lambda features: [nn.LayerNorm(features, elementwise_affine=False)],
 }
+
+
+def _head(features: int, dim: int, norm: str, *, linear: bool) -> nn.Sequential:
+    return nn.Sequential(*_NORMS[norm](features), *([nn.Linear(features, dim)] if linear else []))
+
+
+class _Levels(nn.ModuleList):
+    """One module a level of the trunk."""
+
+    def forward(self, levels: list[Tensor]) -> list[Tensor]:
+        return [module(level) for module, level in zip(self, levels, strict=True)]
+
+
+def _each(modules: Sequence[nn.Module]) -> nn.Module:
+    return modules[0] if len(modules) == 1 else _Levels(modules)
 
 
 class _Pool(nn.Module):
@@ -158,10 +178,11 @@ def _statistics(trunk: nn.Module, example: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _width(trunk: nn.Module, pool: nn.Module, example: Tensor) -> int:
+def _maps(trunk: nn.Module, example: Tensor) -> list[Tensor]:
+    """The feature map of each level for two images of the example."""
     trunk.eval()
-    features: Tensor = pool(trunk(example[:2]))
-    return features.shape[1]
+    maps: Tensor | list[Tensor] = trunk(example[:2])
+    return maps if isinstance(maps, list) else [maps]
 
 
 def _load(trunk: nn.Module, file: Path) -> None:

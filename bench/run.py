@@ -103,7 +103,8 @@ def _build(job: Job, split: Split, device: torch.device) -> tuple[models.Embedde
     """Model and objective, each with initial weights from a seed of its own."""
     torch.manual_seed(derive(job.seed, "model"))
     model = models.build(job.backbone, example(split.train), job.recipe.dim).to(device)
-    text = class_vectors(split.train.texts).to(device) if split.train.texts else None
+    texts = split.train.texts if _needs_text(job.objective) else None
+    text = class_vectors(texts, job.recipe.text).to(device) if texts else None
     torch.manual_seed(derive(job.seed, "objective"))
     shape = Shape(model.dim, len(split.train.classes), text, job.recipe.images_per_class)
     objective = _objective(job.objective, shape).to(device)
@@ -117,6 +118,12 @@ def _objective(part: Part, shape: Shape) -> nn.Module:
     members = [[partial(_objective, member) for member in part.members]] if part.members else []
     objective: nn.Module = build(shape, *members, **part.parameters)
     return objective
+
+
+def _needs_text(part: Part) -> bool:
+    """Whether an objective, or a member of it, looks at the classes' texts."""
+    entry = find("ensembles" if part.members else "losses", part.name)
+    return "text" in entry.needs or any(_needs_text(member) for member in part.members)
 
 
 def _epochs(

@@ -1,6 +1,7 @@
 """Objectives made of objectives: a member is a function Shape -> nn.Module, so a member may itself be an ensemble."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,23 +26,39 @@ def sum(shape: Shape, members: Sequence[Member], *, weights: tuple[float, ...] |
     return _Sum([member(shape) for member, _ in kept], [weight for _, weight in kept])
 
 
-def slices(shape: Shape, members: Sequence[Member], *, weights: tuple[float, ...] | None = None) -> nn.Module:
+def slices(
+    shape: Shape,
+    members: Sequence[Member],
+    *,
+    weights: tuple[float, ...] | None = None,
+    readout: Literal["members", "raw"] = "members",
+) -> nn.Module:
     """Weighted sum of losses, each on a slice of the embedding of its own.
 
     The embedding is split as evenly as it goes, the first slices a dimension wider where it does not divide. `weights`:
     one a member, above 0, default 1 each. At test time each slice is read as its member reads it (L2-normalised, for
-    a loss), all weigh the same, and the whole has norm 1. Raises ValueError for fewer dimensions than members, or
-    weights that do not fit.
+    a loss), all weigh the same, and the whole has norm 1; with the `readout` "raw" the slices keep their norms, and
+    only the whole is normalised, as in RLL-(L,M,H). Raises ValueError for fewer dimensions than members, or weights
+    that do not fit.
     """
     each = _weights(members, weights)
     if not members or not all(weight > 0 for weight in each):
         raise ValueError("slices trains a slice for every member: name one or more, each with a weight above 0.")
-    if shape.dim < len(members):
-        raise ValueError(f"slices cannot cut {shape.dim} dimensions into {len(members)} slices: raise recipe.dim.")
-    width, wider = divmod(shape.dim, len(members))
-    widths = [width + (i < wider) for i in range(len(members))]
-    parts = [member(shape._replace(dim=dim)) for member, dim in zip(members, widths, strict=True)]
-    return _Slices(parts, each, widths)
+    sizes = widths(shape.dim, len(members))
+    parts = [member(shape._replace(dim=dim)) for member, dim in zip(members, sizes, strict=True)]
+    return _Slices(parts, each, sizes, raw=readout == "raw")
+
+
+def widths(dim: int, parts: int) -> list[int]:
+    """Widths of the slices of an embedding, as even as it goes, the first a dimension wider where it does not divide.
+
+    Raises:
+        ValueError: fewer dimensions than slices.
+    """
+    if dim < parts:
+        raise ValueError(f"an embedding of {dim} dimensions does not divide into {parts} slices: raise recipe.dim.")
+    width, wider = divmod(dim, parts)
+    return [width + (i < wider) for i in range(parts)]
 
 
 def read(objective: nn.Module, embeddings: Tensor) -> Tensor:
@@ -78,17 +95,20 @@ class _Sum(nn.Module):
 
 
 class _Slices(nn.Module):
-    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float], widths: list[int]) -> None:
+    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float], widths: list[int], *, raw: bool) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.weights = tuple(weights)
         self.widths = widths
+        self.raw = raw
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         parts = torch.split(embeddings, self.widths, dim=1)
         return _weighted([member(part, labels) for member, part in zip(self.members, parts, strict=True)], self.weights)
 
     def readout(self, embeddings: Tensor) -> Tensor:
-        """Each slice as its member reads it, side by side, norm 1: [N, dim]."""
+        """Each slice as its member reads it, or as it is, side by side, norm 1: [N, dim]."""
+        if self.raw:
+            return F.normalize(embeddings)
         parts = torch.split(embeddings, self.widths, dim=1)
         return F.normalize(torch.cat([read(m, part) for m, part in zip(self.members, parts, strict=True)], 1))

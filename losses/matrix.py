@@ -6,7 +6,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["References", "distances", "log_one_plus_sum", "log_sum", "mean_of", "pairs", "single", "unit"]
+__all__ = [
+    "References",
+    "distances",
+    "first_two",
+    "log_one_plus_sum",
+    "log_sum",
+    "mean_of",
+    "pairs",
+    "similarities",
+    "single",
+    "softplus",
+    "unit",
+]
 
 
 class References(NamedTuple):
@@ -45,6 +57,13 @@ def distances(points: Tensor, others: Tensor | None = None, *, squared: bool = F
     return square.masked_fill(same, 1).sqrt().masked_fill(same, 0)
 
 
+def similarities(embeddings: Tensor, references: References | None, *, normalize: bool = True) -> Tensor:
+    """Cosine similarities [B, R], or inner products, of a batch with its references, by default itself."""
+    scaled = unit if normalize else single
+    points = scaled(embeddings)
+    return points @ (scaled(references.embeddings) if references else points).T
+
+
 def pairs(labels: Tensor, references: References | None = None) -> tuple[Tensor, Tensor]:
     """Masks [B, R] of the positive pairs, an image with itself left out, and of the negative pairs."""
     if references is None:
@@ -71,3 +90,20 @@ def log_sum(exponents: Tensor, chosen: Tensor) -> Tensor:
 def mean_of(values: Tensor, chosen: Tensor) -> Tensor:
     """Mean of the chosen values, a scalar; 0, with a graph, where none is chosen."""
     return values.masked_fill(~chosen, 0).sum() / chosen.sum().clamp(min=1)
+
+
+def first_two(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The first two images of a class, by labels [B] in batch order.
+
+    Which image is the second of each image's class [B], and a mask [B] of the first images of the classes that have two.
+    """
+    same = labels[:, None] == labels
+    earlier = same.tril(-1).sum(1)
+    second = same & (earlier == 1)
+    return second.int().argmax(1), (earlier == 0) & second.any(1)
+
+
+def softplus(values: Tensor) -> Tensor:
+    """log(1 + exp), of any shape."""
+    # The usual threshold, from which on a value stands for itself, is 20: too low for double precision.
+    return F.softplus(values, threshold=40)

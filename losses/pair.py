@@ -1,16 +1,27 @@
 """Losses over the pairs of a batch; none has parameters to train."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses.matrix import References, distances, log_one_plus_sum, pairs, unit
+from losses.matrix import (
+    References,
+    distances,
+    log_one_plus_sum,
+    log_sum,
+    mean_of,
+    pairs,
+    similarities,
+    single,
+    softplus,
+    unit,
+)
 from losses.shape import Shape
 
-__all__ = ["contrastive", "multi_similarity"]
+__all__ = ["binomial_deviance", "circle", "contrastive", "multi_similarity", "signal_to_noise_contrastive"]
 
 
 def contrastive(
@@ -19,16 +30,18 @@ def contrastive(
     positive_margin: Annotated[float, Ge(0)] = 0.0,
     negative_margin: Annotated[float, Gt(0)] = 1.0,
     squared: bool = True,
+    mining: Literal["all", "multi_similarity"] = "all",
 ) -> nn.Module:
     """Contrastive (Hadsell, Chopra, LeCun, CVPR 2006).
 
     Pairs of a class are pulled to within `positive_margin`, others pushed beyond `negative_margin`, in Euclidean
     distance of the L2-normalised embeddings (at most 2). A pair costs half the square of what it lacks, or, without
-    `squared`, what it lacks. The two kinds are averaged apart, each over the pairs that cost anything.
+    `squared`, what it lacks. The two kinds are averaged apart, each over the pairs that cost anything, and that
+    `mining` keeps: "all", or those that the loss `multi_similarity` keeps at its default `epsilon`.
 
     Needs: P × K batches.
     """
-    return _Contrastive(positive_margin, negative_margin, squared)
+    return _Contrastive(positive_margin, negative_margin, squared, mining)
 
 
 def multi_similarity(
@@ -50,24 +63,108 @@ def multi_similarity(
     return _MultiSimilarity(alpha, beta, base, epsilon)
 
 
+def binomial_deviance(
+    shape: Shape,  # noqa: ARG001
+    *,
+    positive_scale: Annotated[float, Gt(0)] = 2.0,
+    negative_scale: Annotated[float, Gt(0)] = 25.0,
+    margin: float = 0.5,
+    normalize: bool = True,
+    positives: Literal["others", "below_one"] = "others",
+) -> nn.Module:
+    """Binomial deviance (Yi, Lei, Li, arXiv 1407.4979).
+
+    A pair of similarity s costs log(1 + exp(-positive_scale · (s - margin))) in a class, and
+    log(1 + exp(negative_scale · (s - margin))) across classes; each image averages its positives and its negatives
+    apart. Scales and averages are those of the ensemble of losses of Zabihzadeh et al. (arXiv 2107.01130); the first
+    paper averages over all pairs at once, the same in P × K batches. s is cosine similarity, or, without `normalize`,
+    the inner product. `positives`: "others", every other image of the class, or "below_one", every pair of the class
+    with s < 1, an image with itself too: that ensemble's code. For unit vectors "below_one" would hang on rounding, so
+    it is refused with `normalize`.
+
+    Needs: P × K batches.
+    """
+    if normalize and positives == "below_one":
+        raise ValueError("below_one hangs on rounding where rows have norm 1: set normalize = false, or positives.")
+    return _BinomialDeviance(positive_scale, negative_scale, margin, normalize, positives)
+
+
+def circle(
+    shape: Shape,  # noqa: ARG001
+    *,
+    margin: Annotated[float, Ge(0), Lt(1)] = 0.4,
+    gamma: Annotated[float, Gt(0)] = 80.0,
+) -> nn.Module:
+    """Circle (Sun, Cheng, Zhang, Zhang, Zheng, Wang, Wei, CVPR 2020, arXiv 2002.10857).
+
+    A cosine similarity weighs as much as it is off its optimum, 1 + margin for positives and -margin for negatives, a
+    weight that passes no gradient; positives should reach 1 - margin, negatives stay below `margin`. `gamma` scales.
+    The mean of log(1 + sum over negatives · sum over positives) over the images that have both. Defaults: the paper's
+    for fine-grained retrieval; for faces it has 0.25 and 256, for persons 0.25 and 128.
+
+    Needs: P × K batches.
+    """
+    return _Circle(margin, gamma)
+
+
+def signal_to_noise_contrastive(
+    shape: Shape,  # noqa: ARG001
+    *,
+    positive_margin: Annotated[float, Ge(0)] = 0.0,
+    negative_margin: Annotated[float, Gt(0)] = 1.0,
+    zero_mean: Annotated[float, Ge(0)] = 0.0,
+    normalize: bool = True,
+) -> nn.Module:
+    """Signal-to-noise contrastive (Yuan, Deng, Tang, Tang, Chen, CVPR 2019, arXiv 1904.02616).
+
+    The distance from an anchor is the variance, over coordinates, of the difference, divided by the variance of the
+    anchor: it differs with the direction. What positives exceed `positive_margin` by and what negatives lack to
+    `negative_margin` are averaged apart, each over the pairs that cost anything. `zero_mean` weighs the paper's
+    regulariser, the mean over images of the absolute sum of coordinates; 0 as in later code. Embeddings are
+    L2-normalised first, as in later code too, or, without `normalize`, taken as given.
+
+    Needs: P × K batches.
+    """
+    return _SignalToNoise(positive_margin, negative_margin, zero_mean, normalize)
+
+
+def binomial_deviance_loss(
+    embeddings: Tensor,
+    labels: Tensor,
+    references: References | None = None,
+    *,
+    positive_scale: float = 2.0,
+    negative_scale: float = 25.0,
+    margin: float = 0.5,
+    normalize: bool = True,
+    positives: Literal["others", "below_one"] = "others",
+) -> Tensor:
+    """Binomial deviance of embeddings [B, dim] with labels [B], a scalar; parameters as in `binomial_deviance`."""
+    similarity = similarities(embeddings, references, normalize=normalize)
+    positive, negative = pairs(labels, references)
+    if positives == "below_one":
+        positive = ~negative & (similarity < 1)
+    near = _mean_a_row(softplus(-positive_scale * (similarity - margin)), positive)
+    far = _mean_a_row(softplus(negative_scale * (similarity - margin)), negative)
+    return (near + far).mean()
+
+
 class _Contrastive(nn.Module):
-    def __init__(self, positive_margin: float, negative_margin: float, squared: bool) -> None:
+    def __init__(self, positive_margin: float, negative_margin: float, squared: bool, mining: str) -> None:
         super().__init__()
         self.positive_margin = positive_margin
         self.negative_margin = negative_margin
         self.squared = squared
+        self.mining = mining
 
     def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
         points = unit(embeddings)
         distance = distances(points, unit(references.embeddings) if references else points)
         positive, negative = pairs(labels, references)
-        near = self.cost(distance - self.positive_margin, positive)
-        return near + self.cost(self.negative_margin - distance, negative)
-
-    def cost(self, lack: Tensor, chosen: Tensor) -> Tensor:
-        lack = F.relu(lack).masked_fill(~chosen, 0)
-        cost = lack.square() / 2 if self.squared else lack
-        return cost.sum() / (lack > 0).sum().clamp(min=1)
+        if self.mining == "multi_similarity":
+            positive, negative = _mined(1 - distance.detach().square() / 2, positive, negative, epsilon=0.1)
+        near = _mean_lack(distance - self.positive_margin, positive, squared=self.squared)
+        return near + _mean_lack(self.negative_margin - distance, negative, squared=self.squared)
 
 
 class _MultiSimilarity(nn.Module):
@@ -79,16 +176,95 @@ class _MultiSimilarity(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        points = unit(embeddings)
-        similarity = points @ (unit(references.embeddings) if references else points).T
-        positive, negative = self.mine(similarity.detach(), *pairs(labels, references))
+        similarity = similarities(embeddings, references)
+        positive, negative = _mined(similarity.detach(), *pairs(labels, references), epsilon=self.epsilon)
         near = log_one_plus_sum(-self.alpha * (similarity - self.base), positive) / self.alpha
         far = log_one_plus_sum(self.beta * (similarity - self.base), negative) / self.beta
         return (near + far).mean()
 
-    def mine(self, similarity: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-        furthest = similarity.masked_fill(~positive, torch.inf).amin(1, keepdim=True)
-        nearest = similarity.masked_fill(~negative, -torch.inf).amax(1, keepdim=True)
-        hard_positive = positive & (similarity - self.epsilon < nearest)
-        hard_negative = negative & (similarity + self.epsilon > furthest)
-        return hard_positive, hard_negative
+
+class _BinomialDeviance(nn.Module):
+    def __init__(
+        self,
+        positive_scale: float,
+        negative_scale: float,
+        margin: float,
+        normalize: bool,
+        positives: Literal["others", "below_one"],
+    ) -> None:
+        super().__init__()
+        self.positive_scale = positive_scale
+        self.negative_scale = negative_scale
+        self.margin = margin
+        self.normalize = normalize
+        self.positives = positives
+
+    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
+        return binomial_deviance_loss(
+            embeddings,
+            labels,
+            references,
+            positive_scale=self.positive_scale,
+            negative_scale=self.negative_scale,
+            margin=self.margin,
+            normalize=self.normalize,
+            positives=self.positives,
+        )
+
+
+class _Circle(nn.Module):
+    def __init__(self, margin: float, gamma: float) -> None:
+        super().__init__()
+        self.margin = margin
+        self.gamma = gamma
+
+    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
+        similarity = similarities(embeddings, references)
+        positive, negative = pairs(labels, references)
+        pull = F.relu(1 + self.margin - similarity.detach()) * (1 - self.margin - similarity)
+        push = F.relu(similarity.detach() + self.margin) * (similarity - self.margin)
+        cost = softplus(log_sum(self.gamma * pull, positive) + log_sum(self.gamma * push, negative))
+        return mean_of(cost, positive.any(1) & negative.any(1))
+
+
+class _SignalToNoise(nn.Module):
+    def __init__(self, positive_margin: float, negative_margin: float, zero_mean: float, normalize: bool) -> None:
+        super().__init__()
+        self.positive_margin = positive_margin
+        self.negative_margin = negative_margin
+        self.zero_mean = zero_mean
+        self.normalize = normalize
+
+    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
+        scaled = unit if self.normalize else single
+        points = scaled(embeddings)
+        distance = self.distances(points, scaled(references.embeddings) if references else points)
+        positive, negative = pairs(labels, references)
+        near = _mean_lack(distance - self.positive_margin, positive)
+        far = _mean_lack(self.negative_margin - distance, negative)
+        return near + far + self.zero_mean * points.sum(1).abs().mean()
+
+    def distances(self, points: Tensor, others: Tensor) -> Tensor:
+        signal, other = points - points.mean(1, keepdim=True), others - others.mean(1, keepdim=True)
+        power = signal.square().sum(1, keepdim=True)
+        return distances(signal, other, squared=True) / power.clamp(min=torch.finfo(power.dtype).eps)
+
+
+def _mined(similarity: Tensor, positive: Tensor, negative: Tensor, *, epsilon: float) -> tuple[Tensor, Tensor]:
+    """The pairs that Multi-Similarity keeps."""
+    furthest = similarity.masked_fill(~positive, torch.inf).amin(1, keepdim=True)
+    nearest = similarity.masked_fill(~negative, -torch.inf).amax(1, keepdim=True)
+    # What is not a number is kept, and so spoils the loss for all to see.
+    return positive & ~(similarity - epsilon >= nearest), negative & ~(similarity + epsilon <= furthest)
+
+
+def _mean_lack(lack: Tensor, chosen: Tensor, *, squared: bool = False) -> Tensor:
+    """Mean of what the chosen lack, or of half its square, over those that lack anything."""
+    lack = F.relu(lack).masked_fill(~chosen, 0)
+    cost = lack.square() / 2 if squared else lack
+    return cost.sum() / (lack > 0).sum().clamp(min=1)
+
+
+def _mean_a_row(values: Tensor, chosen: Tensor) -> Tensor:
+    """Means of the chosen, a row at a time, [M, N] to [M]; 0 for a row with none chosen."""
+    return values.masked_fill(~chosen, 0).sum(1) / chosen.sum(1).clamp(min=1)

@@ -5,7 +5,6 @@ from typing import Annotated
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from losses.matrix import log_one_plus_sum, unit
 from losses.shape import Shape, Unsuitable
@@ -25,7 +24,9 @@ def proxy_nca(
 
     Negative log-likelihood of the own proxy, over squared Euclidean distances of embeddings and proxies that are
     L2-normalised and then scaled. In the paper the own proxy is left out of the denominator; most later code keeps it
-    (`positive_in_denominator`), often with proxies three times as long and label `smoothing` 0.1. Two classes or more.
+    (`positive_in_denominator`), often with proxies three times as long and label `smoothing` 0.1. ProxyNCA++ (Teh,
+    DeVries, Taylor, ECCV 2020, arXiv 2004.01113), with its temperature of 1/9, is `positive_in_denominator` with both
+    scales 3, the root of 9. Two classes or more.
 
     Trains: one proxy a class.
     """
@@ -60,13 +61,11 @@ class _ProxyNCA(nn.Module):
         self.positive_in_denominator = keep
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        own = F.one_hot(labels, len(self.proxies)).bool()
-        closeness = -self.squared_distances(embeddings)
-        others = closeness if self.positive_in_denominator else closeness.masked_fill(own, -torch.inf)
-        log_likelihood = closeness - others.logsumexp(1, keepdim=True)
+        closeness, own = -self.squared_distances(embeddings), labels[:, None]
+        others = closeness if self.positive_in_denominator else closeness.scatter(1, own, -torch.inf)
         spread = self.smoothing / (len(self.proxies) - 1)
-        target = own.to(closeness.dtype) * (1 - self.smoothing - spread) + spread
-        return -(target * log_likelihood).sum(1).mean()
+        of_own = (1 - self.smoothing - spread) * closeness.gather(1, own).squeeze(1)
+        return (others.logsumexp(1) - of_own - spread * closeness.sum(1)).mean()
 
     def squared_distances(self, embeddings: Tensor) -> Tensor:
         a, b = self.embedding_scale, self.proxy_scale
@@ -83,7 +82,7 @@ class _ProxyAnchor(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         cosine = unit(self.proxies) @ unit(embeddings).T
-        own = F.one_hot(labels, len(self.proxies)).bool().T
+        own = torch.arange(len(self.proxies), device=labels.device)[:, None] == labels
         near = log_one_plus_sum(-self.alpha * (cosine - self.margin), own)
         far = log_one_plus_sum(self.alpha * (cosine + self.margin), ~own)
         return near.sum() / own.any(1).sum() + far.mean()

@@ -1,17 +1,38 @@
-"""Losses that classify the training classes by cosine similarity with one learned weight vector a class."""
+"""Losses that classify the training classes by learned weight vectors; with margins, see angular_softmax.py."""
 
-import math
+from itertools import pairwise
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses.matrix import unit
-from losses.shape import Shape
+from losses.matrix import single, unit
+from losses.shape import Shape, Unsuitable
 
-__all__ = ["arc_face", "normalized_softmax"]
+__all__ = ["normalized_softmax", "p2s_grad", "soft_triple", "softmax"]
+
+
+def softmax(
+    shape: Shape,
+    *,
+    smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
+    hidden: Annotated[int, Ge(0)] = 0,
+    normalize: bool = False,
+) -> nn.Module:
+    """Softmax (Boudiaf, Rony, Ziko, Granger, Pedersoli, Piantanida, Ben Ayed, ECCV 2020, arXiv 2003.08983).
+
+    Cross-entropy of a linear classifier with bias on the embedding as given, or, with `normalize`, on the L2-normalised
+    one; `hidden` units with ReLU before it, if any, make it two layers. The target is 1 - `smoothing` for the own class
+    and the rest in equal parts for the others: the authors' code takes 0.1, the ensembles of arXiv 2107.01130 take
+    0.15. (Szegedy et al., CVPR 2016, arXiv 1512.00567, and torch give the own class an equal part of the rest as well.)
+
+    Trains: one weight vector and bias a class (and the hidden layer, if any).
+    """
+    if smoothing and smoothing >= 1 - 1 / shape.classes:
+        raise Unsuitable(f"softmax with smoothing {smoothing} leaves the own class of {shape.classes} no lead.")
+    return _LinearClassifier(shape, smoothing, hidden, normalize)
 
 
 def normalized_softmax(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0.05) -> nn.Module:
@@ -21,41 +42,127 @@ def normalized_softmax(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0
 
     Trains: one weight vector a class.
     """
-    return _CosineClassifier(shape, 0.0, 1 / temperature)
+    return _CosineClassifier(shape, temperature)
 
 
-def arc_face(
-    shape: Shape, *, margin: Annotated[float, Ge(0)] = 0.5, scale: Annotated[float, Gt(0)] = 64.0
-) -> nn.Module:
-    """ArcFace (Deng, Guo, Xue, Zafeiriou, CVPR 2019, arXiv 1801.07698).
+def p2s_grad(shape: Shape) -> nn.Module:
+    """P2SGrad (Zhang, Zhao, Yan, Gao, Qiao, Wang, Li, CVPR 2019, arXiv 1905.02479).
 
-    Cross-entropy of `scale` times the cosine similarities, where the angle to the own class counts `margin` radians
-    more than it is. Where that would pass half a turn, the cosine is lowered by margin · sin(margin) instead, so that
-    the loss keeps growing with the angle.
+    The paper gives a gradient, that of the cosine similarities with the class weights, each times its distance from
+    its goal: 1 for the own class, 0 for others. It is the gradient of half the sum over the classes of the squares of
+    these distances, which is the value here, in the mean over the images. pytorch-metric-learning takes the mean over
+    the classes too, so that its gradient is smaller by half the number of classes, and does not differentiate the
+    weights' normalisation.
 
     Trains: one weight vector a class.
     """
-    return _CosineClassifier(shape, margin, scale)
+    return _P2SGrad(shape)
+
+
+def soft_triple(
+    shape: Shape,
+    *,
+    scale: Annotated[float, Gt(0)] = 20.0,
+    gamma: Annotated[float, Gt(0)] = 0.1,
+    tau: Annotated[float, Ge(0)] = 0.2,
+    margin: Annotated[float, Ge(0), Lt(2)] = 0.01,
+    centers: Annotated[int, Ge(1)] = 10,
+    normalize: bool = True,
+) -> nn.Module:
+    """SoftTriple (Qian, Shang, Sun, Hu, Li, Jin, ICCV 2019, arXiv 1909.05235).
+
+    Every class has several `centers`. The similarity with a class is the mean of the cosine similarities with its
+    centers, weighted by their softmax at temperature `gamma`; `scale` (lambda in the paper) times these, less `margin`
+    for the own class, go to the cross-entropy. `tau` weighs the mean distance between the centers of a class (summed
+    over pairs and divided by twice their number), so that a class keeps no more centers than it needs. Without
+    `normalize` the embeddings are taken as given. The authors train the centers at 100 times the learning rate of the
+    trunk. (pytorch-metric-learning leaves the term of `tau` away unless told.)
+
+    Trains: `centers` vectors a class.
+    """
+    return _SoftTriple(shape, scale, gamma, tau, margin, centers, normalize)
+
+
+def smooth_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy of logits [B, C] with targets 1 - smoothing for the own class, smoothing / (C - 1) for others.
+
+    The smoothing may be at most (C - 1) / C, where all targets are alike.
+    """
+    classes = logits.shape[1]
+    # torch spreads its smoothing over all classes, the own one among them.
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing * classes / max(classes - 1, 1))
+
+
+def linear_scores(features: Tensor, weight: Tensor, bias: Tensor, *others: Tensor) -> Tensor:
+    """Scores [B, C] of features [B, dim] by a linear layer, weight [out, dim] and bias [out].
+
+    The others are weight and bias of further layers, with ReLU between.
+    """
+    scores = F.linear(single(features), single(weight), single(bias))
+    return linear_scores(F.relu(scores), *others) if others else scores
+
+
+class _LinearClassifier(nn.Module):
+    def __init__(self, shape: Shape, smoothing: float, hidden: int, normalize: bool) -> None:
+        super().__init__()
+        widths = [shape.dim, hidden, shape.classes] if hidden else [shape.dim, shape.classes]
+        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
+        self.smoothing = smoothing
+        self.normalize = normalize
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        points = unit(embeddings) if self.normalize else embeddings
+        logits = linear_scores(points, *self.layers.parameters())
+        return smooth_cross_entropy(logits, labels, smoothing=self.smoothing)
 
 
 class _CosineClassifier(nn.Module):
-    def __init__(self, shape: Shape, margin: float, scale: float) -> None:
+    def __init__(self, shape: Shape, temperature: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(shape.classes, shape.dim) / shape.dim**0.5)
-        self.margin = margin
-        self.scale = scale
+        self.scale = 1 / temperature
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.scale * (unit(embeddings) @ unit(self.weight).T), labels)
+
+
+class _P2SGrad(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(shape.classes, shape.dim) / shape.dim**0.5)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         cosine = unit(embeddings) @ unit(self.weight).T
-        if self.margin:
-            own = F.one_hot(labels, len(self.weight)).bool()
-            cosine = torch.where(own, self.widened(cosine), cosine)
-        return F.cross_entropy(self.scale * cosine, labels)
+        lack = cosine.scatter_add(1, labels[:, None], cosine.new_full((len(labels), 1), -1))
+        return lack.square().sum() / (2 * len(labels))
 
-    def widened(self, cosine: Tensor) -> Tensor:
-        """The cosine of the angle plus the margin."""
-        # The slope of the sine is infinite at angle 0 and pi; clamped, it is 0 there.
-        sine = (1 - cosine.square()).clamp(min=torch.finfo(cosine.dtype).eps).sqrt()
-        turned = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
-        lowered = cosine - self.margin * math.sin(self.margin)
-        return torch.where(cosine >= -math.cos(self.margin), turned, lowered)
+
+class _SoftTriple(nn.Module):
+    def __init__(
+        self, shape: Shape, scale: float, gamma: float, tau: float, margin: float, centers: int, normalize: bool
+    ) -> None:
+        super().__init__()
+        # Row k · classes + c is center k of class c: a sum over the centers of a class then runs along memory.
+        self.centers = nn.Parameter(torch.randn(centers * shape.classes, shape.dim) / shape.dim**0.5)
+        self.per_class = centers
+        self.scale = scale
+        self.gamma = gamma
+        self.tau = tau
+        self.margin = margin
+        self.normalize = normalize
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        points = unit(embeddings) if self.normalize else single(embeddings)
+        centers = unit(self.centers)
+        cosine = (points @ centers.T).view(len(points), self.per_class, -1)
+        similarity = ((cosine / self.gamma).softmax(1) * cosine).sum(1)
+        margin = similarity.new_full((len(labels), 1), -self.margin)
+        cost = F.cross_entropy(self.scale * similarity.scatter_add(1, labels[:, None], margin), labels)
+        return cost + self.tau * self.spread(centers) if self.tau and self.per_class > 1 else cost
+
+    def spread(self, centers: Tensor) -> Tensor:
+        """Half the mean distance of two centers of a class."""
+        by_class = centers.view(self.per_class, -1, centers.shape[1]).transpose(0, 1)
+        # The addend, the authors', keeps the root's slope finite where two centers meet.
+        distance = (2 + 1e-5 - 2 * by_class @ by_class.mT).sqrt()
+        return distance.triu(1).sum() / (len(centers) * (self.per_class - 1))

@@ -3,21 +3,21 @@
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses.matrix import References, distances, pairs, single, unit
+from losses.matrix import References, distances, mean_of, pairs, single, unit
 from losses.shape import Shape
 
-__all__ = ["triplet"]
+__all__ = ["dynamic_soft_margin", "margin", "triplet"]
 
 
 def triplet(
     shape: Shape,  # noqa: ARG001
     *,
     margin: Annotated[float, Gt(0)] = 0.2,
-    mining: Literal["semihard", "hard", "all", "batch_hard"] = "semihard",
+    mining: Literal["semihard", "hard", "all", "batch_hard", "easy_positive"] = "semihard",
     band: Annotated[float, Gt(0)] | None = None,
     squared: bool = True,
     normalize: bool = True,
@@ -27,13 +27,69 @@ def triplet(
     The mean of max(0, margin - t), t = d(anchor, negative) - d(anchor, positive), over the triplets kept by `mining`:
     "semihard" 0 < t <= band, "hard" t <= 0, "all" t <= band, where `band` is the margin unless it is given and less.
     "batch_hard" (Hermans, Beyer, Leibe, arXiv 1703.07737) takes the furthest positive and the nearest negative of
-    every anchor that has both. Distances are squared Euclidean as in the paper, or Euclidean without `squared`, of the
-    L2-normalised embeddings, or, without `normalize`, of the embeddings as given. Memory grows with the square of the
-    batch, not with the number of triplets.
+    every anchor that has both, "easy_positive" (Xuan, Stylianou, Pless, WACV 2020) the nearest positive instead.
+    Distances are squared Euclidean as in the paper, or Euclidean without `squared`, of the L2-normalised embeddings,
+    or, without `normalize`, of the embeddings as given. Memory grows with the square of the batch, not with the number
+    of triplets.
 
     Needs: P × K batches.
     """
     return _Triplet(margin, mining, margin if band is None else min(band, margin), squared, normalize)
+
+
+def margin(
+    shape: Shape,
+    *,
+    margin: Annotated[float, Ge(0)] = 0.2,
+    beta: Annotated[float, Gt(0)] = 1.2,
+    learn_beta: Literal["no", "one", "class"] = "class",
+    nu: Annotated[float, Ge(0)] = 0.0,
+    mining: Literal["distance_weighted", "all"] = "distance_weighted",
+    cutoff: Annotated[float, Gt(0), Lt(2)] = 0.5,
+    nonzero_loss_cutoff: Annotated[float, Gt(0), Le(2)] = 1.4,
+) -> nn.Module:
+    """Margin (Wu, Manmatha, Smola, Krähenbühl, ICCV 2017, arXiv 1706.07567).
+
+    A positive pair costs what its distance exceeds beta - margin, a negative one what it lacks to beta + margin; the
+    sum over the triplets of `mining` is divided by the number of pairs in them that cost anything. Euclidean distances
+    of the L2-normalised embeddings. The boundary starts at `beta`; it is learned, one in all or one a class of the
+    anchor as in the authors' code (at learning rate 0.1 there), and `nu` times the boundary is added to each triplet.
+
+    "all" takes all triplets. "distance_weighted" draws one negative at random for each positive of an anchor, with a
+    weight that evens out the distances on the sphere: nearer ones count as `cutoff` away, and those at
+    `nonzero_loss_cutoff` or beyond, which cost nothing while beta is at its start, are not drawn. An anchor that has no
+    others draws among all its negatives; pytorch-metric-learning drops it with its positives, and in single precision
+    loses further anchors, whose weights all round to 0.
+
+    Trains: the boundary beta, one a class unless `learn_beta` says otherwise.
+    Needs: P × K batches.
+    """
+    if learn_beta == "no" and nu:
+        raise ValueError("nu weighs a boundary that is learned: set nu = 0, or learn_beta to one or class.")
+    start = torch.full((shape.classes if learn_beta == "class" else 1,), beta)
+    cutoffs = (cutoff, nonzero_loss_cutoff) if mining == "distance_weighted" else None
+    return _Margin(margin, start, learn_beta != "no", nu, cutoffs)
+
+
+def dynamic_soft_margin(
+    shape: Shape,  # noqa: ARG001
+    *,
+    bins: Annotated[int, Ge(2)] = 512,
+    momentum: Annotated[float, Gt(0), Le(1)] = 0.01,
+) -> nn.Module:
+    """Dynamic soft margin (Zhang, Rusinkiewicz, ICCV 2019).
+
+    The mean of F(t) · t, t = d(anchor, positive) - d(anchor, negative), over all positive pairs, each with the negative
+    that is nearest to either of the two (as in HardNet). The weight F(t), a constant in the gradient, is the share of
+    recent triplets that were at most as hard: from a running histogram of t over -2 to 2 in which this batch weighs
+    `momentum`. Euclidean distances of the L2-normalised embeddings. The value may be negative.
+
+    pytorch-metric-learning takes all triplets, which needs memory for a list of them, weighs a batch by their number,
+    so that the momentum has hardly any effect, lets gradients into the weights, and fails for t near 2.
+
+    Needs: P × K batches.
+    """
+    return _DynamicSoftMargin(bins, momentum)
 
 
 class _Triplet(nn.Module):
@@ -51,30 +107,142 @@ class _Triplet(nn.Module):
         points = scaled(embeddings)
         others = scaled(references.embeddings) if references else points
         distance = distances(points, others, squared=self.squared)
-        if self.mining == "batch_hard":
-            return self.batch_hard(distance, *pairs(labels, references))
+        if self.mining in ("batch_hard", "easy_positive"):
+            return self.one_each(distance, *pairs(labels, references))
         return self.mean(distance, *pairs(labels, references))
 
-    def batch_hard(self, distance: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        furthest = distance.masked_fill(~positive, -torch.inf).amax(1)
+    def one_each(self, distance: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """Mean over the anchors that have both, of one positive and the nearest negative."""
+        near, far = distance.masked_fill(~positive, torch.inf), distance.masked_fill(~positive, -torch.inf)
+        chosen = near.amin(1) if self.mining == "easy_positive" else far.amax(1)
         nearest = distance.masked_fill(~negative, torch.inf).amin(1)
-        anchors = positive.any(1) & negative.any(1)
-        return F.relu(self.margin + furthest - nearest).sum() / anchors.sum().clamp(min=1)
+        return mean_of(F.relu(self.margin + chosen - nearest), positive.any(1) & negative.any(1))
 
     def mean(self, distance: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """A sum over triplets is linear in the distances, so it is enough to count how often each of them occurs."""
         with torch.no_grad():
-            as_positive, as_negative = self.occurrences(distance.double(), positive, negative)
-            kept = as_positive.sum().to(distance.dtype)
-            weight = (as_positive - as_negative).to(distance.dtype)
-        return (self.margin * kept + (weight * distance).sum()) / kept.clamp(min=1)
+            as_positive, as_negative = self.occurrences(distance, positive, negative)
+            kept = as_positive.sum()
+        total = self.margin * kept + ((as_positive - as_negative) * distance).sum()
+        return total / kept.clamp(min=1)
 
     def occurrences(self, distance: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-        """In how many kept triplets each distance [B, R] stands as anchor to positive, and as anchor to negative."""
-        positives = distance.masked_fill(~positive, torch.inf).sort(1).values
-        negatives = distance.masked_fill(~negative, torch.inf).sort(1).values
-        as_positive = torch.searchsorted(negatives, distance + self.high, right=True)
-        as_positive -= torch.searchsorted(negatives, distance + self.low, right=True)
-        as_negative = torch.searchsorted(positives, distance - self.low)
-        as_negative -= torch.searchsorted(positives, distance - self.high)
-        return as_positive.where(positive, 0), as_negative.where(negative, 0)
+        """In how many kept triplets each distance [B, R] stands as anchor to positive, and as anchor to negative.
+
+        A negative is kept with a run of its anchor's positives in order of distance. Found once, the run counts for
+        both sides: were each side to find its own, rounding could tear a triplet apart.
+        """
+        # Far fewer pairs are positive than negative, so order these: a row of them is mostly infinite, and soon sorted.
+        positives, order = distance.masked_fill(~positive, torch.inf).sort(1)
+        others = distance.masked_fill(~negative, torch.inf)
+        first = torch.searchsorted(positives, others - self.high)
+        last = torch.searchsorted(positives, others - self.low)
+        ends = distance.new_zeros(len(distance), distance.shape[1] + 1)  # the last for what is not a number
+        ends = ends.scatter_add(1, first, torch.ones_like(distance)).scatter_add(1, last, -torch.ones_like(distance))
+        return torch.empty_like(distance).scatter(1, order, ends.cumsum(1)), (last - first).to(distance.dtype)
+
+
+class _Margin(nn.Module):
+    beta: Tensor
+
+    def __init__(
+        self, margin: float, start: Tensor, learned: bool, nu: float, cutoffs: tuple[float, float] | None
+    ) -> None:
+        super().__init__()
+        self.margin = margin
+        self.nu = nu
+        self.cutoffs = cutoffs
+        if learned:
+            self.beta = nn.Parameter(start)
+        else:
+            self.register_buffer("beta", start)
+
+    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
+        points = unit(embeddings)
+        if self.cutoffs:
+            # In an order of the images' own, what is drawn does not depend on their order in the batch.
+            order = points[:, 0].argsort()
+            points, labels = points[order], labels[order]
+            references = references and references._replace(own=references.own[order])
+        distance = distances(points, unit(references.embeddings) if references else points)
+        with torch.no_grad():
+            as_positive, as_negative = self.occurrences(distance, points.shape[1], *pairs(labels, references))
+        beta = single(self.beta)[labels if len(self.beta) > 1 else labels * 0]
+        return self.mean(distance, beta[:, None], as_positive, as_negative)
+
+    def occurrences(self, distance: Tensor, dim: int, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """In how many triplets each distance [B, R] stands as anchor to positive, and as anchor to negative."""
+        if self.cutoffs is None:
+            return positive * negative.sum(1, keepdim=True), negative * positive.sum(1, keepdim=True)
+        weights = distance_weights(distance, negative, dim=dim, cutoffs=self.cutoffs)
+        kept = positive & negative.any(1, keepdim=True)
+        return kept, draws(weights, kept)
+
+    def mean(self, distance: Tensor, beta: Tensor, as_positive: Tensor, as_negative: Tensor) -> Tensor:
+        near = F.relu(distance - beta + self.margin)
+        far = F.relu(beta - distance + self.margin)
+        costly = (as_positive * (near > 0) + as_negative * (far > 0)).sum()
+        total = (as_positive * near + as_negative * far).sum() + self.nu * (as_positive * beta).sum()
+        return total * (costly > 0) / costly.clamp(min=1)
+
+
+def distance_weights(distance: Tensor, negative: Tensor, *, dim: int, cutoffs: tuple[float, float]) -> Tensor:
+    """Chance of each negative to be drawn for its row, [B, R]; a row sums to 1, or to 0 if it has no negative.
+
+    Inverse to how many points of a sphere in `dim` dimensions lie at its Euclidean distance; `cutoffs`: the distance
+    as which nearer ones count, and the one from which on they have no chance, unless the row has no nearer negative.
+    """
+    near = negative & (distance < cutoffs[1])
+    clamped = distance.clamp(min=cutoffs[0])
+    # One minus a quarter of the square is 0 across the sphere, where the density is 0.
+    height = (1 - clamped.square() / 4).clamp(min=torch.finfo(distance.dtype).eps)
+    log_weights = (2 - dim) * clamped.log() + (3 - dim) / 2 * height.log()
+    some = near.any(1, keepdim=True)
+    log_weights = log_weights.where(some, 0).masked_fill(~near.where(some, negative), -torch.inf)
+    return log_weights.softmax(1).masked_fill(~negative, 0)
+
+
+def draws(weights: Tensor, times: Tensor) -> Tensor:
+    """How often each column is drawn [B, R], by `weights` [B, R], a row as often as its mask `times` [B, R] is true."""
+    edges = weights.cumsum(1)
+    # Drawn in one precision, on the processor: the same numbers whatever the batch is computed in.
+    places = torch.rand(weights.shape).to(edges) * edges[:, -1:]
+    drawn = torch.searchsorted(edges, places.masked_fill(~times, 0), right=True).clamp(max=weights.shape[1] - 1)
+    return torch.zeros_like(weights).scatter_add(1, drawn, times.to(weights.dtype)).masked_fill(weights == 0, 0)
+
+
+class _DynamicSoftMargin(nn.Module):
+    histogram: Tensor
+
+    def __init__(self, bins: int, momentum: float) -> None:
+        super().__init__()
+        self.bins = bins
+        self.momentum = momentum
+        self.register_buffer("histogram", torch.zeros(bins))
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        distance = distances(unit(embeddings))
+        positive, negative = pairs(labels)
+        kept = positive & negative.any(1, keepdim=True)
+        nearest = distance.masked_fill(~negative, torch.inf).amin(1)
+        hardness = distance - torch.minimum(nearest[:, None], nearest)
+        return mean_of(self.weights(hardness.detach(), kept) * hardness, kept)
+
+    def weights(self, hardness: Tensor, kept: Tensor) -> Tensor:
+        """Share of recent triplets that were at most as hard, [B, B]; in training, after the kept ones are recorded."""
+        place = ((hardness + 2) * ((self.bins - 1) / 4)).clamp(0, self.bins - 1)
+        step = place.floor().long().clamp(min=0)
+        if self.training:
+            self.record(place - step, step, kept.to(place.dtype))
+        histogram = single(self.histogram).to(place)
+        return (histogram.cumsum(0) / histogram.sum().clamp(min=torch.finfo(place.dtype).tiny))[step]
+
+    def record(self, way: Tensor, step: Tensor, kept: Tensor) -> None:
+        """Moves the histogram towards the kept triplets, shared by the two ends of the step they are on."""
+        ends = torch.stack([step, (step + 1).clamp(max=self.bins - 1)]).flatten()
+        shares = torch.stack([(1 - way) * kept, way * kept]).flatten()
+        counts = way.new_zeros(self.bins).scatter_add(0, ends, shares)
+        old, total = single(self.histogram).to(way), counts.sum()
+        first = (old.sum() == 0).to(way.dtype)
+        momentum = (total > 0) * (first + (1 - first) * self.momentum)
+        self.histogram = (1 - momentum) * old + momentum * counts / total.clamp(min=1)

@@ -165,6 +165,17 @@ def test_slices_read_each_slice_normalised_and_all_alike() -> None:
     torch.testing.assert_close(readout, expected)
 
 
+def test_slices_read_raw_keep_their_norms() -> None:
+    embeddings, labels = batch()
+    embeddings[:, :7] *= 5
+    inner = partial(ensembles.slices, members=[contrastive, triplet])
+    raw = ensembles.slices(SHAPE, [inner, triplet], readout="raw")
+    torch.testing.assert_close(ensembles.read(raw, embeddings), embeddings / embeddings.norm(dim=1, keepdim=True))
+    by_member = ensembles.slices(SHAPE, [inner, triplet])
+    assert (ensembles.read(by_member, embeddings) - ensembles.read(raw, embeddings)).abs().max() > 0.05
+    torch.testing.assert_close(raw(embeddings, labels), by_member(embeddings, labels))
+
+
 def test_slices_inside_slices_are_read_by_their_own_readout() -> None:
     inner = partial(ensembles.slices, members=[contrastive, triplet])
     embeddings, labels = batch()
@@ -186,5 +197,5 @@ def test_a_sum_of_one_member_is_read_as_the_member() -> None:
 
 
 def test_too_few_dimensions_are_named() -> None:
-    with pytest.raises(ValueError, match="2 dimensions into 3 slices"):
+    with pytest.raises(ValueError, match="2 dimensions does not divide into 3 slices"):
         ensembles.slices(Shape(2, CLASSES), MEMBERS)

@@ -4,6 +4,7 @@ One test a file of BENCH_GOLDEN, named `FAMILY_caseK.npz`. A family computes, fr
 case stores; a key that is neither read nor computed is a failure, and so is a family without a function here.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,22 @@ import torch
 from numpy.typing import NDArray
 from sample_batches import GOLDEN
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bench import metrics
 from bench.clustering import Clustering
 from bench.ranking import Ranking, neighbours, rank
+from losses.batch_softmax import n_pair_loss
+from losses.group import correlation, first_of_class, group_loss, refined
+from losses.learned import SoftSimplex, coefficients, compression_loss, diversity_loss
+from losses.multimodal import multimodal_logits, multimodal_loss
+from losses.pair import binomial_deviance_loss
 from losses.proxy import proxy_nca
+from losses.ranked import ranked_list_loss, ranked_lists
 from losses.shape import Shape
+from losses.softmax import linear_scores, smooth_cross_entropy, soft_triple
 from losses.triplet import triplet
+from losses.tuplet import angular_n_pair_loss
 
 FILES = sorted(GOLDEN.glob("*_case*.npz"))
 SINGLE = {"wel": 5e-3, "wedl": 5e-3, "compression": 2e-3, "diversity": 5e-4, "metrics": 1e-6}
@@ -43,7 +53,7 @@ class Case(Mapping[str, Any]):
         value = self.stored[key]
         if value.ndim == 0:
             return value.item()
-        return torch.from_numpy(value).to(self.dtype if value.dtype.kind == "f" else torch.long)
+        return torch.tensor(value, dtype=self.dtype if value.dtype.kind == "f" else torch.long)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.stored)
@@ -91,6 +101,187 @@ def golden_proxy_nca(case: Case) -> Computed:
     proxies = next(module.parameters())
     proxies.data = case["proxies"]
     return of_module(case, module, proxies=proxies)
+
+
+def golden_binomial(case: Case) -> Computed:
+    embeddings = leaf(case["embeddings"])
+    value = binomial_deviance_loss(
+        embeddings,
+        case["labels"],
+        negative_scale=case["alpha"],
+        margin=case["margin"],
+        normalize=False,
+        positives="below_one",
+    )
+    return {"loss": value, **gradients(value, {"embeddings": embeddings})}
+
+
+def golden_soft_triple(case: Case) -> Computed:
+    dim, classes, per_class = len(case["centers"]), case["centers"].shape[1] // case["n_centers"], case["n_centers"]
+    settings = {"scale": case["la"], "gamma": case["gamma"], "tau": case["tau"], "margin": case["margin"]}
+    module = soft_triple(Shape(dim, classes), centers=per_class, normalize=False, **settings)
+    by_class = case["centers"].view(dim, classes, per_class)
+    centers = next(module.parameters())
+    centers.data = by_class.permute(2, 1, 0).reshape(-1, dim)
+    computed = of_module(case, module, centers=centers)
+    back = computed["grad_centers"].view(per_class, classes, dim).permute(2, 1, 0)
+    return {**computed, "grad_centers": back.reshape(dim, -1)}
+
+
+def classifier(case: Case) -> dict[str, Tensor]:
+    names = ["cls_W1", "cls_b1", "cls_W2", "cls_b2"] if case["hidden"] else ["cls_W1", "cls_b1"]
+    return {name: leaf(case[name]) for name in names}
+
+
+def golden_smooth_ce(case: Case) -> Computed:
+    features, layers = leaf(case["features"]), classifier(case)
+    value = smooth_cross_entropy(linear_scores(features, *layers.values()), case["labels"], smoothing=case["smooth"])
+    return {"loss": value, **gradients(value, {"features": features, **layers})}
+
+
+def pairs_of(case: Case) -> tuple[Tensor, Tensor, Tensor]:
+    embeddings = leaf(case["embeddings"])
+    anchors, positives = case["pairs"].T
+    case["labels"]
+    return embeddings, embeddings[anchors], embeddings[positives]
+
+
+def golden_n_pair(case: Case) -> Computed:
+    embeddings, anchors, positives = pairs_of(case)
+    value = n_pair_loss(anchors, positives, l2=case["l2"])
+    return {"loss": value, **gradients(value, {"embeddings": embeddings})}
+
+
+def golden_angular_mc(case: Case) -> Computed:
+    embeddings, anchors, positives = pairs_of(case)
+    value = angular_n_pair_loss(anchors, positives, alpha=case["alpha_deg"])
+    joint = n_pair_loss(anchors, positives) + case["lam"] * value
+    of_joint = gradients(joint, {"embeddings_joint": embeddings})
+    return {"loss": value, "loss_joint": joint, **gradients(value, {"embeddings": embeddings}), **of_joint}
+
+
+def golden_multimodal(case: Case) -> Computed:
+    assert case["proxies"].shape[1] == case["n_classes"] * case["proxies_per_class"]
+    probs, proxies = leaf(case["probs"]), leaf(case["proxies"])
+    settings = {"modalities": case["n_modalities"], "gamma": case["gamma"]}
+    value = multimodal_loss(probs, case["labels"], proxies, **settings)
+    logits = multimodal_logits(probs, proxies, **settings)
+    return {"loss": value, "logits": logits, **gradients(value, {"probs": probs, "proxies": proxies})}
+
+
+def golden_group_loss(case: Case) -> Computed:
+    features, logits, labels = leaf(case["features"]), leaf(case["logits"]), case["labels"]
+    temperature = math.inf if case["prior_uniform"] else case["tau"]
+    assert case["tau"] > 0
+    settings = {"anchors": case["n_anchors"], "temperature": temperature, "iterations": case["n_iter"]}
+    value, entropy = group_loss(features, logits, labels, **settings), F.cross_entropy(logits, labels)
+    of_group = gradients(value, {"group_features": features, "group_logits": logits})
+    return {
+        "anchor_mask": first_of_class(labels, case["n_anchors"]).long(),
+        "W": correlation(features).relu(),
+        "X_final": refined(features, logits, labels, **settings),
+        "loss_group": value,
+        "loss_ce": entropy,
+        "loss_total": value + entropy,
+        **of_group,
+        **gradients(value + entropy, {"total_logits": logits}),
+    }
+
+
+def golden_rll(case: Case) -> Computed:
+    labels, balance = case["labels"], case["lam"]
+    settings = {"alpha": case["alpha"], "margin": case["m"], "temperature": case["T"]}
+    ways = {
+        "query": {},
+        "wdetach": {"gallery_gradient": True},
+        "full": {"gallery_gradient": True, "weight_gradient": True},
+    }
+    computed: Computed = {}
+    for way, moves in ways.items():
+        raw, points = leaf(case["f"]), leaf(F.normalize(case["f"]))
+        value = ranked_list_loss(raw, labels, balance=balance, **settings, **moves)
+        lists = ranked_lists(points, labels, **settings, **moves)
+        each = (1 - balance) * lists.near + balance * lists.far
+        computed |= gradients(value, {f"f_{way}": raw}) | gradients(each.mean(), {f"u_{way}": points})
+        computed |= {"loss": value, "loss_per_query": each, "L_P": lists.near, "L_N": lists.far}
+        computed |= {"n_pos": lists.positives.sum(1), "n_neg": lists.negatives.sum(1), "distances": lists.distances}
+    return computed
+
+
+def golden_diversity(case: Case) -> Computed:
+    heads = leaf(case["heads"])
+    value = diversity_loss(heads)
+    return {"loss": value, **gradients(value, {"heads": heads})}
+
+
+def golden_compression(case: Case) -> Computed:
+    inputs = {name: leaf(case[name]) for name in ("X_cat", "W1", "b1", "W2", "b2")}
+    whole, w1, b1, w2, b2 = inputs.values()
+    assert len(w1) == 2 * len(whole.T) // case["m"]
+    compressed = F.linear(torch.tanh(F.linear(whole, w1, b1)), w2, b2)
+    value = compression_loss(compressed, whole)
+    return {"loss": value, "Z": compressed, **gradients(value, inputs)}
+
+
+def golden_wel(case: Case) -> Computed:
+    return ensemble(case, lambda step: {name: leaf(case[f"s{step}_{name}"]) for name in ("features", "embeddings")})
+
+
+def golden_wedl(case: Case) -> Computed:
+    return ensemble(case, lambda step: {"heads": leaf(case[f"s{step}_heads"])})
+
+
+def components(case: Case, learned: dict[str, Tensor]) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    """The member losses of an ensemble, by their codes."""
+    layers = [tensor for name, tensor in learned.items() if name.startswith("cls")]
+    named = {"margin": 1.0, "mining": "semihard", "band": 0.1, "squared": False, "normalize": False}
+
+    def proxies(embeddings: Tensor, labels: Tensor) -> Tensor:
+        module = proxy_nca(Shape(1, 2), proxy_scale=3.0, smoothing=0.1, positive_in_denominator=True)
+        return torch.func.functional_call(module, {"proxies": learned["proxies"]}, (embeddings, labels))
+
+    losses: list[Callable[[Tensor, Tensor], Tensor]] = [
+        lambda x, y: smooth_cross_entropy(linear_scores(x, *layers), y, smoothing=case["smooth"]),
+        triplet(Shape(1, 1), **named),
+        lambda x, y: binomial_deviance_loss(x, y, normalize=False, positives="below_one"),
+        proxies,
+    ]
+    return [losses[code] for code in case["components"]]
+
+
+def ensemble(case: Case, inputs: Callable[[int], dict[str, Tensor]]) -> Computed:
+    """Consecutive batches: `inputs` of a step are leaves by name, heads [m, n, E] or embeddings and features."""
+    learned = classifier(case) | ({"proxies": leaf(case["proxies"])} if "proxies" in case else {})
+    assert all(len(tensor) == case["n_classes"] for tensor in list(learned.values())[-1:])
+    simplex = SoftSimplex(len(case["components"]), None, case["eta"]).to(case.dtype)
+    elsewhere = "sum of weights not 1" in str(case.stored["desc"])
+    start = coefficients(len(case["components"]), case["prior"].tolist())
+    simplex.c.data = case["c_init"] if elsewhere else start.to(case.dtype)
+    computed: Computed = {"c_init": simplex.c.detach().clone()}
+    adam = None
+    if case["adam"]:
+        settings = {"eps": case["adam_eps"], "weight_decay": case["adam_weight_decay"]}
+        adam = torch.optim.Adam([simplex.c], lr=case["adam_lr"], **settings)
+    for step in range(case["n_steps"]):
+        found = one_step(case, step, simplex, learned, inputs(step))
+        if adam:
+            simplex.c.grad = found["grad_c"]
+            adam.step()
+        computed |= {f"s{step}_{name}": value for name, value in found.items()}
+    return {**computed, "c_final": simplex.c.detach()}
+
+
+def one_step(
+    case: Case, step: int, simplex: SoftSimplex, learned: dict[str, Tensor], inputs: dict[str, Tensor]
+) -> Computed:
+    labels, members = case[f"s{step}_labels"], components(case, learned)
+    heads = inputs.get("heads", [inputs.get("features"), *[inputs.get("embeddings")] * (len(members) - 1)])
+    values = torch.stack([member(head, labels) for member, head in zip(members, heads, strict=True)])
+    state = {"c": simplex.c.detach().clone(), "w": simplex.weights(), "penalty": simplex.penalty()}
+    apart = {"diversity_term": case["lam"] * diversity_loss(inputs["heads"])} if "heads" in inputs else {}
+    value = simplex(values) + sum(apart.values())
+    rest = {"components": values, "running_mean": simplex.means.clone(), "loss": value, **apart}
+    return {**state, **rest, **gradients(value, {"c": simplex.c, **inputs, **learned})}
 
 
 def golden_metrics(case: Case) -> Computed:

@@ -126,3 +126,13 @@ def test_embeddings_that_are_zero_stay_finite(name: str) -> None:
     assert value.isfinite()
     assert embeddings.grad is not None
     assert embeddings.grad.isfinite().all()
+
+
+@every
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_embeddings_that_are_not_numbers_give_a_loss_that_is_not_one(name: str, broken: float) -> None:
+    """Training then ends as diverged, with its epoch, not with a traceback."""
+    embeddings, labels = batch()
+    embeddings[3] = broken
+    value = build(loss_named(name))(embeddings, labels)
+    assert not value.isfinite()

@@ -11,14 +11,17 @@ from sample_batches import (
     Mined,
     assert_same,
     batch,
+    build,
     euclidean,
     loop_distance,
     shape,
     value_and_gradients,
 )
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses.triplet import triplet
+from losses.matrix import References
+from losses.triplet import margin, triplet
 
 
 def margin_triplets(kind: str, *, squared: bool) -> Mined:
@@ -26,10 +29,13 @@ def margin_triplets(kind: str, *, squared: bool) -> Mined:
     loss = pml.TripletMarginLoss(margin=0.2, distance=measure, reducer=reducers.MeanReducer())
     if kind == "batch_hard":
         return Mined(loss, miners.BatchHardMiner(distance=measure))
+    if kind == "easy_positive":
+        return Mined(loss, miners.BatchEasyHardMiner(pos_strategy="easy", neg_strategy="hard", distance=measure))
     return Mined(loss, miners.TripletMarginMiner(margin=0.2, type_of_triplets=kind, distance=measure))
 
 
-MINING = [f"{kind}-{squared}" for kind, squared in product(("semihard", "hard", "all", "batch_hard"), (True, False))]
+KINDS = ("semihard", "hard", "all", "batch_hard", "easy_positive")
+MINING = [f"{kind}-{squared}" for kind, squared in product(KINDS, (True, False))]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -64,6 +70,22 @@ def test_triplet_agrees_with_loops(kind: str, band: float) -> None:
     assert ours.item() == pytest.approx(sum(costs) / len(costs), abs=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["semihard", "hard", "all"])
+@pytest.mark.parametrize("seed", range(3))
+def test_triplets_on_an_edge_are_kept_as_the_inequalities_say(kind: str, seed: int) -> None:
+    """On a small grid most triplets are on one; classes of all sizes, the same point often in several of them."""
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randint(0, 3, (24, 2), generator=generator).double()
+    labels = torch.randint(0, 5, (24,), generator=generator).clamp(max=3)
+    gaps = [
+        loop_distance(points[a], points[n], squared=True) - loop_distance(points[a], points[p], squared=True)
+        for a, p, n in loop_triplets(labels.tolist())
+    ]
+    costs = [3 - t for t in gaps if keep_triplet(kind, t, 2)]
+    ours = triplet(shape(), margin=3.0, mining=kind, band=2.0, normalize=False)(points, labels)  # type: ignore[arg-type]
+    assert ours.item() == pytest.approx(sum(costs) / len(costs), abs=1e-12)
+
+
 def test_a_triplet_on_the_edge_of_the_band_is_counted_whole() -> None:
     """Were its two distances counted by different roundings, a triplet that costs nothing would cost one of them."""
     module, labels = triplet(shape(), margin=0.2, squared=False, normalize=False), torch.tensor([0, 0, 1])
@@ -94,3 +116,43 @@ def test_triplet_memory_does_not_grow_with_the_triplets() -> None:
         triplet(shape(), mining="all")(embeddings, labels).backward()
     largest = max(event.self_cpu_memory_usage for event in profile.events())
     assert largest <= 4 * 1024 * 1024 * 8
+
+
+class OfSomeAnchors(nn.Module):
+    """A loss of pytorch-metric-learning over the triplets of some anchors, the rest of the images as references."""
+
+    def __init__(self, loss: nn.Module, anchors: int) -> None:
+        super().__init__()
+        self.loss, self.anchors = loss, anchors
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        triplets = torch.tensor([t for t in loop_triplets(labels.tolist()) if t[0] < self.anchors])
+        return self.loss(embeddings, labels, tuple(triplets.T))
+
+
+class FirstAsBatch(nn.Module):
+    """Our loss, the first images as the batch and all of them as its references."""
+
+    def __init__(self, loss: nn.Module, size: int) -> None:
+        super().__init__()
+        self.loss, self.size = loss, size
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        references = References(embeddings, labels, torch.arange(self.size))
+        return self.loss(embeddings[: self.size], labels[: self.size], references)
+
+
+REFERENCES = {
+    "triplet": (
+        lambda s: triplet(s, mining="all"),
+        lambda: pml.TripletMarginLoss(margin=0.2, distance=euclidean(squared=True)),
+    ),
+    "margin": (lambda s: margin(s, mining="all", learn_beta="no"), pml.MarginLoss),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_references_are_the_columns(name: str) -> None:
+    ours, theirs = REFERENCES[name]
+    expected = value_and_gradients(OfSomeAnchors(theirs(), 7), *batch())
+    assert_same(value_and_gradients(FirstAsBatch(build(ours), 7), *batch()), expected, 1e-9)

@@ -1,0 +1,171 @@
+"""Losses that approximate the average precision of every image of the batch as a query; none has parameters."""
+
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from losses.matrix import References, distances, mean_of, pairs, similarities, unit
+from losses.shape import Shape
+
+__all__ = ["fast_ap", "pnp", "smooth_ap"]
+
+
+def smooth_ap(
+    shape: Shape,  # noqa: ARG001
+    *,
+    temperature: Annotated[float, Gt(0)] = 0.01,
+) -> nn.Module:
+    """Smooth-AP (Brown, Xie, Kalogeiton, Zisserman, ECCV 2020, arXiv 2007.12163).
+
+    1 - average precision, where an image counts as ranked before another by a sigmoid of the difference of their cosine
+    similarities with the query over `temperature`. As in the authors' code the query is one of its own positives. Means
+    run over the positives of a query, then over the queries that have another positive; classes may differ in size.
+    pytorch-metric-learning demands classes of one size, in order, and is only right with as many classes as images of
+    each. Time grows with the square of the batch times the size of the largest class, memory with the square.
+
+    Needs: P × K batches.
+    """
+    return _SmoothAP(temperature)
+
+
+def pnp(
+    shape: Shape,  # noqa: ARG001
+    *,
+    variant: Literal["O", "Iu", "Ib", "Ds", "Dq"] = "Dq",
+    alpha: Annotated[float, Ge(1)] = 4.0,
+    b: Annotated[float, Gt(0)] = 2.0,
+    temperature: Annotated[float, Gt(0)] = 0.01,
+) -> nn.Module:
+    """PNP (Li, Min, Song, Zhu, Kang, Wei, Wei, Jiang, AAAI 2022, arXiv 2102.04640).
+
+    Penalises only the negatives that come before a positive: R of them, counted softly as in Smooth-AP with
+    `temperature`. A positive costs, by `variant`, R ("O"), (1 + R) log(1 + R) ("Iu"), (bR - log(1 + bR)) / b² ("Ib"),
+    log(1 + R) ("Ds") or 1 - (1 + R)^-alpha ("Dq"): the slope is constant, grows, grows up to 1 / b, or falls with R.
+    The default, of the authors' sample run, suits a pretrained trunk: where R is large it has next to no slope, so for
+    one that starts from nothing take "Ds" or alpha 1. As in their code the query is one of its own positives. Queries
+    without another positive are left out; pytorch-metric-learning counts them as good. Time grows with the square of
+    the batch times the size of the largest class, memory with the square.
+
+    Needs: P × K batches.
+    """
+    return _PNP(variant, alpha, b, temperature)
+
+
+def fast_ap(
+    shape: Shape,  # noqa: ARG001
+    *,
+    bins: Annotated[int, Ge(1)] = 10,
+) -> nn.Module:
+    """FastAP (Cakir, He, Xia, Kulis, Sclaroff, CVPR 2019).
+
+    1 - average precision of a ranking quantised into a histogram of `bins` steps: an image is shared out between the
+    two nearest edges by its squared Euclidean distance from the query, 0 to 4 for L2-normalised embeddings. The mean is
+    over the queries that have a positive.
+
+    Needs: P × K batches.
+    """
+    return _FastAP(bins)
+
+
+class _Before(NamedTuple):
+    """What comes before each positive of each query; K is the largest number of positives, the query among them."""
+
+    images: Tensor
+    """[B, K], a soft count."""
+    negatives: Tensor
+    """[B, K], a soft count of those among them."""
+    kept: Tensor
+    """[B, K]: where there is such a positive, of a query that has another than itself."""
+
+
+class _SmoothAP(nn.Module):
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
+        before = _before(embeddings, labels, references, temperature=self.temperature)
+        return _mean(before.negatives / (1 + before.images), before.kept)
+
+
+class _PNP(nn.Module):
+    def __init__(self, variant: str, alpha: float, b: float, temperature: float) -> None:
+        super().__init__()
+        self.variant = variant
+        self.alpha = alpha
+        self.b = b
+        self.temperature = temperature
+
+    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
+        before = _before(embeddings, labels, references, temperature=self.temperature)
+        return _mean(self.cost(before.negatives), before.kept)
+
+    def cost(self, negatives: Tensor) -> Tensor:
+        if self.variant == "Iu":
+            return (1 + negatives) * negatives.log1p()
+        if self.variant == "Ib":
+            return (self.b * negatives - (self.b * negatives).log1p()) / self.b**2
+        if self.variant == "Ds":
+            return negatives.log1p()
+        return -torch.expm1(-self.alpha * negatives.log1p()) if self.variant == "Dq" else negatives
+
+
+class _FastAP(nn.Module):
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        self.bins = bins
+
+    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
+        points = unit(embeddings)
+        distance = distances(points, unit(references.embeddings) if references else points, squared=True)
+        positive, negative = pairs(labels, references)
+        near, far = self.histograms(distance, positive, negative)
+        # Not by cumsum, which on CUDA may round otherwise from run to run.
+        up_to = torch.ones_like(near[:1]).expand(self.bins + 1, -1).triu()
+        before, seen = near @ up_to, (near + far) @ up_to
+        precision = near * before / seen.masked_fill(seen == 0, 1)
+        return mean_of(1 - precision.sum(1) / positive.sum(1).clamp(min=1), positive.any(1))
+
+    def histograms(self, distance: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """Positives and negatives at each edge, [B, bins + 1] twice."""
+        place = distance * (self.bins / 4)
+        edge = place.detach().floor().clamp(max=self.bins - 1)
+        counted = (positive | negative).to(place.dtype)
+        upper = (place - edge) * counted
+        # Both histograms in one: that of the negatives follows that of the positives.
+        slot = edge.long().clamp(min=0) + (self.bins + 1) * negative
+        both = place.new_zeros(len(place), 2 * (self.bins + 1))
+        both = both.scatter_add(1, slot, counted - upper).scatter_add(1, slot + 1, upper)
+        near, far = both.chunk(2, 1)
+        return near, far
+
+
+def _before(embeddings: Tensor, labels: Tensor, references: References | None, *, temperature: float) -> _Before:
+    logits = similarities(embeddings, references) / temperature
+    positive, negative = pairs(labels, references)
+    most = int((~negative).sum(1).max())  # the one number that the processor waits for
+    there, place = (~negative).byte().topk(most, 1)
+    weight = negative.to(logits.dtype)
+    # Computed again on the way back: kept, the sigmoids would be B² numbers for each of the K.
+    counts = [
+        checkpoint(_count, logits, weight, nth, use_reentrant=False, preserve_rng_state=False)
+        for nth in place.unbind(1)
+    ]
+    images, negatives = (torch.stack(each, 1) for each in zip(*counts, strict=True))
+    return _Before(images, negatives, there.bool() & positive.any(1, keepdim=True))
+
+
+def _count(logits: Tensor, negative: Tensor, nth: Tensor) -> tuple[Tensor, Tensor]:
+    """How many images, and how many negatives, come before the image `nth` of each query, softly: [B] each."""
+    before = torch.sigmoid(logits - logits.gather(1, nth[:, None]))
+    # The image itself counts one half in the sum.
+    return before.sum(1) - 0.5, (before * negative).sum(1)
+
+
+def _mean(cost: Tensor, kept: Tensor) -> Tensor:
+    """Mean of [B, K] over the kept of each row, then over the rows that keep any."""
+    each = cost.masked_fill(~kept, 0).sum(1) / kept.sum(1).clamp(min=1)
+    return mean_of(each, kept.any(1))

@@ -1,0 +1,204 @@
+"""The ensembles of losses of Zabihzadeh, Alitbi, Mousavirad: members normalised, weights learned, heads kept apart."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from losses.ensembles import Member, read
+from losses.matrix import distances, unit
+from losses.shape import Shape
+
+__all__ = ["compressed_heads", "diverse_heads", "weighted"]
+
+NonNegative = Annotated[float, Ge(0)]
+
+
+def weighted(
+    shape: Shape,
+    members: Sequence[Member],
+    *,
+    prior: tuple[float, ...] | None = None,
+    eta: Annotated[float, Ge(0)] = 100.0,
+) -> nn.Module:
+    """WEL, learned weights on one embedding (Zabihzadeh, Alitbi, Mousavirad, MTAP 2023, arXiv 2107.01130).
+
+    Each member is scaled to the mean of all members by its running mean, and weighted by w = c² + 1/(4m), c learned;
+    `eta` times 100 times the squared distance of the weights' sum from 1 keeps them near a simplex. `prior`: where the
+    weights start, one number a member, each at least a quarter of their mean; the same for all unless given. Raises
+    ValueError for a prior that does not fit.
+    """
+    return _Weighted([member(shape) for member in _named(members, "weighted")], SoftSimplex(len(members), prior, eta))
+
+
+def diverse_heads(
+    shape: Shape,
+    members: Sequence[Member],
+    *,
+    prior: tuple[float, ...] | None = None,
+    eta: Annotated[float, Ge(0)] = 100.0,
+    diversity: Annotated[float, Ge(0)] = 0.1,
+) -> nn.Module:
+    """WEDL, a head a member (Zabihzadeh, Alitbi, Mousavirad, MTAP 2023, arXiv 2107.01130).
+
+    As `weighted`, but each member has a slice of the embedding of its own, and the mean distance of the L2-normalised
+    slices from one another, as far as it is below 2, is added `diversity` times. At test time the slices are put side
+    by side, each times the root of its weight, so that squared distances are the weighted sum of the members' own.
+    Raises ValueError for an embedding that does not split evenly, or a prior that does not fit.
+    """
+    heads = _heads(shape, members, "diverse_heads")
+    return _DiverseHeads(heads, SoftSimplex(len(heads), prior, eta), diversity)
+
+
+def compressed_heads(
+    shape: Shape,
+    members: Sequence[Member],
+    *,
+    prior: tuple[float, ...] | None = None,
+    eta: Annotated[float, Ge(0)] = 100.0,
+    diversity: Annotated[float, Ge(0)] = 0.1,
+    size: Annotated[int, Gt(0)] | None = None,
+) -> nn.Module:
+    """WEDL-C, compressed to a member's size (Zabihzadeh, Alitbi, Mousavirad, MTAP 2023, arXiv 2107.01130).
+
+    `diverse_heads`, with two layers trained beside it that map what it compares at test time to `size` numbers, the
+    width of one head unless given, so that the distances in a batch keep their proportions. Only these layers learn
+    from that. At test time their output is compared, by Euclidean distance, as it is.
+    """
+    heads = _heads(shape, members, "compressed_heads")
+    width = shape.dim // len(heads)
+    return _CompressedHeads(heads, SoftSimplex(len(heads), prior, eta), diversity, width, size or width)
+
+
+def diversity_loss(heads: Tensor) -> Tensor:
+    """How far the mean distance between heads [m, B, width] of the same image stays below 2."""
+    first, second = torch.triu_indices(len(heads), len(heads), 1, device=heads.device)
+    # The authors' distance adds 1e-6 to every coordinate, which keeps its gradient finite.
+    apart: Tensor = torch.linalg.vector_norm(heads[first] - heads[second] + 1e-6, dim=2)
+    return F.relu(2 - apart.mean())
+
+
+def compression_loss(compressed: Tensor, original: Tensor) -> Tensor:
+    """B² times the Frobenius distance of the two matrices of squared distances, each divided by its sum."""
+    shares = [distances(points, squared=True) for points in (compressed, original)]
+    one, other = (share / share.sum().clamp(min=torch.finfo(share.dtype).tiny) for share in shares)
+    gap: Tensor = torch.linalg.vector_norm(one - other)
+    return len(original) ** 2 * gap
+
+
+def coefficients(members: int, prior: Sequence[float] | None = None) -> Tensor:
+    """c [m] whose weights c² + 1/(4m) are in proportion to the prior, in double precision."""
+    share = torch.tensor([1.0] * members if prior is None else list(prior), dtype=torch.float64)
+    spare = share / share.sum() - 1 / (4 * members)
+    if len(share) != members or not (spare >= 0).all():
+        raise ValueError(f"prior needs {members} numbers, each at least a quarter of their mean: change {prior}.")
+    return spare.sqrt()
+
+
+class SoftSimplex(nn.Module):
+    """Losses [m] -> scalar: each scaled to the mean of all by its running mean, weighted, and the weights' penalty."""
+
+    means: Tensor
+    steps: Tensor
+
+    def __init__(self, members: int, prior: Sequence[float] | None, eta: float) -> None:
+        super().__init__()
+        self.c = nn.Parameter(coefficients(members, prior).to(torch.get_default_dtype()))
+        self.least = 1 / (4 * members)
+        self.eta = eta
+        self.register_buffer("means", torch.zeros(members))
+        self.register_buffer("steps", torch.zeros(()))
+
+    def weights(self) -> Tensor:
+        """[m], near a simplex."""
+        return self.c.square() + self.least
+
+    def penalty(self) -> Tensor:
+        """What weights that do not sum to 1 cost."""
+        return 100 * self.eta * (self.weights().sum() - 1).square()
+
+    def forward(self, losses: Tensor) -> Tensor:
+        """Normalise, weigh and add; in training the running means take this batch in first."""
+        if self.training:
+            self.means.lerp_(losses.detach().to(self.means.dtype), 1 / (self.steps + 1))
+            self.steps += 1
+        # A loss that has been 0 in every batch so far has no scale, and needs none.
+        scale = torch.where(self.means > 0, self.means.mean() / self.means, 1)
+        total: Tensor = (self.weights() * scale * losses).sum() + self.penalty()
+        return total
+
+
+class _Weighted(nn.Module):
+    def __init__(self, members: Sequence[nn.Module], simplex: SoftSimplex) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.simplex = simplex
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        total: Tensor = self.simplex(torch.stack([member(embeddings, labels) for member in self.members]))
+        return total
+
+    def readout(self, embeddings: Tensor) -> Tensor:
+        """L2-normalised; a member on its own is read as it reads itself, [N, dim]."""
+        return read(self.members[0], embeddings) if len(self.members) == 1 else F.normalize(embeddings)
+
+
+class _DiverseHeads(nn.Module):
+    def __init__(self, members: Sequence[nn.Module], simplex: SoftSimplex, diversity: float) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.simplex = simplex
+        self.diversity = diversity
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        heads = embeddings.chunk(len(self.members), dim=1)
+        losses = torch.stack([member(head, labels) for member, head in zip(self.members, heads, strict=True)])
+        apart = diversity_loss(torch.stack([unit(head) for head in heads])) if len(heads) > 1 else 0.0
+        total: Tensor = self.simplex(losses) + self.diversity * apart
+        return total
+
+    def readout(self, embeddings: Tensor) -> Tensor:
+        """Each slice as its member reads it, times the root of its weight, side by side, norm 1: [N, dim]."""
+        heads = embeddings.chunk(len(self.members), dim=1)
+        roots = self.simplex.weights().sqrt()
+        parts = [root * read(m, head) for root, m, head in zip(roots, self.members, heads, strict=True)]
+        return F.normalize(torch.cat(parts, 1))
+
+
+class _CompressedHeads(nn.Module):
+    def __init__(
+        self, members: Sequence[nn.Module], simplex: SoftSimplex, diversity: float, width: int, size: int
+    ) -> None:
+        super().__init__()
+        self.heads = _DiverseHeads(members, simplex, diversity)
+        inner = 2 * width
+        self.compressor = nn.Sequential(nn.Linear(len(members) * width, inner), nn.Tanh(), nn.Linear(inner, size))
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        heads: Tensor = self.heads(embeddings, labels)
+        whole = self.heads.readout(embeddings.detach()).detach().to(heads.dtype)
+        return heads + compression_loss(self.compressor(whole), whole)
+
+    def readout(self, embeddings: Tensor) -> Tensor:
+        """The compressed embedding, [N, size]."""
+        compressed: Tensor = self.compressor(self.heads.readout(embeddings))
+        return compressed
+
+
+def _named(members: Sequence[Member], name: str) -> Sequence[Member]:
+    if not members:
+        raise ValueError(f"{name} has no member to train: name one or more.")
+    return members
+
+
+def _heads(shape: Shape, members: Sequence[Member], name: str) -> list[nn.Module]:
+    """The members, each on an equal share of the embedding."""
+    width, rest = divmod(shape.dim, len(_named(members, name)))
+    if rest or not width:
+        raise ValueError(
+            f"{name} cannot cut {shape.dim} dimensions into {len(members)} equal heads: change recipe.dim."
+        )
+    return [member(shape._replace(dim=width)) for member in members]
