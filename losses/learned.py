@@ -174,8 +174,9 @@ class _CompressedHeads(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = _DiverseHeads(members, simplex, diversity)
-        inner = 2 * width
-        self.compressor = nn.Sequential(nn.Linear(len(members) * width, inner), nn.Tanh(), nn.Linear(inner, size))
+        # A member that is an ensemble may read its head as more or fewer numbers than the head has.
+        whole = self.heads.readout(torch.zeros(1, len(members) * width)).shape[1]
+        self.compressor = nn.Sequential(nn.Linear(whole, 2 * width), nn.Tanh(), nn.Linear(2 * width, size))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         heads: Tensor = self.heads(embeddings, labels)

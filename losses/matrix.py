@@ -95,7 +95,7 @@ def mean_of(values: Tensor, chosen: Tensor) -> Tensor:
 def first_two(labels: Tensor) -> tuple[Tensor, Tensor]:
     """The first two images of a class, by labels [B] in batch order.
 
-    Which image is the second of each image's class [B], and a mask [B] of the first images of the classes that have two.
+    Which is the second of each image's class [B], and a mask [B] of the first images of the classes that have two.
     """
     same = labels[:, None] == labels
     earlier = same.tril(-1).sum(1)
