@@ -69,13 +69,13 @@ def lifted_structure(
     shape: Shape,  # noqa: ARG001
     *,
     margin: Annotated[float, Gt(0)] = 1.0,
-    normalize: bool = True,
+    normalize: bool = False,
 ) -> nn.Module:
     """Lifted structure (Oh Song, Xiang, Jegelka, Savarese, CVPR 2016, arXiv 1511.06452).
 
     A positive pair costs half the square of max(0, its distance + log of the sum of exp(margin - distance) over the
-    negatives of both); the mean over the positive pairs. Euclidean distances of the L2-normalised embeddings, or,
-    without `normalize`, as in the paper, of the embeddings as given.
+    negatives of both); the mean over the positive pairs. Euclidean distances of the embeddings as given, or, with
+    `normalize`, as in most later code, of the L2-normalised ones.
 
     Needs: P × K batches.
     """
@@ -86,14 +86,14 @@ def generalized_lifted_structure(
     shape: Shape,  # noqa: ARG001
     *,
     margin: Annotated[float, Gt(0)] = 1.0,
-    normalize: bool = True,
+    normalize: bool = False,
 ) -> nn.Module:
     """Generalized lifted structure (Hermans, Beyer, Leibe, arXiv 1703.07737).
 
     An anchor costs max(0, log of the sum of exp(distance) over its positives + log of the sum of
     exp(margin - distance) over its negatives); the mean (in the paper the sum) over the anchors that have both.
     pytorch-metric-learning counts an empty sum as 1, so that an anchor without positives costs something. Euclidean
-    distances of the L2-normalised embeddings, or, without `normalize`, as in the paper, of the embeddings as given.
+    distances of the embeddings as given, or, with `normalize`, as in most later code, of the L2-normalised ones.
 
     Needs: P × K batches.
     """

@@ -34,14 +34,20 @@ AGREE = {
         lambda s: tuplet_margin(s, margin=0.3, scale=8.0),
         lambda: pml.TupletMarginLoss(margin=math.degrees(0.3), scale=8),
     ),
-    "lifted_structure": (lifted_structure, lambda: pml.LiftedStructureLoss(neg_margin=1, pos_margin=0)),
+    "lifted_structure": (
+        lambda s: lifted_structure(s, normalize=True),
+        lambda: pml.LiftedStructureLoss(neg_margin=1, pos_margin=0),
+    ),
     "lifted_structure raw": (
-        lambda s: lifted_structure(s, margin=12.0, normalize=False),
+        lambda s: lifted_structure(s, margin=12.0),
         lambda: pml.LiftedStructureLoss(neg_margin=12, pos_margin=0, distance=RAW),
     ),
-    "generalized_lifted_structure": (generalized_lifted_structure, pml.GeneralizedLiftedStructureLoss),
+    "generalized_lifted_structure": (
+        lambda s: generalized_lifted_structure(s, normalize=True),
+        pml.GeneralizedLiftedStructureLoss,
+    ),
     "generalized_lifted_structure raw": (
-        lambda s: generalized_lifted_structure(s, margin=0.5, normalize=False),
+        lambda s: generalized_lifted_structure(s, margin=0.5),
         lambda: pml.GeneralizedLiftedStructureLoss(neg_margin=0.5, distance=RAW),
     ),
 }
@@ -76,7 +82,7 @@ def test_generalized_lifted_structure_averages_over_anchors_with_both_sides() ->
         near = [math.exp(d) for j, d in enumerate(row) if j != a and labels[j] == labels[a]]
         far = [math.exp(1 - d) for j, d in enumerate(row) if labels[j] != labels[a]]
         costs += [max(0.0, math.log(sum(near)) + math.log(sum(far)))] if near else []
-    ours = generalized_lifted_structure(shape())(embeddings, labels)
+    ours = generalized_lifted_structure(shape(), normalize=True)(embeddings, labels)
     assert ours.item() == pytest.approx(sum(costs) / len(costs), abs=1e-12)
 
 
@@ -162,10 +168,10 @@ def test_references_are_the_columns_of_tuplet_margin() -> None:
 def test_references_are_the_columns_of_generalized_lifted_structure() -> None:
     """Its anchors are the rows: those of the batch together weigh as they do among all."""
     embeddings, labels = batch()
-    whole = generalized_lifted_structure(shape())(embeddings, labels).item() * len(labels)
+    whole = generalized_lifted_structure(shape(), normalize=True)(embeddings, labels).item() * len(labels)
     halves = 0.0
     for rows in torch.arange(len(labels)).split(9):
         references = References(embeddings, labels, rows)
-        value = generalized_lifted_structure(shape())(embeddings[rows], labels[rows], references)
+        value = generalized_lifted_structure(shape(), normalize=True)(embeddings[rows], labels[rows], references)
         halves += value.item() * len(rows)
     assert halves == pytest.approx(whole, abs=1e-10)
