@@ -19,7 +19,7 @@ lint: .venv/ready
 
 reference: .venv/ready
 	$(BIN)/bench run demo --seeds 3 --results results/reference
-	$(BIN)/bench run omniglot --seeds 3 --results results/reference
+	$(BIN)/bench run losses --results results/reference
 	$(BIN)/bench pack results/reference.parquet --results results/reference
 	$(BIN)/bench report --results results/reference.parquet --title "Reference results"
 

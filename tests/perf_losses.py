@@ -33,14 +33,19 @@ def mined(loss: Any, miner: Any) -> Objective:
     return lambda embeddings, labels: loss(embeddings, labels, miner(embeddings, labels))
 
 
+def fresh_dynamic_soft_margin(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """Anew every time: its histogram holds on to the graph of the last batch."""
+    loss: Tensor = pml.DynamicSoftMarginLoss()(embeddings, labels)
+    return loss
+
+
 PML: dict[str, Callable[[int], Objective]] = {
     "angular": lambda _: pml.AngularLoss(),
     "arc_face": lambda dim: pml.ArcFaceLoss(CLASSES, dim),
     "circle": lambda _: pml.CircleLoss(),
     "contrastive": lambda _: pml.ContrastiveLoss(),
     "cos_face": lambda dim: pml.CosFaceLoss(CLASSES, dim),
-    # Anew every time: its histogram holds on to the graph of the last batch.
-    "dynamic_soft_margin": lambda _: lambda embeddings, labels: pml.DynamicSoftMarginLoss()(embeddings, labels),
+    "dynamic_soft_margin": lambda _: fresh_dynamic_soft_margin,
     "fast_ap": lambda _: pml.FastAPLoss(),
     "generalized_lifted_structure": lambda _: pml.GeneralizedLiftedStructureLoss(),
     "histogram": lambda _: pml.HistogramLoss(),

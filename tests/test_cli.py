@@ -111,6 +111,9 @@ def test_report_can_be_of_one_matrix(tmp_path):
     [
         ({"losses": '["tripet"]'}, "there is no loss 'tripet'; did you mean 'triplet'?"),
         ({"losses": '[{ name = "triplet", margn = 1.0 }]'}, "did you mean 'margin'?"),
+        ({"losses": '[{ name = "ranked_list", alhpa = 1.0 }]'}, "did you mean 'alpha'?"),
+        ({"losses": '[{ name = "triplet", margin = -0.1 }]'}, "margin = -0.1 is not possible; it should be greater"),
+        ({"losses": '[{ name = "group", iterations = 0 }]'}, "iterations = 0 is not possible; it should be greater"),
         ({"losses": "[]"}, "losses and ensembles are both empty"),
         ({"losses": "3"}, "losses"),
         ({"datasets": '["omniglot"]'}, "https://github.com/brendenlake/omniglot"),
@@ -126,6 +129,22 @@ def test_a_wrong_request_is_a_sentence_and_exit_code_2(tmp_path, verb, changes, 
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("losses", "sentence"),
+    [
+        ('[{ name = "group", anchors = 4 }]', "lower anchors = 4 below recipe.images_per_class = 4"),
+        ('[{ name = "ranked_list", margin = 2.0 }]', "lower margin = 2.0"),
+        ('[{ name = "multimodal", modalities = 40 }]', "cannot cut 16 dimensions into 40 modalities"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_before_training(tmp_path, losses, sentence):
+    result = command("run", matrix_file(tmp_path, losses=losses), "--results", tmp_path / "runs")
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "runs").glob("*/row.parquet"))
 
 
 @pytest.mark.parametrize(
