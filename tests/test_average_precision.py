@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from pytorch_metric_learning import losses as pml
-from sample_batches import CLASSES, Loss, assert_same, batch, shape, value_and_gradients
+from sample_batches import CLASSES, assert_same, batch, shape, value_and_gradients
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.average_precision import fast_ap, pnp, smooth_ap
-from losses.matrix import References
 
 VARIANTS = ["O", "Iu", "Ib", "Ds", "Dq"]
 
@@ -121,21 +120,6 @@ def test_cold_sigmoids_count_as_the_ranking_does() -> None:
     cold = {"temperature": 1e-6}
     assert smooth_ap(shape(), **cold)(embeddings, labels).item() == pytest.approx(1 - sum(precision) / 10, abs=1e-9)
     assert pnp(shape(), variant="O", **cold)(embeddings, labels).item() == pytest.approx(sum(penalised) / 10, abs=1e-9)
-
-
-@pytest.mark.parametrize("loss", [smooth_ap, pnp, fast_ap])
-def test_loss_is_the_mean_over_queries_against_the_batch_as_references(loss: Loss) -> None:
-    embeddings, labels = batch()
-    module = loss(shape())
-
-    class OneByOne(nn.Module):
-        def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-            rows = torch.arange(len(labels)).split(1)
-            each = [module(embeddings[i], labels[i], References(embeddings, labels, i)) for i in rows]
-            return torch.stack(each).mean()
-
-    expected = value_and_gradients(OneByOne(), embeddings, labels)
-    assert_same(value_and_gradients(module, embeddings, labels), expected, 1e-12)
 
 
 def test_a_perfect_ranking_costs_nothing() -> None:

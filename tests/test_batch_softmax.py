@@ -10,7 +10,6 @@ from sample_batches import Loss, assert_same, batch, shape, value_and_gradients
 from torch import Tensor, nn
 
 from losses.batch_softmax import n_pair, nca, nt_xent, sup_con
-from losses.matrix import References
 
 AGAINST_PML = {
     "nt_xent": (nt_xent, lambda: pml.NTXentLoss(temperature=0.1)),
@@ -93,21 +92,6 @@ def test_n_pair_keeps_the_squared_norms_of_its_pairs_small() -> None:
 def test_with_two_images_a_class_the_softmaxes_are_one(one: Loss, other: Loss) -> None:
     two = batch(per_class=2)
     assert_same(value_and_gradients(one(shape()), *two), value_and_gradients(other(shape()), *two), 1e-12)
-
-
-@pytest.mark.parametrize("loss", [nt_xent, sup_con, nca])
-def test_loss_is_the_mean_over_queries_against_the_batch_as_references(loss: Loss) -> None:
-    embeddings, labels = batch()
-    module = loss(shape())
-
-    class OneByOne(nn.Module):
-        def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-            rows = torch.arange(len(labels)).split(1)
-            each = [module(embeddings[i], labels[i], References(embeddings, labels, i)) for i in rows]
-            return torch.stack(each).mean()
-
-    expected = value_and_gradients(OneByOne(), embeddings, labels)
-    assert_same(value_and_gradients(module, embeddings, labels), expected, 1e-12)
 
 
 def test_sup_con_of_one_class_is_least_where_all_are_equally_alike() -> None:

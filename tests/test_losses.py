@@ -1,10 +1,14 @@
 """Contracts that every loss keeps: a loss is tested here from the moment its family lists it."""
 
+import inspect
+
 import pytest
 import torch
 from sample_batches import CLASSES, DIM, Loss, assert_same, batch, build, shape, value_and_gradients
+from torch import Tensor, nn
 
 from bench.catalogue import entries
+from losses.matrix import References
 from losses.shape import Unsuitable
 
 LOSSES = entries("losses")
@@ -90,6 +94,28 @@ def test_labels_need_not_be_the_class_numbers_in_order(name: str) -> None:
     value, gradients = value_and_gradients(build(loss_named(name)), embeddings[some], labels[some])
     assert value.isfinite()
     assert gradients[0].any()
+
+
+def takes_references(name: str) -> bool:
+    return "references" in inspect.signature(build(loss_named(name)).forward).parameters
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if takes_references(name)])
+def test_the_batch_itself_as_references_is_the_batch(name: str) -> None:
+    """Also where they stand in another order, and each image knows its own; a loss that draws, draws among columns."""
+    embeddings, labels = batch()
+    module = build(loss_named(name))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
+    order = order if module(embeddings, labels) == module(embeddings, labels) else order.sort().values
+
+    class WithReferences(nn.Module):
+        def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+            torch.manual_seed(3)
+            return module(embeddings, labels, References(embeddings[order], labels[order], order.argsort()))
+
+    torch.manual_seed(3)
+    value, (gradient, *_) = value_and_gradients(module, embeddings, labels)
+    assert_same(value_and_gradients(WithReferences(), embeddings, labels), (value, [gradient]), 1e-9)
 
 
 HARD_BATCHES = {
