@@ -61,6 +61,17 @@ def widths(dim: int, parts: int) -> list[int]:
     return [width + (i < wider) for i in range(parts)]
 
 
+def built(shape: Shape, members: Sequence[Member], name: str) -> list[nn.Module]:
+    """Every member of the ensemble `name`, for embeddings of this shape.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not members:
+        raise ValueError(f"{name} has no member to train: name one or more.")
+    return [member(shape) for member in members]
+
+
 def read(objective: nn.Module, embeddings: Tensor) -> Tensor:
     """What is compared at test time: the objective's own readout, or the L2-normalised embeddings."""
     own: Callable[[Tensor], Tensor] | None = getattr(objective, "readout", None)

@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses.ensembles import Member, read
+from losses.ensembles import Member, built, read
 from losses.matrix import distances, unit
 from losses.shape import Shape
 
@@ -31,7 +31,7 @@ def weighted(
     weights start, one number a member, each at least a quarter of their mean; the same for all unless given. Raises
     ValueError for a prior that does not fit.
     """
-    return _Weighted([member(shape) for member in _named(members, "weighted")], SoftSimplex(len(members), prior, eta))
+    return _Weighted(built(shape, members, "weighted"), SoftSimplex(len(members), prior, eta))
 
 
 def diverse_heads(
@@ -189,17 +189,11 @@ class _CompressedHeads(nn.Module):
         return compressed
 
 
-def _named(members: Sequence[Member], name: str) -> Sequence[Member]:
-    if not members:
-        raise ValueError(f"{name} has no member to train: name one or more.")
-    return members
-
-
 def _heads(shape: Shape, members: Sequence[Member], name: str) -> list[nn.Module]:
     """The members, each on an equal share of the embedding."""
-    width, rest = divmod(shape.dim, len(_named(members, name)))
+    width, rest = divmod(shape.dim, max(len(members), 1))
     if rest or not width:
         raise ValueError(
             f"{name} cannot cut {shape.dim} dimensions into {len(members)} equal heads: change recipe.dim."
         )
-    return [member(shape._replace(dim=width)) for member in members]
+    return built(shape._replace(dim=width), members, name)

@@ -106,8 +106,7 @@ def measure(batch: int, dim: int, rounds: int = 9) -> dict[str, float]:
     embeddings = torch.randn(CLASSES, dim)[labels] + torch.randn(batch, dim)
     shape = Shape(dim, CLASSES, F.normalize(torch.randn(CLASSES, TEXT)), IMAGES_PER_CLASS)
     ours = {name: entry.function()(shape) for name, entry in entries("losses").items()}
-    # Some of them need minutes at the larger width and tell no more there.
-    theirs = {f"pml.{name}": make(dim) for name, make in PML.items() if dim == SIZES[0][1] or name == "contrastive"}
+    theirs = {f"pml.{name}": make(dim) for name, make in PML.items()}
     return in_turns({"product": product, **theirs, **ours}, embeddings, labels, rounds)
 
 

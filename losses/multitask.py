@@ -1,0 +1,193 @@
+"""Ensembles from multi-task learning: how much each loss counts, or which way it pulls, follows from the losses."""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from losses.ensembles import Member, built
+from losses.matrix import single
+from losses.shape import Shape
+
+__all__ = ["conflict_free", "gradient_norm", "uncertainty"]
+
+LEAST = -10.0
+"""Smallest log σ²: a loss that stays 0 would drive it to minus infinity, and the weight 1/(2σ²) with it."""
+
+
+def uncertainty(shape: Shape, members: Sequence[Member]) -> nn.Module:
+    """Uncertainty weighting (Kendall, Gal, Cipolla, CVPR 2018, arXiv 1705.07115).
+
+    The sum of exp(-s) · loss / 2 + s / 2 over the members, s = log σ² learned for each, 0 at first. This is the paper's
+    form for regression; that for classification has exp(-s) · loss. Once s is learned the two weigh alike, by one over
+    twice the loss, but here σ² is then the loss itself. It is meant for losses that do not fall below 0; s is kept at
+    -10 or above, so that a loss that stays 0 has a finite weight. One member alone is that member, not weighted.
+    """
+    parts = built(shape, members, "uncertainty")
+    return parts[0] if len(parts) == 1 else _Uncertainty(parts)
+
+
+def gradient_norm(shape: Shape, members: Sequence[Member], *, alpha: Annotated[float, Ge(0)] = 1.5) -> nn.Module:
+    """GradNorm (Chen, Badrinarayanan, Lee, Rabinovich, ICML 2018, arXiv 1711.02257).
+
+    Weighted sum of losses whose weights learn to bring the norm G of each member's weighted gradient to the mean of all
+    times its relative inverse training rate to the power `alpha`: the larger `alpha`, the more a member that has fallen
+    less than the others pulls. The rate compares a loss with that of the first batch where it was above 0; until then
+    it counts as not having fallen. The gradient is that with respect to the embeddings, where the paper takes the
+    weights of the last layer that the members share. The weights are a softmax, times the number of members, of what is
+    learned, so that they keep their sum without being renormalised after a step. They learn from nothing but the gap
+    between norms and targets, and nothing else learns from that; the value is the weighted sum alone.
+    """
+    parts = built(shape, members, "gradient_norm")
+    return parts[0] if len(parts) == 1 else _GradientNorm(parts, alpha)
+
+
+def conflict_free(shape: Shape, members: Sequence[Member]) -> nn.Module:
+    """PCGrad, gradient surgery (Yu, Kumar, Gupta, Levine, Hausman, Finn, NeurIPS 2020, arXiv 2001.06782).
+
+    Sum of losses. Each member's gradient is projected, for the others in random order, onto the plane normal to the
+    other's gradient wherever the two conflict, their inner product being negative; then all are summed. The gradient is
+    that of the batch's embeddings, as one vector, where the paper takes that of all shared parameters: it is what they
+    learn from, but two that conflict in one place need not in the other. A member's own parameters learn from its own
+    loss as ever. The value is the plain sum, so that its derivative is not what is trained by.
+    """
+    parts = built(shape, members, "conflict_free")
+    return parts[0] if len(parts) == 1 else _ConflictFree(parts)
+
+
+def norm_gap(weights: Tensor, norms: Tensor, ratios: Tensor, *, alpha: float) -> Tensor:
+    """GradNorm's loss of the weights [m]: how far the weighted norms are from their targets, which are constant.
+
+    Args:
+        weights: [m].
+        norms: [m], of the gradients of the losses before they are weighted.
+        ratios: [m], each loss divided by what it was at first, 0 or more.
+        alpha: power of the relative inverse training rate.
+    """
+    sizes = weights * norms
+    rates = ratios / ratios.mean().clamp(min=torch.finfo(ratios.dtype).tiny)
+    return (sizes - (sizes.mean() * rates.pow(alpha)).detach()).abs().sum()
+
+
+def surgery(products: Tensor, orders: Tensor) -> Tensor:
+    """PCGrad on inner products alone: row i holds how much of every gradient is in the i-th after its projections.
+
+    Args:
+        products: [m, m], inner products of the gradients with one another.
+        orders: [m, m], in row i the order in which gradient i meets all m; itself is passed over.
+    """
+    everyone = torch.arange(len(products), device=products.device)
+    squares = products.diagonal().clamp(min=torch.finfo(products.dtype).tiny)
+    mix = torch.eye(len(products), dtype=products.dtype, device=products.device)
+    for other in orders.T:
+        along = (mix * products[other]).sum(1).clamp(max=0) / squares[other]
+        mix[everyone, other] -= along.masked_fill(other == everyone, 0)
+    return mix
+
+
+class _Uncertainty(nn.Module):
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.log_variances = nn.Parameter(torch.zeros(len(members)))
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        if self.training:
+            self.log_variances.data.clamp_(min=LEAST)
+        losses = torch.stack([member(embeddings, labels) for member in self.members])
+        total: Tensor = (torch.exp(-self.log_variances) * losses + self.log_variances).sum() / 2
+        return total
+
+    def readout(self, embeddings: Tensor) -> Tensor:
+        """L2-normalised, [N, dim]."""
+        return F.normalize(embeddings)
+
+
+class _GradientNorm(nn.Module):
+    first: Tensor
+
+    def __init__(self, members: Sequence[nn.Module], alpha: float) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.logits = nn.Parameter(torch.zeros(len(members)))
+        self.alpha = alpha
+        self.register_buffer("first", torch.zeros(len(members)))
+
+    def weights(self) -> Tensor:
+        """[m], above 0, of sum m."""
+        return len(self.members) * self.logits.softmax(0)
+
+    def ratios(self, losses: Tensor) -> Tensor:
+        """Each loss divided by what it was at first; 1 for one that has been 0 so far."""
+        if self.training:
+            self.first.copy_(torch.where(self.first > 0, self.first, losses.clamp(min=0)))
+        return torch.where(self.first > 0, losses / self.first, 1).clamp(min=0)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        losses, gradients, own = _lessons(self.members, embeddings, labels)
+        ratios, weights = self.ratios(losses), self.weights()
+        shares = weights.detach()
+        value = (shares * losses).sum()
+        if not torch.is_grad_enabled():
+            return value
+        gap = norm_gap(weights, torch.linalg.vector_norm(gradients, dim=1), ratios, alpha=self.alpha)
+        taught = [(tensor, share * g) for share, pairs in zip(shares, own, strict=True) for tensor, g in pairs]
+        shared = (shares.to(gradients.dtype) @ gradients).view_as(embeddings)
+        return _taught(value, [(embeddings, shared), *taught]) + (gap - gap.detach())
+
+    def readout(self, embeddings: Tensor) -> Tensor:
+        """L2-normalised, [N, dim]."""
+        return F.normalize(embeddings)
+
+
+class _ConflictFree(nn.Module):
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        losses, gradients, own = _lessons(self.members, embeddings, labels)
+        if not torch.is_grad_enabled():
+            return losses.sum()
+        orders = torch.rand(len(losses), len(losses), device=losses.device).argsort(1)
+        shared = (surgery(gradients @ gradients.T, orders).sum(0) @ gradients).view_as(embeddings)
+        return _taught(losses.sum(), [(embeddings, shared), *(pair for pairs in own for pair in pairs)])
+
+    def readout(self, embeddings: Tensor) -> Tensor:
+        """L2-normalised, [N, dim]."""
+        return F.normalize(embeddings)
+
+
+Own = list[tuple[Tensor, Tensor]]
+"""A member's own parameters, each with the gradient of that member's loss."""
+
+
+def _lessons(members: Iterable[nn.Module], embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, list[Own]]:
+    """Losses [m], their gradients with respect to the embeddings [m, B · dim], and to each member's own parameters.
+
+    Where no gradients are wanted there are only losses.
+    """
+    if not torch.is_grad_enabled():
+        losses = torch.stack([member(embeddings, labels) for member in members])
+        return losses, losses.new_zeros(len(losses), 0), []
+    lessons = [_lesson(member, embeddings, labels) for member in members]
+    gradients = torch.stack([single(gradient).flatten() for _, gradient, _ in lessons])
+    return torch.stack([loss for loss, _, _ in lessons]), gradients, [own for _, _, own in lessons]
+
+
+def _lesson(member: nn.Module, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Own]:
+    """One member's; its graph is freed at once, so that no two are held at a time."""
+    leaf = embeddings.detach().requires_grad_()
+    own = [parameter for parameter in member.parameters() if parameter.requires_grad]
+    loss = member(leaf, labels)
+    first, *rest = torch.autograd.grad(loss, [leaf, *own], allow_unused=True, materialize_grads=True)
+    return loss.detach(), first, list(zip(own, rest, strict=True))
+
+
+def _taught(value: Tensor, taught: Own) -> Tensor:
+    """The value, whose gradient with respect to each tensor is the one that stands beside it."""
+    carrier = torch.stack([(tensor * gradient).sum(dtype=value.dtype) for tensor, gradient in taught]).sum()
+    return value + (carrier - carrier.detach())
