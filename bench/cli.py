@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from bench.config import Job, Matrix
 
 __all__ = ["app"]
@@ -85,12 +87,18 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     return app.command(name=function.__name__.rstrip("_"))(guarded)
 
 
-def _jobs(matrix: str, seeds: int | None, changes: Sequence[str], skip_broken: bool) -> "tuple[Job, ...]":
+def _load(matrix: str, seeds: int | None, changes: Sequence[str], skip_broken: bool = False) -> "Matrix":
     from bench.config import load
-    from bench.expand import expand
 
     loaded = load(matrix, [*changes, *([f"seeds={seeds}"] if seeds else [])])
-    return expand(_skipping(loaded) if skip_broken else loaded)
+    return _skipping(loaded) if skip_broken else loaded
+
+
+def _controls(matrix: "Matrix", jobs: "Sequence[Job]", rows: "DataFrame") -> "tuple[Job, ...]":
+    """What the ensembles of a matrix are held against, as far as `rows` decide it."""
+    from bench.controls import controls
+
+    return controls(jobs, rows) if matrix.controls else ()
 
 
 def _skipping(matrix: "Matrix") -> "Matrix":
@@ -123,26 +131,41 @@ def run(
 ) -> None:
     """Run what is missing of a matrix; the same command again continues."""
     from bench import plan, pool, store
-    from bench.progress import show
+    from bench.expand import expand
 
-    jobs = _jobs(matrix, seeds, changes, skip_broken)
+    asked = _load(matrix, seeds, changes, skip_broken)
+    jobs = expand(asked)
     devices = pool.devices(device)
     splits = plan.check(jobs, data)
     store.prepare(results)
-    talk = _talk()
     for sentence in store.set_aside(results):
         typer.echo(f"bench: {sentence}", err=True)
     rows = store.load(results)
     plan.check_same_data(jobs, splits, rows)
-    todo = plan.missing(jobs, store.statuses(rows))
-    talk.print(f"{len(jobs)} cells, {len(jobs) - len(todo)} done before", highlight=False)
     count = workers or (len(devices) if devices != ["cpu"] else max(1, len(os.sched_getaffinity(0)) // threads))
     slots = [devices[index % len(devices)] for index in range(count)]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _execute(jobs, "cells", results, data=data, workers=slots, threads=threads)
+    controls = _controls(asked, jobs, store.load(results))
+    _execute(controls, "controls", results, data=data, workers=slots, threads=threads)
+    _finish([*jobs, *controls], results)
+
+
+def _execute(
+    jobs: "Sequence[Job]", name: str, results: Path, *, data: Path | None, workers: Sequence[str], threads: int
+) -> None:
+    """Run what is missing of these jobs, and show it."""
+    from bench import plan, pool, store
+    from bench.progress import show
+
+    if not jobs:
+        return
+    todo = plan.missing(jobs, store.statuses(store.load(results)))
+    talk = _talk()
+    talk.print(f"{len(jobs)} {name}, {len(jobs) - len(todo)} done before", highlight=False)
     if todo:
-        for _ in show(pool.execute(todo, results, data=data, workers=slots, threads=threads), todo, talk):
+        for _ in show(pool.execute(todo, results, data=data, workers=workers, threads=threads), todo, talk):
             pass
-    _finish(jobs, results)
 
 
 def _finish(jobs: "Sequence[Job]", results: Path) -> None:
@@ -174,12 +197,17 @@ def plan(
     """Say what a matrix would do: problems, cells, and a forecast; trains nothing."""
     from bench import plan as planning
     from bench import store
+    from bench.controls import waiting
+    from bench.expand import expand
 
-    jobs = _jobs(matrix, seeds, changes, skip_broken)
+    asked = _load(matrix, seeds, changes, skip_broken)
+    jobs = expand(asked)
     splits = planning.check(jobs, data)
     rows = store.load(results) if results.exists() else store.empty()
     statuses = store.statuses(rows)
     planning.check_same_data(jobs, splits, rows)
+    undecided = waiting(jobs, rows) if asked.controls else 0
+    jobs = (*jobs, *_controls(asked, jobs, rows))
     todo = planning.missing(jobs, statuses)
     cost = planning.forecast(todo, splits, rows)
     counts = planning.counts(jobs, statuses)
@@ -193,6 +221,8 @@ def plan(
     time = "unknown until the first job ends" if cost.seconds is None else f"{cost.seconds / 60:.1f} min of one worker"
     typer.echo(f"\n{', '.join(f'{n} {status}' for status, n in sorted(counts.items()))}; to run: {len(todo)}")
     typer.echo(f"forecast: {time}, {cost.bytes / 1e6:.0f} MB of embeddings")
+    if undecided:
+        typer.echo(f"and the controls of {undecided} ensembles, which are chosen once their members are done")
 
 
 @_command
@@ -209,18 +239,22 @@ def report(
     """Write the leaderboard as Markdown, one HTML page and plots, and print it."""
     from bench import report as reporting
     from bench import store
+    from bench.expand import expand
 
-    rows, history = store.load(results), store.history(results)
+    rows = store.load(results)
     if matrix is not None:
-        keys = {job.key for job in _jobs(matrix, seeds, changes, skip_broken=False)}
-        rows, history = rows[rows["key"].isin(keys)], history[history["key"].isin(keys)]
+        asked = _load(matrix, seeds, changes)
+        jobs = expand(asked)
+        keys = {job.key for job in (*jobs, *_controls(asked, jobs, rows))}
+        rows = rows[rows["key"].isin(keys)]
     if rows.empty:
         typer.echo(
             f"bench: {results} holds no rows to report; run a matrix first, for example: bench run demo", err=True
         )
         raise typer.Exit(NOTHING)
     Console().print(reporting.terminal(reporting.boards(rows)))
-    for path in reporting.write(rows, history, output, title=title):
+    history, members = store.history(results), store.members(results)
+    for path in reporting.write(rows, history, output, members=members, title=title):
         typer.echo(f"wrote {path}", err=True)
 
 

@@ -80,6 +80,7 @@ class Part(BaseModel):
     members: tuple["Part", ...] = ()
     label: str = ""
     recipe: dict[str, Any] = {}
+    seeds: int = Field(1, ge=1, strict=True, description="model ensembles: seeds of each member that are fused")
 
     @model_validator(mode="before")
     @classmethod
@@ -88,7 +89,7 @@ class Part(BaseModel):
             return {"name": raw}
         if not isinstance(raw, dict) or "parameters" in raw:
             return raw
-        own = {key: raw[key] for key in raw.keys() & {"name", "members", "label", "recipe"}}
+        own = {key: raw[key] for key in raw.keys() & {"name", "members", "label", "recipe", "seeds"}}
         return {**own, "parameters": {key: value for key, value in raw.items() if key not in own}}
 
     def identity(self) -> dict[str, Any]:
@@ -113,6 +114,12 @@ class Job(BaseModel):
     recipe: Recipe
     members: tuple["Job", ...] = ()
     """The jobs whose embeddings a model ensemble fuses."""
+    control: bool = False
+    """Whether it is there for an ensemble to be held against. What it computes does not depend on that."""
+
+    def changed(self, **fields: Any) -> "Job":
+        """The same job but for these fields, and so with a key of its own."""
+        return Job(**{name: getattr(self, name) for name in Job.model_fields} | fields)
 
     def identity(self) -> dict[str, Any]:
         """All that the result depends on, as JSON values."""
@@ -139,6 +146,8 @@ class Matrix(BaseModel):
     ensembles: tuple[Part, ...] = ()
     model_ensembles: tuple[Part, ...] = ()
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], Field(min_length=1)] = (0,)
+    controls: bool = True
+    """Whether ensembles are held against their best member at equal size and at equal cost."""
     recipe: Recipe = Recipe()
 
     @field_validator("seeds", mode="before")

@@ -1,4 +1,4 @@
-"""From test embeddings to every score: neighbours once, clusters once a restart, then each metric."""
+"""From test embeddings, or an order, to every score: neighbours once, clusters once a restart, then each metric."""
 
 import inspect
 import math
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bench import metrics
 from bench.clustering import Clustering, clusterings
-from bench.ranking import Ranking, rank
+from bench.ranking import Ranking, rank, rank_order
 
-__all__ = ["Evaluation", "evaluate", "score"]
+__all__ = ["Evaluation", "evaluate", "score", "score_order"]
 
 
 class Evaluation(NamedTuple):
@@ -60,15 +60,44 @@ def score(
     seed: int = 0,
 ) -> Evaluation:
     """`evaluate`, and beside the scores the rank of every query's first hit, for paired tests."""
-    if not ks or min(ks) < 1 or restarts < 0:
-        raise ValueError("ks must be whole numbers from 1 up and restarts 0 or more: change them.")
+    if restarts < 0:
+        raise ValueError("restarts must be 0 or more: change it.")
+    _check_ks(ks)
     points, classes = _checked("queries", embeddings, labels)
     pool, pool_classes = _checked_gallery(points, gallery, gallery_labels)
     classes, pool_classes = _numbered(classes, pool_classes)
     ranking = rank(points, classes, gallery=pool, gallery_labels=pool_classes, depth=max(ks))
     clusters = clusterings(points.float().cpu().numpy(), classes, restarts=restarts, seed=seed)
+    return _evaluation(ranking, clusters, ks, seed=seed)
+
+
+def score_order(
+    order: Tensor | ArrayLike,
+    labels: Tensor | ArrayLike,
+    *,
+    gallery_labels: Tensor | ArrayLike | None = None,
+    ks: Sequence[int] = (1, 2, 4, 8),
+) -> Evaluation:
+    """`score` of an order of candidates [Q, depth] instead of embeddings, for queries with labels [Q].
+
+    Each row holds indices into the gallery with labels [N], or without one into the other queries, nearest first. The
+    columns are those of `score`; NMI and AMI, their _sd, _best and chance, are nan, as there is nothing to cluster.
+    Raises ValueError, in one sentence, for what is no such order, and for one that ends before the largest R or K and
+    leaves candidates out.
+    """
+    _check_ks(ks)
+    classes, pool_classes = _array(labels), None if gallery_labels is None else _array(gallery_labels)
+    found = _checked_order(order, classes, pool_classes)
+    numbers, pool_numbers = _numbered(classes, pool_classes)
+    return _evaluation(rank_order(found, numbers, gallery_labels=pool_numbers, depth=max(ks)), [], ks, seed=0)
+
+
+def _evaluation(ranking: Ranking, clusters: list[Clustering], ks: Sequence[int], *, seed: int) -> Evaluation:
     scores = {**_every_metric(ranking, clusters, ks), **_chance(ranking, clusters, seed)}
-    counts = {"queries": float(len(points)), "queries_without_hit": float((ranking.n_relevant == 0).sum())}
+    counts = {
+        "queries": float(len(ranking.n_relevant)),
+        "queries_without_hit": float((ranking.n_relevant == 0).sum()),
+    }
     return Evaluation(scores | counts, ranking.first_hit)
 
 
@@ -106,9 +135,13 @@ def _chance(ranking: Ranking, clusters: list[Clustering], seed: int) -> dict[str
     return {"recall_at_1_chance": recall, "nmi_chance": metrics.nmi(dealt)}
 
 
+def _check_ks(ks: Sequence[int]) -> None:
+    if not ks or min(ks) < 1:
+        raise ValueError("ks must be whole numbers from 1 up, at least one: change them.")
+
+
 def _checked(name: str, embeddings: Tensor | ArrayLike, labels: Tensor | ArrayLike) -> tuple[Tensor, NDArray[Any]]:
-    points = _floating(embeddings)
-    classes = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    points, classes = _floating(embeddings), _array(labels)
     if points.ndim != 2 or not points.numel():
         raise ValueError(f"{name} must be a matrix [images, dim] with something in it, not {tuple(points.shape)}.")
     if classes.shape != (len(points),):
@@ -117,6 +150,10 @@ def _checked(name: str, embeddings: Tensor | ArrayLike, labels: Tensor | ArrayLi
     if not points.abs().max() <= 1e15:
         raise ValueError(f"{name} hold NaN, infinity or values beyond 1e15: the model has diverged, train it anew.")
     return points, classes
+
+
+def _array(values: Tensor | ArrayLike) -> NDArray[Any]:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def _floating(embeddings: Tensor | ArrayLike) -> Tensor:
@@ -137,6 +174,23 @@ def _checked_gallery(
     if points.shape[1] != queries.shape[1]:
         raise ValueError(f"queries are {queries.shape[1]} wide, the gallery {points.shape[1]}: embed both alike.")
     return points.to(queries.device), classes
+
+
+def _checked_order(
+    order: Tensor | ArrayLike, labels: NDArray[Any], gallery_labels: NDArray[Any] | None
+) -> NDArray[np.integer]:
+    found, others = _array(order), labels if gallery_labels is None else gallery_labels
+    if found.ndim != 2 or not len(found) or found.dtype.kind not in "iu":
+        raise ValueError(f"an order is a matrix [queries, depth] of indices, not {found.dtype} {found.shape}.")
+    if labels.shape != (len(found),) or others.ndim != 1:
+        raise ValueError(f"an order of {len(found)} queries and labels {labels.shape}: give one label a query.")
+    if found.size and not 0 <= found.min() <= found.max() < len(others):
+        raise ValueError(f"an order of {len(others)} images holds indices from 0 to {len(others) - 1}: check it.")
+    if gallery_labels is None and (found == np.arange(len(found))[:, None]).any():
+        raise ValueError("an order holds a query as its own candidate: leave it out, or give gallery_labels.")
+    if any((np.diff(np.sort(row)) == 0).any() for row in found):
+        raise ValueError("an order holds a candidate twice for one query: rank each once.")
+    return found
 
 
 def _numbered(labels: NDArray[Any], others: NDArray[Any] | None) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:

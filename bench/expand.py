@@ -1,6 +1,6 @@
 """A matrix becomes jobs: names looked up, parameters resolved, every entry checked before anything trains."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -37,16 +37,23 @@ def expand(matrix: Matrix) -> tuple[Job, ...]:
     trained = [Objective("loss", part) for part in parts["losses"] if part]
     trained += [Objective("ensemble", part) for part in parts["ensembles"] if part]
     fused = [_fusion(index, part, trained, problems) for index, part in enumerate(parts["model_ensembles"]) if part]
+    problems += [
+        f"{objective.part.label!r} fuses {objective.part.seeds} seeds, but the matrix has {len(matrix.seeds)}"
+        for objective in fused
+        if objective.part.seeds > len(matrix.seeds)
+    ]
     problems += _repeats([part for kind in ("losses", "ensembles", "model_ensembles") for part in parts[kind]])
     problems += _repeats(parts["datasets"]) + _repeats(parts["backbones"])
     if problems:
         raise ConfigError("\n".join(problems))
-    cells = [(d, b, seed) for d in parts["datasets"] for b in parts["backbones"] for seed in matrix.seeds if d and b]
+    places = [(d, b) for d in parts["datasets"] for b in parts["backbones"] if d and b]
     jobs = [
-        _job(matrix.recipe, *cell, objective)
+        _job(matrix.recipe, *place, seeds, objective)
         for objectives in (trained, fused)
-        for cell in cells
+        for place in places
+        for seed in matrix.seeds
         for objective in objectives
+        if (seeds := _seeds_from(seed, matrix.seeds, objective.part.seeds))
     ]
     _refuse_same_job(jobs)
     _refuse_lone_images(jobs)
@@ -69,6 +76,10 @@ def _resolved(
 
 
 def _resolve(part: Part, kind: str, labelled: Mapping[str, Part]) -> Part:
+    if part.seeds > 1:
+        raise ValueError(
+            f"seeds = {part.seeds} belongs to a model ensemble; {part.name} is trained with each seed apart"
+        )
     entry = find(kind, part.name)
     parameters = check(entry, part.parameters)
     if (kind == "ensembles") != bool(part.members):
@@ -95,7 +106,8 @@ def _resolve_fusion(part: Part) -> Part:
     if not part.members:
         raise ValueError(f"{part.name} needs members = [...], names or labels from losses and ensembles")
     parameters = check(entry, part.parameters)
-    label = part.label or _label(part.name, part.members, part.parameters)
+    shown = {**part.parameters, **({"seeds": part.seeds} if part.seeds > 1 else {})}
+    label = part.label or _label(part.name, part.members, shown)
     return part.model_copy(update={"parameters": parameters, "label": label})
 
 
@@ -106,8 +118,12 @@ def _fusion(index: int, part: Part, trained: list[Objective], problems: list[str
         matches = [o for o in trained if o.part.label == member.name] or [
             o for o in trained if o.part.name == member.name
         ]
-        if len(matches) == 1 and not member.parameters:
+        if len(matches) == 1 and member == Part(name=member.name):
             members += matches
+        elif len(matches) == 1:
+            problems.append(
+                f"model_ensembles.{index}: name the member {member.name!r} alone; it is trained as it stands"
+            )
         elif matches:
             problems.append(
                 f"model_ensembles.{index}: {member.name!r} could be several entries; give one a label and name that"
@@ -161,14 +177,25 @@ def _losses(part: Part) -> list[str]:
     return [name for member in part.members for name in _losses(member)] if part.members else [part.name]
 
 
-def _job(recipe: Recipe, dataset: Part, backbone: Part, seed: int, objective: Objective) -> Job:
+def _seeds_from(seed: int, seeds: Sequence[int], count: int) -> tuple[int, ...]:
+    """The seeds of the block of `count` that begins with this one; none if no whole block does.
+
+    Blocks do not overlap, so that no model is in two cells and the cells are independent.
+    """
+    place = seeds.index(seed)
+    block = tuple(seeds[place : place + count])
+    return block if place % count == 0 and len(block) == count else ()
+
+
+def _job(recipe: Recipe, dataset: Part, backbone: Part, seeds: Sequence[int], objective: Objective) -> Job:
+    """A cell; `seeds` are those of its members, the first is its own."""
     overrides = {**dataset.recipe, **backbone.recipe, **objective.part.recipe}
     return Job(
         dataset=dataset,
         backbone=backbone,
         objective=objective.part,
         kind=objective.kind,
-        seed=seed,
+        seed=seeds[0],
         recipe=Recipe.model_validate({**recipe.model_dump(), **overrides}),
-        members=tuple(_job(recipe, dataset, backbone, seed, member) for member in objective.members),
+        members=tuple(_job(recipe, dataset, backbone, [s], member) for member in objective.members for s in seeds),
     )

@@ -13,6 +13,7 @@ from bench.catalogue import did_you_mean
 from bench.config import ConfigError, Job
 from bench.datasets.split import DataError, Images, Split
 from bench.row import Status
+from bench.store import TRAINING
 
 __all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "missing"]
 
@@ -109,8 +110,9 @@ def forecast(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFram
 
 
 def _bytes(job: Job, split: Split) -> int:
-    """Of the embeddings of queries and gallery, float32; those of a model ensemble stand side by side."""
+    """Of the embeddings of queries, gallery and training images, float32; a model ensemble's stand side by side."""
     images = len(split.test.labels) + (len(split.gallery.labels) if split.gallery else 0)
+    images += min(TRAINING, len(split.train.labels))
     return 4 * images * job.recipe.dim * max(1, len(job.members))
 
 

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.config import PROTOCOL, Job, Kind
 
-__all__ = ["COLUMNS", "Provenance", "Result", "Row", "Status", "failure"]
+__all__ = ["COLUMNS", "MemberEpoch", "Provenance", "Result", "Row", "Status", "failure"]
 
 Status = Literal["done", "failed", "diverged", "skipped"]
+RowKind = Kind | Literal["control"]
 
 
 class Provenance(BaseModel):
@@ -41,7 +42,7 @@ class Row(BaseModel):
     dataset: str
     backbone: str
     objective: str
-    kind: Kind
+    kind: RowKind
     members: tuple[str, ...]
     seed: int
     recipe: str
@@ -67,8 +68,9 @@ class Row(BaseModel):
             dataset=job.dataset.label,
             backbone=job.backbone.label,
             objective=job.objective.label,
-            kind=job.kind,
-            members=tuple(part.label for part in job.objective.members),
+            kind="control" if job.control else job.kind,
+            members=tuple(member.objective.label for member in job.members)
+            or tuple(part.label for part in job.objective.members),
             seed=job.seed,
             recipe=json.dumps(job.recipe.model_dump(mode="json")),
             protocol=PROTOCOL,
@@ -94,6 +96,20 @@ COLUMNS = {
 """Every column that is not a number with a fraction; fixed, so that a null in the first file decides nothing."""
 
 
+class MemberEpoch(NamedTuple):
+    """What an ensemble's member did in one epoch."""
+
+    epoch: int
+    member: str
+    """Its label; inside a nested ensemble after that of the ensemble, " / " between."""
+    value: float
+    """Mean of its own loss over the epoch's batches."""
+    weight: float | None
+    """What its loss was multiplied by at the end of the epoch, running mean aside."""
+    running_mean: float | None
+    """What it was normalised by, where the ensemble does that."""
+
+
 class Result(NamedTuple):
     """All that one job leaves behind."""
 
@@ -101,6 +117,8 @@ class Result(NamedTuple):
     history: tuple[dict[str, float], ...] = ()
     first_hits: NDArray[np.int32] | None = None
     embeddings: NDArray[np.float32] | None = None
+    members: tuple[MemberEpoch, ...] = ()
+    training: NDArray[np.float32] | None = None
     traceback: str | None = None
 
 

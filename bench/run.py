@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,12 +20,14 @@ from bench.catalogue import find
 from bench.config import Job, Part
 from bench.datasets.split import Split
 from bench.embed import embed
-from bench.evaluation import score
-from bench.row import Provenance, Result, Row, failure
+from bench.evaluation import Evaluation, score, score_order
+from bench.fusion import Stored
+from bench.row import MemberEpoch, Provenance, Result, Row, failure
 from bench.sampler import steps
 from bench.seeds import derive
 from bench.text import class_vectors
 from bench.train import Epoch, optimizer, schedule, train
+from losses.members import shares
 from losses.shape import Shape, Unsuitable
 
 __all__ = ["refusals", "run"]
@@ -81,8 +86,10 @@ def _train(job: Job, split: Split, device: torch.device, progress: Callable[[int
     model, objective = _build(job, split, device)
     weights_sha = _weights_sha(job, model)
     history: list[Epoch] = []
+    members: list[MemberEpoch] = []
     for epoch in _epochs(job, split, model, objective, device):
         history.append(epoch)
+        members += _member_epochs(job.objective, objective, epoch.epoch)
         progress(epoch.epoch)
         if not math.isfinite(epoch.loss):
             break
@@ -96,7 +103,16 @@ def _train(job: Job, split: Split, device: torch.device, progress: Callable[[int
         "parameters": sum(tensor.numel() for tensor in (*model.parameters(), *objective.parameters())),
         "provenance": Provenance(weights_sha=weights_sha),
     }
-    return evaluated._replace(row=evaluated.row.model_copy(update=cost))
+    sample = split.train.images[:: -(-len(split.train.images) // store.TRAINING)]
+    training = embed(model, objective, sample, device).cpu().numpy()
+    return evaluated._replace(row=evaluated.row.model_copy(update=cost), members=tuple(members), training=training)
+
+
+def _member_epochs(part: Part, objective: nn.Module, epoch: int) -> Iterator[MemberEpoch]:
+    """What each member of an ensemble did in this epoch; nothing for a loss."""
+    for share in shares(objective):
+        parts = list(accumulate(share.path, lambda inside, place: inside.members[place], initial=part))[1:]
+        yield MemberEpoch(epoch, " / ".join(inside.label for inside in parts), *share[1:])
 
 
 def _build(job: Job, split: Split, device: torch.device) -> tuple[models.Embedder, nn.Module]:
@@ -115,9 +131,18 @@ def _build(job: Job, split: Split, device: torch.device) -> tuple[models.Embedde
 def _objective(part: Part, shape: Shape) -> nn.Module:
     """A loss, or an ensemble whose members are built the same way."""
     build = find("ensembles" if part.members else "losses", part.name).function()
-    members = [[partial(_objective, member) for member in part.members]] if part.members else []
+    members = [[partial(_member, member) for member in part.members]] if part.members else []
     objective: nn.Module = build(shape, *members, **part.parameters)
     return objective
+
+
+def _member(part: Part, shape: Shape) -> nn.Module:
+    """A member of an ensemble; one that cannot be built says which it is."""
+    try:
+        return _objective(part, shape)
+    except Exception as error:
+        kind = type(error) if isinstance(error, ValueError) else RuntimeError
+        raise kind(f"member {part.label!r}: {error}") from error
 
 
 def _needs_text(part: Part) -> bool:
@@ -152,13 +177,39 @@ def _embed(model: nn.Module, objective: nn.Module, split: Split, device: torch.d
 
 def _fuse(job: Job, split: Split, results: Path) -> Result:
     """A model ensemble from what its members stored."""
+    members = [_stored(member, split, results) for member in job.members]
     try:
-        members = [store.embeddings(results, member.key) for member in job.members]
-    except FileNotFoundError as error:
-        absent = next(member for member in job.members if member.key == Path(error.filename).parent.name)
-        raise Unsuitable(f"its member {absent.objective.label!r} has no embeddings: it failed or diverged") from None
-    fusion = find("model_ensembles", job.objective.name).function()
-    return _evaluate(job, split, torch.from_numpy(fusion(members, **job.objective.parameters)), [])
+        fused = find("model_ensembles", job.objective.name).function()(members, **job.objective.parameters)
+    except ValueError as reason:
+        raise Unsuitable(str(reason)) from reason
+    if not isinstance(fused, Stored):
+        evaluated = score_order(
+            fused,
+            split.test.labels,
+            gallery_labels=split.gallery.labels if split.gallery else None,
+            ks=job.recipe.recall_at,
+        )
+        return _result(job, evaluated)
+    parts = [fused.queries] + ([fused.gallery] if fused.gallery is not None else [])
+    return _evaluate(job, split, torch.from_numpy(np.concatenate(parts)), [])._replace(training=fused.training)
+
+
+def _stored(job: Job, split: Split, results: Path) -> Stored:
+    """What a member left behind.
+
+    Raises:
+        Unsuitable: it failed, diverged or was skipped.
+    """
+    try:
+        embeddings = store.embeddings(results, job.key)
+    except FileNotFoundError:
+        raise Unsuitable(f"its member {job.objective.label!r} has no embeddings: it failed or diverged") from None
+    try:
+        training = store.training(results, job.key)
+    except FileNotFoundError:
+        training = None
+    count = len(split.test.labels)
+    return Stored(embeddings[:count], embeddings[count:] if split.gallery else None, training)
 
 
 def _evaluate(job: Job, split: Split, embeddings: Tensor, history: list[Epoch]) -> Result:
@@ -167,7 +218,7 @@ def _evaluate(job: Job, split: Split, embeddings: Tensor, history: list[Epoch]) 
         reason = f"the loss or the embeddings were not finite in epoch {len(history)} of {job.recipe.epochs}"
         return Result(Row.of(job, "diverged", reason=reason), epochs)
     queries, gallery = embeddings[: len(split.test.labels)], embeddings[len(split.test.labels) :]
-    scores, first_hits = score(
+    evaluated = score(
         queries,
         split.test.labels,
         gallery=gallery if split.gallery else None,
@@ -176,9 +227,15 @@ def _evaluate(job: Job, split: Split, embeddings: Tensor, history: list[Epoch]) 
         restarts=job.recipe.restarts,
         seed=derive(job.seed, "k-means"),
     )
-    known = {name: value if math.isfinite(value) else None for name, value in scores.items()}
-    row = Row.of(job, "done", scores=known, embedding_dim=embeddings.shape[1])
-    return Result(row, epochs, first_hits, embeddings.cpu().numpy())
+    return _result(job, evaluated, history=epochs, embeddings=embeddings.cpu().numpy())
+
+
+def _result(job: Job, evaluated: Evaluation, **rest: Any) -> Result:
+    known = {name: value if math.isfinite(value) else None for name, value in evaluated.scores.items()}
+    row = Row.of(job, "done", scores=known)
+    if (embeddings := rest.get("embeddings")) is not None:
+        row = row.model_copy(update={"embedding_dim": embeddings.shape[1]})
+    return Result(row, first_hits=evaluated.first_hit, **rest)
 
 
 def _weights_sha(job: Job, model: models.Embedder) -> str | None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-__all__ = ["Gain", "Interval", "half_width", "interval", "paired_gain"]
+__all__ = ["Gain", "Interval", "best_elsewhere", "half_width", "interval", "paired_gain"]
 
 
 class Interval(NamedTuple):
@@ -66,3 +66,15 @@ def paired_gain(a: Mapping[int, float], b: Mapping[int, float], *, level: float 
         raise ValueError("the two sides share no seed; run both with the same seeds to compare them.")
     mean, width = interval([a[seed] - b[seed] for seed in seeds], level=level)
     return Gain(mean, width, tuple(seeds))
+
+
+def best_elsewhere(scores: Mapping[str, Mapping[int, float]], seed: int) -> str | None:
+    """Whose mean over the seeds other than `seed` is highest; the first of equals, None where there are no others.
+
+    `scores` map a name and a seed to a value. Only seeds that all have count. What is picked so was not picked by the
+    luck of `seed`, so a difference from it there is not biased against either side.
+    """
+    shared = set.intersection(*(set(values) for values in scores.values())) - {seed} if scores else set()
+    if not shared:
+        return None
+    return max(scores, key=lambda name: float(np.mean([scores[name][other] for other in sorted(shared)])))

@@ -2,8 +2,10 @@
 
 KEY/row.parquet       one row: identity, outcome, scores, cost, provenance (results/README.md lists the columns)
 KEY/history.parquet   one row an epoch
+KEY/members.parquet   one row an epoch and member of an ensemble: its value, weight and running mean
 KEY/queries.parquet   one row a query: rank of its first hit
 KEY/embeddings.npy    float32 [queries + gallery, dim], as compared at test time
+KEY/training.npy      float32 [images, dim], the same of training images, for what is learned from them afterwards
 KEY/error.txt         the traceback of a job that failed
 """
 
@@ -12,10 +14,10 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,17 +28,25 @@ from numpy.typing import NDArray
 from bench.row import COLUMNS, Result, Status
 
 __all__ = [
+    "TRAINING",
     "StoreError",
     "embeddings",
     "empty",
+    "first_hits",
     "history",
     "load",
+    "members",
     "pack",
     "prepare",
     "set_aside",
     "statuses",
+    "training",
     "write",
 ]
+
+
+TRAINING = 2048
+"""Training images whose embeddings are stored, at most: enough to learn a projection from."""
 
 
 class StoreError(OSError):
@@ -87,10 +97,14 @@ def write(results: Path, result: Result) -> None:
 def _write_files(draft: Path, result: Result) -> None:
     if result.history:
         pq.write_table(pa.Table.from_pylist(list(result.history)), draft / "history.parquet")
+    if result.members:
+        pq.write_table(pa.Table.from_pylist([entry._asdict() for entry in result.members]), draft / "members.parquet")
     if result.first_hits is not None:
         pq.write_table(pa.table({"first_hit": result.first_hits}), draft / "queries.parquet")
     if result.embeddings is not None:
         np.save(draft / "embeddings.npy", result.embeddings.astype(np.float32, copy=False))
+    if result.training is not None:
+        np.save(draft / "training.npy", result.training.astype(np.float32, copy=False))
     if result.traceback is not None:
         (draft / "error.txt").write_text(result.traceback, encoding="utf-8")
     pq.write_table(result.row.table(), draft / "row.parquet")
@@ -144,7 +158,8 @@ def load(source: str | Path) -> pd.DataFrame:
     table, broken = _read(Path(source))
     for folder in broken:
         warnings.warn(f"{folder}: its row cannot be read; `bench run` sets it aside and runs it again", stacklevel=2)
-    frame: pd.DataFrame = table.drop_columns([c for c in ("history",) if c in table.column_names]).to_pandas()
+    nested = [log.packed for log in _LOGS.values() if log.packed in table.column_names]
+    frame: pd.DataFrame = table.drop_columns(nested).to_pandas()
     return frame
 
 
@@ -154,14 +169,16 @@ def history(source: str | Path) -> pd.DataFrame:
     Raises:
         FileNotFoundError: there is no such file or folder.
     """
-    source = Path(source)
-    if not source.is_file():
-        return _histories(_folders(source))
-    rows = pq.read_table(source, columns=["key", "history"]).to_pylist()
-    return pd.DataFrame([{"key": row["key"], **epoch} for row in rows for epoch in row["history"]], columns=_EPOCH)
+    return _log(Path(source), "history")
 
 
-_EPOCH = ["key", "epoch", "loss", "rate", "seconds"]
+def members(source: str | Path) -> pd.DataFrame:
+    """One row an epoch and member of every ensemble: key, epoch, member, value, weight, running_mean.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    return _log(Path(source), "members")
 
 
 def embeddings(results: Path, key: str) -> NDArray[np.float32]:
@@ -174,24 +191,44 @@ def embeddings(results: Path, key: str) -> NDArray[np.float32]:
     return found
 
 
+def training(results: Path, key: str) -> NDArray[np.float32]:
+    """Stored embeddings of training images of a job, [images, dim]; of every job of a dataset the same images.
+
+    Raises:
+        FileNotFoundError: the job has none.
+    """
+    found: NDArray[np.float32] = np.load(results / key / "training.npy", allow_pickle=False)
+    return found
+
+
+def first_hits(results: Path, key: str) -> NDArray[np.int32]:
+    """Rank, from 1, of the first hit of every query of a job, [queries]; 0 where none was found.
+
+    Raises:
+        FileNotFoundError: the job has none.
+    """
+    found: NDArray[np.int32] = pq.read_table(results / key / "queries.parquet")["first_hit"].to_numpy()
+    return found
+
+
 def pack(results: Path, file: Path) -> int:
-    """Every stored row, with its history, in one Parquet file; returns how many.
+    """Every stored row, with its histories, in one Parquet file; returns how many.
 
     Raises:
         FileNotFoundError: there is no such folder of results.
     """
     table, _ = _read(results)
-    epochs = {key: group.drop(columns="key").to_dict("records") for key, group in history(results).groupby("key")}
-    nested = pa.array([epochs.get(key, []) for key in table["key"].to_pylist()], _HISTORY)
-    table = table.append_column("history", nested).sort_by("key")
+    keys = table["key"].to_pylist()
+    for name, log in _LOGS.items():
+        lines = {key: part.drop(columns="key").to_dict("records") for key, part in _log(results, name).groupby("key")}
+        nested = pa.array([lines.get(key, []) for key in keys], pa.list_(pa.struct(log.columns)))
+        table = table.append_column(log.packed, nested)
+    table = table.sort_by("key")
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.draft")
     pq.write_table(table, draft, compression="zstd")
     os.replace(draft, file)
     return int(table.num_rows)
-
-
-_HISTORY = pa.list_(pa.struct([("epoch", pa.int64()), *((name, pa.float64()) for name in _EPOCH[2:])]))
 
 
 def _folders(results: Path) -> list[Path]:
@@ -227,15 +264,49 @@ def _status(folder: Path) -> str | None:
     return None if table is None else table["status"][0].as_py()
 
 
-def _histories(folders: Iterable[Path]) -> pd.DataFrame:
-    files = [folder / "history.parquet" for folder in folders]
-    tables = [
-        table.append_column("key", pa.array([file.parent.name] * table.num_rows, pa.string()))
-        for file in files
-        if file.exists() and (table := pq.ParquetFile(file).read()) is not None
-    ]
+class _Log(NamedTuple):
+    """What a job writes of its course, a file of its own, and a column of lists when packed."""
+
+    packed: str
+    columns: pa.Schema
+
+
+_LOGS = {
+    "history": _Log(
+        "history",
+        pa.schema({"epoch": pa.int64(), **dict.fromkeys(("loss", "rate", "seconds"), pa.float64())}),
+    ),
+    "members": _Log(
+        "member_history",
+        pa.schema(
+            {
+                "epoch": pa.int64(),
+                "member": pa.string(),
+                **dict.fromkeys(("value", "weight", "running_mean"), pa.float64()),
+            }
+        ),
+    ),
+}
+"""By the name of the file."""
+
+
+def _log(source: Path, name: str) -> pd.DataFrame:
+    """The lines of every job's log, and the key of the job."""
+    columns = ["key", *_LOGS[name].columns.names]
+    if source.is_file():
+        packed = _LOGS[name].packed
+        known = packed in pq.read_schema(source).names
+        rows = pq.read_table(source, columns=["key", packed]).to_pylist() if known else []
+        return pd.DataFrame([{"key": row["key"], **line} for row in rows for line in row[packed]], columns=columns)
+    files = [folder / f"{name}.parquet" for folder in _folders(source)]
+    tables = [_with_key(file) for file in files if file.exists()]
     return (
-        pa.concat_tables(tables, promote_options="default").to_pandas()[_EPOCH]
+        pa.concat_tables(tables, promote_options="default").to_pandas()[columns]
         if tables
-        else pd.DataFrame(columns=_EPOCH)
+        else pd.DataFrame(columns=columns)
     )
+
+
+def _with_key(file: Path) -> pa.Table:
+    table = pq.ParquetFile(file).read()
+    return table.append_column("key", pa.array([file.parent.name] * table.num_rows, pa.string()))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from losses.members import Members, Weighing
 from losses.shape import Shape
 
 __all__ = ["slices", "sum"]
@@ -20,10 +21,11 @@ def sum(shape: Shape, members: Sequence[Member], *, weights: tuple[float, ...] |
     `weights`: one a member, 0 or more, default 1 each. A member of weight 0 is left out altogether, so it costs
     nothing and disturbs nothing. Raises ValueError for weights that do not fit the members or are all 0.
     """
-    kept = [(member, weight) for member, weight in zip(members, _weights(members, weights), strict=True) if weight > 0]
+    each = _weights(members, weights)
+    kept = [place for place, weight in enumerate(each) if weight > 0]
     if not kept:
         raise ValueError("sum has no member to train: name one, with a weight above 0.")
-    return _Sum([member(shape) for member, _ in kept], [weight for _, weight in kept])
+    return _Sum(Members([members[place](shape) for place in kept], kept), [each[place] for place in kept])
 
 
 def slices(
@@ -46,7 +48,7 @@ def slices(
         raise ValueError("slices trains a slice for every member: name one or more, each with a weight above 0.")
     sizes = widths(shape.dim, len(members))
     parts = [member(shape._replace(dim=dim)) for member, dim in zip(members, sizes, strict=True)]
-    return _Slices(parts, each, sizes, raw=readout == "raw")
+    return _Slices(Members(parts), each, sizes, raw=readout == "raw")
 
 
 def widths(dim: int, parts: int) -> list[int]:
@@ -61,7 +63,7 @@ def widths(dim: int, parts: int) -> list[int]:
     return [width + (i < wider) for i in range(parts)]
 
 
-def built(shape: Shape, members: Sequence[Member], name: str) -> list[nn.Module]:
+def built(shape: Shape, members: Sequence[Member], name: str) -> Members:
     """Every member of the ensemble `name`, for embeddings of this shape.
 
     Raises:
@@ -69,7 +71,12 @@ def built(shape: Shape, members: Sequence[Member], name: str) -> list[nn.Module]
     """
     if not members:
         raise ValueError(f"{name} has no member to train: name one or more.")
-    return [member(shape) for member in members]
+    return Members(member(shape) for member in members)
+
+
+def alone(members: Members) -> nn.Module:
+    """The only member there is, as it is: it trains and is read as if it stood in no ensemble."""
+    return _Sum(members, [1.0])
 
 
 def read(objective: nn.Module, embeddings: Tensor) -> Tensor:
@@ -87,18 +94,22 @@ def _weights(members: Sequence[Member], weights: Sequence[float] | None) -> list
     return each
 
 
-def _weighted(losses: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+def _weighted(losses: Tensor, weights: Sequence[float]) -> Tensor:
     return torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()
 
 
 class _Sum(nn.Module):
-    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float]) -> None:
+    def __init__(self, members: Members, weights: Sequence[float]) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members = members
         self.weights = tuple(weights)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return _weighted([member(embeddings, labels) for member in self.members], self.weights)
+        return _weighted(self.members(embeddings, labels), self.weights)
+
+    def weighing(self) -> Weighing:
+        """The fixed weights."""
+        return Weighing(self.weights)
 
     def readout(self, embeddings: Tensor) -> Tensor:
         """L2-normalised; a member on its own is read as it reads itself, [N, dim]."""
@@ -106,16 +117,19 @@ class _Sum(nn.Module):
 
 
 class _Slices(nn.Module):
-    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float], widths: list[int], *, raw: bool) -> None:
+    def __init__(self, members: Members, weights: Sequence[float], widths: list[int], *, raw: bool) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members = members
         self.weights = tuple(weights)
         self.widths = widths
         self.raw = raw
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        parts = torch.split(embeddings, self.widths, dim=1)
-        return _weighted([member(part, labels) for member, part in zip(self.members, parts, strict=True)], self.weights)
+        return _weighted(self.members(torch.split(embeddings, self.widths, dim=1), labels), self.weights)
+
+    def weighing(self) -> Weighing:
+        """The fixed weights."""
+        return Weighing(self.weights)
 
     def readout(self, embeddings: Tensor) -> Tensor:
         """Each slice as its member reads it, or as it is, side by side, norm 1: [N, dim]."""

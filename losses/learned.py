@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.ensembles import Member, built, read
-from losses.matrix import distances, unit
+from losses.matrix import distances, shared, unit
+from losses.members import Members, Weighing
 from losses.shape import Shape
 
 __all__ = ["compressed_heads", "diverse_heads", "weighted"]
@@ -120,6 +121,10 @@ class SoftSimplex(nn.Module):
         """What weights that do not sum to 1 cost."""
         return 100 * self.eta * (self.weights().sum() - 1).square()
 
+    def weighing(self) -> Weighing:
+        """The weights, and what the losses are normalised by before."""
+        return Weighing(self.weights(), self.means)
+
     def forward(self, losses: Tensor) -> Tensor:
         """Normalise, weigh and add; in training the running means take this batch in first."""
         if self.training:
@@ -132,14 +137,18 @@ class SoftSimplex(nn.Module):
 
 
 class _Weighted(nn.Module):
-    def __init__(self, members: Sequence[nn.Module], simplex: SoftSimplex) -> None:
+    def __init__(self, members: Members, simplex: SoftSimplex) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members = members
         self.simplex = simplex
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        total: Tensor = self.simplex(torch.stack([member(embeddings, labels) for member in self.members]))
+        total: Tensor = self.simplex(self.members(embeddings, labels))
         return total
+
+    def weighing(self) -> Weighing:
+        """The learned weights, and what the losses are normalised by before."""
+        return self.simplex.weighing()
 
     def readout(self, embeddings: Tensor) -> Tensor:
         """L2-normalised; a member on its own is read as it reads itself, [N, dim]."""
@@ -147,18 +156,23 @@ class _Weighted(nn.Module):
 
 
 class _DiverseHeads(nn.Module):
-    def __init__(self, members: Sequence[nn.Module], simplex: SoftSimplex, diversity: float) -> None:
+    def __init__(self, members: Members, simplex: SoftSimplex, diversity: float) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members = members
         self.simplex = simplex
         self.diversity = diversity
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         heads = embeddings.chunk(len(self.members), dim=1)
-        losses = torch.stack([member(head, labels) for member, head in zip(self.members, heads, strict=True)])
-        apart = diversity_loss(torch.stack([unit(head) for head in heads])) if len(heads) > 1 else 0.0
+        with shared():
+            losses = self.members(heads, labels)
+            apart = diversity_loss(torch.stack([unit(head) for head in heads])) if len(heads) > 1 else 0.0
         total: Tensor = self.simplex(losses) + self.diversity * apart
         return total
+
+    def weighing(self) -> Weighing:
+        """The learned weights, and what the losses are normalised by before."""
+        return self.simplex.weighing()
 
     def readout(self, embeddings: Tensor) -> Tensor:
         """Each slice as its member reads it, times the root of its weight, side by side, norm 1: [N, dim]."""
@@ -169,14 +183,21 @@ class _DiverseHeads(nn.Module):
 
 
 class _CompressedHeads(nn.Module):
-    def __init__(
-        self, members: Sequence[nn.Module], simplex: SoftSimplex, diversity: float, width: int, size: int
-    ) -> None:
+    def __init__(self, members: Members, simplex: SoftSimplex, diversity: float, width: int, size: int) -> None:
         super().__init__()
         self.heads = _DiverseHeads(members, simplex, diversity)
         # A member that is an ensemble may read its head as more or fewer numbers than the head has.
         whole = self.heads.readout(torch.zeros(1, len(members) * width)).shape[1]
         self.compressor = nn.Sequential(nn.Linear(whole, 2 * width), nn.Tanh(), nn.Linear(2 * width, size))
+
+    @property
+    def members(self) -> Members:
+        """Those of the heads."""
+        return self.heads.members
+
+    def weighing(self) -> Weighing:
+        """That of the heads."""
+        return self.heads.weighing()
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         heads: Tensor = self.heads(embeddings, labels)
@@ -189,7 +210,7 @@ class _CompressedHeads(nn.Module):
         return compressed
 
 
-def _heads(shape: Shape, members: Sequence[Member], name: str) -> list[nn.Module]:
+def _heads(shape: Shape, members: Sequence[Member], name: str) -> Members:
     """The members, each on an equal share of the embedding."""
     width, rest = divmod(shape.dim, max(len(members), 1))
     if rest or not width:

@@ -1,6 +1,12 @@
-"""The matrices of a batch that pair losses share: who is alike, how far apart, and sums over some of them."""
+"""The matrices of a batch that pair losses share: who is alike, how far apart, and sums over some of them.
 
-from typing import NamedTuple
+Inside `shared()` what several losses need of a batch is worked out once, so what it gives must not be written into.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 import torch
 from torch import Tensor
@@ -8,12 +14,14 @@ from torch.nn import functional as F
 
 __all__ = [
     "References",
+    "constant",
     "distances",
     "first_two",
     "log_one_plus_sum",
     "log_sum",
     "mean_of",
     "pairs",
+    "shared",
     "similarities",
     "single",
     "softplus",
@@ -32,14 +40,51 @@ class References(NamedTuple):
     """[B]: where among them each image of the batch finds itself."""
 
 
+_Given = TypeVarTuple("_Given")
+_Found = TypeVar("_Found")
+
+_known: ContextVar[dict[tuple[object, ...], tuple[Any, tuple[object, ...]]] | None] = ContextVar("_known", default=None)
+"""What was worked out so far, and what from: kept, so that no other tensor is taken for one of these."""
+
+
+@contextmanager
+def shared() -> Iterator[None]:
+    """Normalised copies, matrices and masks of the very same tensors are worked out once, until the outermost ends."""
+    if _known.get() is not None:
+        yield
+        return
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def _once(work: Callable[[*_Given], _Found], *given: *_Given) -> _Found:
+    known = _known.get()
+    if known is None:
+        return work(*given)
+    # What was worked out without a graph is of no use to one who needs the graph.
+    key = (work, torch.is_grad_enabled(), *map(id, given))
+    if key not in known:
+        known[key] = work(*given), given
+    found: _Found = known[key][0]
+    return found
+
+
 def single(points: Tensor) -> Tensor:
     """Half precision raised to single: a distance is a small difference of numbers that are nearly equal."""
-    return points.float() if points.element_size() < 4 else points
+    return _once(Tensor.float, points) if points.element_size() < 4 else points
+
+
+def constant(points: Tensor) -> Tensor:
+    """The same numbers, through which no gradient passes."""
+    return _once(Tensor.detach, points)
 
 
 def unit(points: Tensor) -> Tensor:
     """L2-normalised rows [B, dim], in single precision or better."""
-    return F.normalize(single(points))
+    return _once(F.normalize, single(points))
 
 
 def distances(points: Tensor, others: Tensor | None = None, *, squared: bool = False) -> Tensor:
@@ -47,30 +92,53 @@ def distances(points: Tensor, others: Tensor | None = None, *, squared: bool = F
 
     0, with gradient 0, where two agree up to rounding.
     """
-    others = points if others is None else others
-    scale = points.square().sum(1)[:, None] + others.square().sum(1)
-    square = scale - 2 * points @ others.T
-    # Below the rounding of the inner product a distance is noise, and the gradient of its root explodes.
-    same = square <= 8 * torch.finfo(points.dtype).eps * scale
-    if squared:
-        return square.masked_fill(same, 0)
+    return _once(_squared if squared else _rooted, points, points if others is None else others)
+
+
+def _squared(points: Tensor, others: Tensor) -> Tensor:
+    square, same = _once(_squares, points, others)
+    return square.masked_fill(same, 0)
+
+
+def _rooted(points: Tensor, others: Tensor) -> Tensor:
+    square, same = _once(_squares, points, others)
     return square.masked_fill(same, 1).sqrt().masked_fill(same, 0)
+
+
+def _squares(points: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distances [B, R], and a mask [B, R] of those that are nothing but rounding."""
+    scale = points.square().sum(1)[:, None] + others.square().sum(1)
+    square = torch.sub(scale, _once(_products, points, others), alpha=2)
+    # Below the rounding of the inner product a distance is noise, and the gradient of its root explodes.
+    return square, square <= 8 * torch.finfo(points.dtype).eps * scale
+
+
+def _products(points: Tensor, others: Tensor) -> Tensor:
+    return points @ others.T
 
 
 def similarities(embeddings: Tensor, references: References | None, *, normalize: bool = True) -> Tensor:
     """Cosine similarities [B, R], or inner products, of a batch with its references, by default itself."""
     scaled = unit if normalize else single
     points = scaled(embeddings)
-    return points @ (scaled(references.embeddings) if references else points).T
+    return _once(_products, points, scaled(references.embeddings) if references else points)
 
 
 def pairs(labels: Tensor, references: References | None = None) -> tuple[Tensor, Tensor]:
     """Masks [B, R] of the positive pairs, an image with itself left out, and of the negative pairs."""
     if references is None:
-        same = labels[:, None] == labels
-        return same.clone().fill_diagonal_(False), ~same
-    same = labels[:, None] == references.labels
-    return same.scatter(1, references.own[:, None], False), ~same
+        return _once(_pairs, labels)
+    return _once(_pairs_among, labels, references.labels, references.own)
+
+
+def _pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
+    same = labels[:, None] == labels
+    return same.clone().fill_diagonal_(False), ~same
+
+
+def _pairs_among(labels: Tensor, others: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    same = labels[:, None] == others
+    return same.scatter(1, own[:, None], False), ~same
 
 
 def log_one_plus_sum(exponents: Tensor, chosen: Tensor) -> Tensor:
@@ -97,6 +165,10 @@ def first_two(labels: Tensor) -> tuple[Tensor, Tensor]:
 
     Which is the second of each image's class [B], and a mask [B] of the first images of the classes that have two.
     """
+    return _once(_first_two, labels)
+
+
+def _first_two(labels: Tensor) -> tuple[Tensor, Tensor]:
     same = labels[:, None] == labels
     earlier = same.tril(-1).sum(1)
     second = same & (earlier == 1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from losses.ensembles import Member, read
 from losses.matrix import References, single
+from losses.members import Members, Weighing
 from losses.shape import Shape
 
 __all__ = ["cross_batch_memory"]
@@ -36,16 +37,16 @@ def cross_batch_memory(
     member = members[0](shape)
     if "references" not in inspect.signature(member.forward).parameters:
         raise ValueError("cross_batch_memory needs a member that compares images with others, such as contrastive.")
-    return _CrossBatchMemory(member, shape.dim, size, warmup)
+    return _CrossBatchMemory(Members([member]), shape.dim, size, warmup)
 
 
 class _CrossBatchMemory(nn.Module):
     embeddings: Tensor
     labels: Tensor
 
-    def __init__(self, member: nn.Module, dim: int, size: int, warmup: int) -> None:
+    def __init__(self, members: Members, dim: int, size: int, warmup: int) -> None:
         super().__init__()
-        self.member = member
+        self.members = members
         self.size = size
         self.warmup = warmup
         self.batches = 0
@@ -59,8 +60,13 @@ class _CrossBatchMemory(nn.Module):
         self.batches += self.training
         remembers = self.training and self.batches > self.warmup
         references = self.remember(single(embeddings.detach()), labels) if remembers else None
-        loss: Tensor = self.member(embeddings, labels, references=references)
+        loss: Tensor = self.members[0](embeddings, labels, references=references)
+        self.members.note(loss[None])
         return loss
+
+    def weighing(self) -> Weighing:
+        """Nothing changes the member's loss."""
+        return Weighing([1.0])
 
     def remember(self, embeddings: Tensor, labels: Tensor) -> References:
         """Puts a batch in the place of the oldest images; gives all there is."""
@@ -74,7 +80,7 @@ class _CrossBatchMemory(nn.Module):
 
     def readout(self, embeddings: Tensor) -> Tensor:
         """As the member reads it, [N, dim]."""
-        return read(self.member, embeddings)
+        return read(self.members[0], embeddings)
 
     def get_extra_state(self) -> Tensor:
         """What `state_dict` holds beside the memory: batches seen and images stored so far."""

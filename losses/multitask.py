@@ -1,6 +1,6 @@
 """Ensembles from multi-task learning: how much each loss counts, or which way it pulls, follows from the losses."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -8,8 +8,9 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses.ensembles import Member, built
-from losses.matrix import single
+from losses.ensembles import Member, alone, built
+from losses.matrix import shared, single
+from losses.members import Members, Weighing
 from losses.shape import Shape
 
 __all__ = ["conflict_free", "gradient_norm", "uncertainty"]
@@ -27,7 +28,7 @@ def uncertainty(shape: Shape, members: Sequence[Member]) -> nn.Module:
     -10 or above, so that a loss that stays 0 has a finite weight. One member alone is that member, not weighted.
     """
     parts = built(shape, members, "uncertainty")
-    return parts[0] if len(parts) == 1 else _Uncertainty(parts)
+    return alone(parts) if len(parts) == 1 else _Uncertainty(parts)
 
 
 def gradient_norm(shape: Shape, members: Sequence[Member], *, alpha: Annotated[float, Ge(0)] = 1.5) -> nn.Module:
@@ -42,7 +43,7 @@ def gradient_norm(shape: Shape, members: Sequence[Member], *, alpha: Annotated[f
     between norms and targets, and nothing else learns from that; the value is the weighted sum alone.
     """
     parts = built(shape, members, "gradient_norm")
-    return parts[0] if len(parts) == 1 else _GradientNorm(parts, alpha)
+    return alone(parts) if len(parts) == 1 else _GradientNorm(parts, alpha)
 
 
 def conflict_free(shape: Shape, members: Sequence[Member]) -> nn.Module:
@@ -55,7 +56,7 @@ def conflict_free(shape: Shape, members: Sequence[Member]) -> nn.Module:
     loss as ever. The value is the plain sum, so that its derivative is not what is trained by.
     """
     parts = built(shape, members, "conflict_free")
-    return parts[0] if len(parts) == 1 else _ConflictFree(parts)
+    return alone(parts) if len(parts) == 1 else _ConflictFree(parts)
 
 
 def norm_gap(weights: Tensor, norms: Tensor, ratios: Tensor, *, alpha: float) -> Tensor:
@@ -89,17 +90,21 @@ def surgery(products: Tensor, orders: Tensor) -> Tensor:
 
 
 class _Uncertainty(nn.Module):
-    def __init__(self, members: Sequence[nn.Module]) -> None:
+    def __init__(self, members: Members) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members = members
         self.log_variances = nn.Parameter(torch.zeros(len(members)))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         if self.training:
             self.log_variances.data.clamp_(min=LEAST)
-        losses = torch.stack([member(embeddings, labels) for member in self.members])
+        losses = self.members(embeddings, labels)
         total: Tensor = (torch.exp(-self.log_variances) * losses + self.log_variances).sum() / 2
         return total
+
+    def weighing(self) -> Weighing:
+        """Half the inverse variances."""
+        return Weighing(torch.exp(-self.log_variances.clamp(min=LEAST)) / 2)
 
     def readout(self, embeddings: Tensor) -> Tensor:
         """L2-normalised, [N, dim]."""
@@ -109,9 +114,9 @@ class _Uncertainty(nn.Module):
 class _GradientNorm(nn.Module):
     first: Tensor
 
-    def __init__(self, members: Sequence[nn.Module], alpha: float) -> None:
+    def __init__(self, members: Members, alpha: float) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members = members
         self.logits = nn.Parameter(torch.zeros(len(members)))
         self.alpha = alpha
         self.register_buffer("first", torch.zeros(len(members)))
@@ -119,6 +124,10 @@ class _GradientNorm(nn.Module):
     def weights(self) -> Tensor:
         """[m], above 0, of sum m."""
         return len(self.members) * self.logits.softmax(0)
+
+    def weighing(self) -> Weighing:
+        """The learned weights."""
+        return Weighing(self.weights())
 
     def ratios(self, losses: Tensor) -> Tensor:
         """Each loss divided by what it was at first; 1 for one that has been 0 so far."""
@@ -144,9 +153,9 @@ class _GradientNorm(nn.Module):
 
 
 class _ConflictFree(nn.Module):
-    def __init__(self, members: Sequence[nn.Module]) -> None:
+    def __init__(self, members: Members) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members = members
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         losses, gradients, own = _lessons(self.members, embeddings, labels)
@@ -165,25 +174,29 @@ Own = list[tuple[Tensor, Tensor]]
 """A member's own parameters, each with the gradient of that member's loss."""
 
 
-def _lessons(members: Iterable[nn.Module], embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, list[Own]]:
+def _lessons(members: Members, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, list[Own]]:
     """Losses [m], their gradients with respect to the embeddings [m, B · dim], and to each member's own parameters.
 
     Where no gradients are wanted there are only losses.
     """
     if not torch.is_grad_enabled():
-        losses = torch.stack([member(embeddings, labels) for member in members])
+        losses = members(embeddings, labels)
         return losses, losses.new_zeros(len(losses), 0), []
-    lessons = [_lesson(member, embeddings, labels) for member in members]
-    gradients = torch.stack([single(gradient).flatten() for _, gradient, _ in lessons])
-    return torch.stack([loss for loss, _, _ in lessons]), gradients, [own for _, _, own in lessons]
-
-
-def _lesson(member: nn.Module, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Own]:
-    """One member's; its graph is freed at once, so that no two are held at a time."""
     leaf = embeddings.detach().requires_grad_()
+    with shared():
+        lessons = [_lesson(member, leaf, labels) for member in members]
+    losses = torch.stack([loss for loss, _, _ in lessons])
+    members.note(losses)
+    gradients = torch.stack([single(gradient).flatten() for _, gradient, _ in lessons])
+    return losses, gradients, [own for _, _, own in lessons]
+
+
+def _lesson(member: nn.Module, leaf: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Own]:
+    """One member's; what is its own in the graph is freed at once, what it shares is kept for the others."""
     own = [parameter for parameter in member.parameters() if parameter.requires_grad]
     loss = member(leaf, labels)
-    first, *rest = torch.autograd.grad(loss, [leaf, *own], allow_unused=True, materialize_grads=True)
+    wanted = [leaf, *own]
+    first, *rest = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True, materialize_grads=True)
     return loss.detach(), first, list(zip(own, rest, strict=True))
 
 

@@ -6,7 +6,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from losses.matrix import References, distances, pairs, unit
+from losses.matrix import References, constant, distances, pairs, unit
 from losses.shape import Shape
 
 __all__ = ["ranked_list"]
@@ -90,7 +90,7 @@ def ranked_lists(
         weight_gradient: the weights are differentiated, as in no version of the method.
     """
     gallery = references.embeddings if references else points
-    distance = distances(points, gallery if gallery_gradient else gallery.detach())
+    distance = distances(points, gallery if gallery_gradient else constant(gallery))
     same, other = pairs(labels, references)
     excess, lack = distance - (alpha - margin), alpha - distance
     positives, negatives = same & (excess > 0), other & (lack > 0)

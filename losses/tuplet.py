@@ -120,9 +120,9 @@ class _Angular(nn.Module):
         self.anchors = anchors
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        points = unit(embeddings)
         if self.anchors == "all":
-            return self.all_pairs(points @ points.T, *pairs(labels))
+            return self.all_pairs(similarities(embeddings, None), *pairs(labels))
+        points = unit(embeddings)
         second, first = first_two(labels)
         return angular_n_pair_loss(points, points[second], alpha=self.alpha, kept=first)
 

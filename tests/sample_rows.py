@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.report.svg import Logs
+
 RECIPE = {"epochs": 10, "dim": 128, "rate": 0.001}
 SCORES = {
     **{f"recall_at_{k}": 0.6 + 0.04 * k for k in (1, 2, 4, 8)},
@@ -73,6 +75,21 @@ def history(rows: pd.DataFrame, *, epochs: int = 5) -> pd.DataFrame:
     job = np.repeat(np.arange(len(trained)), epochs)
     floor, fall = (job % 23) / 25, 0.2 + (job % 5) / 5
     return long.assign(loss=3 * (floor + (1 - floor) * np.exp(-fall * (long["epoch"] - 1))), rate=1e-3, seconds=1.2)
+
+
+def member_history(rows: pd.DataFrame, *, epochs: int = 5) -> pd.DataFrame:
+    """Weights that drift apart and losses that fall, for every member of every finished ensemble."""
+    ensembles = rows[(rows["status"] == "done") & (rows["kind"] == "ensemble")]
+    long = ensembles[["key", "members"]].explode("members").rename(columns={"members": "member"})
+    long = long.merge(pd.DataFrame({"epoch": np.arange(1, epochs + 1)}), how="cross")
+    place = long.groupby(["key", "epoch"]).cumcount()
+    value = (1 + place) / long["epoch"]
+    return long.assign(value=value, weight=1 + place * long["epoch"] / 10, running_mean=value * 2)
+
+
+def logs(rows: pd.DataFrame, *, epochs: int = 5) -> Logs:
+    """Both histories of the rows."""
+    return Logs(history(rows, epochs=epochs), member_history(rows, epochs=epochs))
 
 
 def large(*, datasets: int = 2, backbones: int = 2, objectives: int = 25, seeds: int = 3) -> pd.DataFrame:

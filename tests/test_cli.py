@@ -95,6 +95,29 @@ def test_from_matrix_to_report(tmp_path):
     assert {"README.md", "index.html"} < files[0].keys()
 
 
+def test_ensembles_are_held_against_controls(tmp_path):
+    """Two seeds, so that the best member can be chosen; then the controls run, once, and the report shows them."""
+    fused = '[{ name = "concatenate", members = ["triplet", "contrastive"] }]'
+    matrix, runs = matrix_file(tmp_path, model_ensembles=fused, seeds="2"), tmp_path / "runs"
+    assert "the controls of 2 ensembles" in call("plan", matrix, "--results", runs).output
+    without = command("run", matrix, "--results", runs, "--set", "controls=false")
+    assert (without.returncode, len(bench.load(runs))) == (0, 6)
+    first = command("run", matrix, "--results", runs)
+    assert first.returncode == 0, first.stderr
+    assert "6 cells, 6 done before" in first.stderr
+    assert "6 controls, 0 done before" in first.stderr
+    assert "over it at this cost" in first.stdout.replace("\n", " ")
+    second = command("run", matrix, "--results", runs)
+    assert (second.returncode, second.stdout) == (0, first.stdout)
+    assert "6 controls, 6 done before" in second.stderr
+    planned = json.loads(call("plan", matrix, "--results", runs, "--json").output)
+    assert [cell["status"] for cell in planned["cells"]] == ["done"] * 12
+    assert call("report", "--results", runs, "--matrix", matrix, "--output", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out" / "README.md").read_text().count("| control |") == len(
+        bench.load(runs).query("kind == 'control'")[["objective", "recipe"]].drop_duplicates()
+    )
+
+
 def test_report_can_be_of_one_matrix(tmp_path):
     runs = tmp_path / "runs"
     for job in (*tiny(), *tiny(losses=["proxy_nca"])):

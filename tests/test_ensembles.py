@@ -1,6 +1,7 @@
 """Ensembles: the contracts of a loss, what each adds up, and what it is compared by."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.catalogue import entries
 from losses import ensembles
-from losses.pair import contrastive
+from losses.members import shares
+from losses.pair import binomial_deviance, contrastive
 from losses.proxy import proxy_anchor, proxy_nca
 from losses.shape import Shape
 from losses.softmax import normalized_softmax
@@ -18,6 +21,11 @@ from losses.triplet import triplet
 DIM, CLASSES = 13, 5
 SHAPE = Shape(DIM, CLASSES)
 MEMBERS = [triplet, proxy_nca, normalized_softmax]
+
+WIDE = Shape(120, CLASSES)
+KINDS = list(entries("ensembles"))
+OF_MANY = [name for name in KINDS if name != "cross_batch_memory"]
+"""Kinds of ensembles that take more than one member."""
 
 EVERY = [getattr(ensembles, name) for name in ensembles.__all__]
 Ensemble = Callable[..., nn.Module]
@@ -199,3 +207,76 @@ def test_a_sum_of_one_member_is_read_as_the_member() -> None:
 def test_too_few_dimensions_are_named() -> None:
     with pytest.raises(ValueError, match="2 dimensions does not divide into 3 slices"):
         ensembles.slices(Shape(2, CLASSES), MEMBERS)
+
+
+def of(kind: str, members: Sequence[Callable[[Shape], nn.Module]]) -> Callable[[Shape], nn.Module]:
+    """An ensemble of that kind; a memory takes the first member alone."""
+    ensemble = entries("ensembles")[kind].function()
+    return partial(ensemble, members=members[:1] if kind == "cross_batch_memory" else members)
+
+
+def width(kind: str, dim: int, first: int, rest: int) -> int:
+    """Of the readout of an embedding whose members read it, or their parts of it, as `first` and `rest` numbers."""
+    if kind == "compressed_heads":
+        return dim // 2 if rest else dim
+    return first + rest if kind in ("slices", "diverse_heads") or not rest else dim
+
+
+def trains(make: Callable[[Shape], nn.Module], readout: int) -> list[tuple[int, ...]]:
+    """Two batches of an ensemble in which all is well: where its members stand."""
+    module = build(make, WIDE).double()
+    for seed in range(2):
+        generator = torch.Generator().manual_seed(seed)
+        embeddings = torch.randn(20, WIDE.dim, generator=generator, dtype=torch.float64, requires_grad=True)
+        module.zero_grad()
+        value = module(embeddings, torch.arange(CLASSES).repeat(4))
+        value.backward()
+        assert value.isfinite()
+        for name, tensor in (("embeddings", embeddings), *module.named_parameters()):
+            assert tensor.grad is not None, name
+            assert tensor.grad.isfinite().all(), name
+            # What shifts the compressed embedding as a whole moves no distance.
+            assert tensor.grad.any() or name.endswith("compressor.2.bias"), name
+    read = ensembles.read(module, embeddings)
+    assert read.shape == (20, readout)
+    assert read.isfinite().all()
+    found = shares(module)
+    assert all(math.isfinite(share.value) for share in found)
+    assert all(share.weight is None or share.weight > 0 for share in found)
+    return [share.path for share in found]
+
+
+@pytest.mark.parametrize("kind", OF_MANY)
+@pytest.mark.parametrize("inside", KINDS)
+def test_every_ensemble_trains_inside_every_other(kind: str, inside: str) -> None:
+    inner = of(inside, [contrastive, proxy_nca])
+    dim = 60 if kind in ("slices", "diverse_heads", "compressed_heads") else 120
+    first = dim if inside == "cross_batch_memory" else width(inside, dim, dim // 2, dim // 2)
+    leaves = [(0, 0)] if inside == "cross_batch_memory" else [(0, 0), (0, 1)]
+    assert trains(of(kind, [inner, normalized_softmax]), width(kind, 120, first, dim)) == [(0,), *leaves, (1,)]
+
+
+@pytest.mark.parametrize("inside", KINDS)
+def test_no_ensemble_can_be_given_a_memory(inside: str) -> None:
+    with pytest.raises(ValueError, match="compares images with others"):
+        of("cross_batch_memory", [of(inside, [contrastive])])(WIDE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_member_trains(kind: str) -> None:
+    assert trains(of(kind, [contrastive]), 120) == [(0,)]
+
+
+@pytest.mark.parametrize("kind", OF_MANY)
+def test_the_same_loss_twice_trains(kind: str) -> None:
+    assert trains(of(kind, [contrastive, partial(contrastive, negative_margin=1.5)]), width(kind, 120, 60, 60)) == [
+        (0,),
+        (1,),
+    ]
+
+
+@pytest.mark.parametrize("kind", OF_MANY)
+def test_thirty_members_train(kind: str) -> None:
+    members = ([contrastive, proxy_nca, binomial_deviance, normalized_softmax] * 8)[:30]
+    readout = 4 if kind == "compressed_heads" else 120
+    assert trains(of(kind, members), readout) == [(place,) for place in range(30)]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from bench import metrics
 from bench.clustering import clusterings
-from bench.evaluation import evaluate, score
+from bench.evaluation import evaluate, score, score_order
+from bench.ranking import neighbours
 
 
 def sample(n: int = 120, classes: int = 10, *, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -152,6 +153,68 @@ def test_inputs_that_do_not_fit_are_named(case: str) -> None:
     points, labels, options, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         evaluate(points, labels, **options)
+
+
+@pytest.mark.parametrize("with_gallery", [False, True])
+@pytest.mark.parametrize("depth", [40, 1000], ids=["as deep as needed", "all"])
+def test_an_order_scores_as_the_embeddings_it_is_of(with_gallery: bool, depth: int) -> None:
+    points, labels = sample(90)
+    gallery, others = sample(70, 9, seed=1) if with_gallery else (None, None)
+    expected = score(points, labels, gallery=gallery, gallery_labels=others, ks=(1, 7, 40), restarts=0)
+    pool = None if gallery is None else torch.from_numpy(gallery)
+    order = neighbours(torch.from_numpy(points), pool, depth=depth)
+    made = score_order(order, labels, gallery_labels=others, ks=(1, 7, 40))
+    np.testing.assert_equal(made.scores, expected.scores)
+    assert list(made.scores) == list(expected.scores)
+    assert np.array_equal(made.first_hit, expected.first_hit)
+    unknown = {name for name, value in made.scores.items() if math.isnan(value)}
+    clustered = {f"{name}{end}" for name in ("nmi", "ami") for end in ("", "_sd", "_best")}
+    assert unknown == clustered | {"nmi_chance"}
+
+
+def test_any_kind_of_order_and_labels_gives_the_same_scores() -> None:
+    points, labels = sample(60)
+    order = neighbours(torch.from_numpy(points), depth=20)
+    expected = score_order(order, labels)
+    names = [f"class {label:02}" for label in labels]
+    for given in (order.tolist(), torch.from_numpy(order), order.astype(np.uint16), order[:, :]):
+        np.testing.assert_equal(score_order(given, names).scores, expected.scores)
+        np.testing.assert_equal(score_order(given, torch.from_numpy(labels)).scores, expected.scores)
+
+
+def test_an_order_of_all_candidates_is_never_too_short() -> None:
+    points, labels = sample(20)
+    order = neighbours(torch.from_numpy(points), depth=1000)
+    assert order.shape == (20, 19)
+    assert score_order(order, labels, ks=(1, 1000)).scores["recall_at_1000"] == 1
+    with pytest.raises(ValueError, match=r"18 deep .* 19: raise its depth"):
+        score_order(order[:, :18], labels, ks=(1, 1000))
+    with pytest.raises(ValueError, match=r"10 deep .* 11: raise its depth"):
+        score_order(order[:, :10], np.arange(20) < 12, ks=(1,))  # R of the larger class
+
+
+ORDER = neighbours(torch.from_numpy(sample(20)[0]), depth=1000)
+REFUSED_ORDERS: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
+    "no matrix": (ORDER[0], sample(20)[1], {}, "matrix"),
+    "nothing": (ORDER[:0], [], {}, "matrix"),
+    "no indices": (ORDER.astype(float), sample(20)[1], {}, "float64"),
+    "too few labels": (ORDER, sample(20)[1][1:], {}, "one label a query"),
+    "a matrix of labels": (ORDER, sample(20)[1], {"gallery_labels": np.zeros((20, 1))}, "one label a query"),
+    "past the end": (ORDER + 1, sample(20)[1], {}, "from 0 to 19"),
+    "below zero": (ORDER - 1, sample(20)[1], {}, "from 0 to 19"),
+    "past the gallery": (ORDER, sample(20)[1], {"gallery_labels": np.zeros(19)}, "from 0 to 18"),
+    "itself": (np.arange(20)[:, None], sample(20)[1], {}, "as its own candidate"),
+    "twice": (ORDER[:, [0, 1, 0]], sample(20)[1], {}, "twice"),
+    "K of zero": (ORDER, sample(20)[1], {"ks": (0, 1)}, "ks"),
+    "no K": (ORDER, sample(20)[1], {"ks": ()}, "ks"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_ORDERS)
+def test_orders_that_do_not_fit_are_named(case: str) -> None:
+    order, labels, options, message = REFUSED_ORDERS[case]
+    with pytest.raises(ValueError, match=message):
+        score_order(order, labels, **options)
 
 
 MEMORY = """

@@ -157,3 +157,29 @@ def test_keys_are_unique_and_fit_a_file_name():
     keys = [job.key for job in jobs]
     assert len(set(keys)) == len(keys) == 18
     assert all(character.isalnum() or character in "-_." for character in itertools.chain(*keys))
+
+
+def test_a_model_ensemble_of_seeds_takes_blocks_that_share_no_model():
+    fused = [{"name": "concatenate", "members": ["triplet", "contrastive"], "seeds": 2}]
+    cells = [job for job in expand(matrix(seeds=5, model_ensembles=fused)) if job.kind == "model_ensemble"]
+    assert [job.seed for job in cells] == [0, 2]
+    members = [[(member.objective.name, member.seed) for member in job.members] for job in cells]
+    assert members[1] == [("triplet", 2), ("triplet", 3), ("contrastive", 2), ("contrastive", 3)]
+    assert cells[0].objective.label == "concatenate[triplet, contrastive](seeds=2)"
+    assert not {member.key for member in cells[0].members} & {member.key for member in cells[1].members}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model_ensembles": [{"name": "concatenate", "members": ["triplet"], "seeds": 2}]}, "fuses 2 seeds"),
+        ({"losses": [{"name": "triplet", "seeds": 2}]}, "seeds = 2 belongs to a model ensemble"),
+        (
+            {"seeds": 2, "model_ensembles": [{"name": "concatenate", "members": [{"name": "triplet", "seeds": 2}]}]},
+            "name the member 'triplet' alone",
+        ),
+    ],
+)
+def test_seeds_where_they_make_no_sense_are_refused(changes, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        expand(matrix(**changes))

@@ -58,8 +58,8 @@ def test_gain_in_points_and_the_cost_of_a_model_ensemble() -> None:
     rows += [row("fused", seed, recall_at_1=0.52 + seed / 100 + 0.01 * (seed == 1), **fused) for seed in range(3)]
     document = text(rows)
     # Differences 2, 3, 2 points: sd 0.57735, half-width 4.302653 * 0.57735 / sqrt(3) = 1.434.
-    assert "| fused | triplet | +2.3 ± 1.4 | yes | 3 |" in document
-    assert line_of("fused", document.split("### Gain")[0])[-1] == "0.4 s †"
+    assert f"| fused | triplet | 1× | 1× |{' **+2.3 ± 1.4** |' * 5} 3 |" in document
+    assert line_of("fused", document.split("### What")[0])[-1] == "0.4 s †"
     assert "† A model ensemble" in document
 
 

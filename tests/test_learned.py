@@ -159,11 +159,3 @@ def test_the_compressor_comes_to_keep_distances_in_proportion() -> None:
         module(embeddings, labels).backward()
         adam.step()
     assert mismatch() < start / 2
-
-
-@every
-def test_ensembles_nest(ensemble: Ensemble) -> None:
-    inner = [lambda shape: ensemble(shape, [contrastive, triplet]), normalized_softmax]
-    value, gradients = value_and_gradients(build(ensemble, inner), *batch())
-    assert value.isfinite()
-    assert gradients[0].any()

@@ -149,15 +149,6 @@ def test_the_same_loss_twice_pulls_as_it_does_alone(ensemble: Ensemble) -> None:
 
 
 @every
-@pytest.mark.parametrize("inside", EVERY, ids=multitask.__all__)
-def test_ensembles_nest(ensemble: Ensemble, inside: Ensemble) -> None:
-    inner = [lambda shape: inside(shape, [contrastive, proxy_nca]), normalized_softmax]
-    value, gradients = value_and_gradients(build(ensemble, inner), *batch())
-    assert value.isfinite()
-    assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients)
-
-
-@every
 def test_thirty_members_train(ensemble: Ensemble) -> None:
     module, (embeddings, labels) = build(ensemble, (MEMBERS * 8)[:30]), batch()
     embeddings.requires_grad_()

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from sample_rows import history, row, table, unfinished
+from sample_rows import logs, row, table, unfinished
 
 from bench.report import boards
 from bench.report.page import page
@@ -52,7 +52,7 @@ def html() -> str:
     rows += [unfinished("angular", 0, "failed", REASON)]
     found = table(rows)
     facts = [("Devices", "CPU <1>")]
-    drawn = pictures(boards(found), history(found))
+    drawn = pictures(boards(found), logs(found))
     return page(boards(found), title="Losses & <more>", facts=facts, pictures=drawn)
 
 
@@ -82,7 +82,7 @@ def test_the_page_loads_nothing_from_elsewhere(html: str) -> None:
 
 def test_plots_are_inline_with_their_captions(html: str) -> None:
     tags = [tag for tag, _ in Tags(html).found]
-    assert tags.count("svg") == tags.count("figcaption") == 3
+    assert tags.count("svg") == tags.count("figcaption") == 5
     assert "NMI with its 95 % interval over seeds" in html
 
 

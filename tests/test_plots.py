@@ -4,15 +4,16 @@ from itertools import pairwise
 
 import pytest
 from matplotlib.figure import Figure
-from sample_rows import history, large, row, table, unfinished
+from sample_rows import history, large, logs, row, table, unfinished
 
-from bench.report import plots
+from bench.report import ensemble_plots, plots
 from bench.report.boards import boards
 from bench.report.pictures import Picture, pictures
-from bench.report.svg import INK, standalone, to_svg
+from bench.report.svg import INK, Logs, standalone, to_svg
 
 ROWS = large(datasets=2, backbones=1, objectives=12)
-PICTURES = pictures(boards(ROWS), history(ROWS))
+PICTURES = pictures(boards(ROWS), logs(ROWS))
+PLOTS = {name: getattr(module, name) for module in (plots, ensemble_plots) for name in module.__all__}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -22,38 +23,38 @@ def words(picture: Picture) -> list[str]:
 
 def drawn(plot: str, rows: list[dict[str, object]]) -> list[Figure]:
     frame = table(rows)
-    return [figure for _, figure in getattr(plots, plot)(boards(frame), history(frame))]
+    return [figure for _, figure in PLOTS[plot](boards(frame), logs(frame))]
 
 
-@pytest.mark.parametrize("plot", plots.__all__)
+@pytest.mark.parametrize("plot", PLOTS)
 def test_every_plot_is_one_function_with_a_caption(plot: str) -> None:
-    function = getattr(plots, plot)
-    assert list(inspect.signature(function).parameters) == ["boards", "history"]
+    function = PLOTS[plot]
+    assert list(inspect.signature(function).parameters) == ["boards", "logs"]
     caption = str(function.__doc__).split("\n")[0]
     mine = [picture for picture in PICTURES if picture.name.startswith(plot.replace("_", "-"))]
     assert mine
     assert {picture.caption for picture in mine} == {caption}
 
 
-@pytest.mark.parametrize("plot", plots.__all__)
+@pytest.mark.parametrize("plot", PLOTS)
 def test_every_plot_survives_a_board_without_scores(plot: str) -> None:
     assert drawn(plot, [unfinished("angular", 0, "skipped", "It needs texts.")]) == []
 
 
-@pytest.mark.parametrize("plot", plots.__all__)
+@pytest.mark.parametrize("plot", PLOTS)
 def test_every_plot_survives_one_seed_of_one_loss(plot: str) -> None:
     assert len(drawn(plot, [row()])) <= 1
 
 
 def test_names_are_files_and_all_different() -> None:
     rows = table([row(dataset=name, dataset_sha=name) for name in ("a/b", "a b", "a-b")])
-    names = [picture.name for picture in pictures(boards(rows), history(rows))]
+    names = [picture.name for picture in pictures(boards(rows), logs(rows))]
     assert len(names) == len(set(names)) >= 3 * len(plots.__all__) - 2  # the heat map is of all three
     assert all(name.removesuffix(".svg").replace("-", "").isalnum() for name in names)
 
 
 def test_svg_is_the_same_every_time_and_without_a_date() -> None:
-    again = pictures(boards(ROWS), history(ROWS))
+    again = pictures(boards(ROWS), logs(ROWS))
     assert again == PICTURES
     assert not any("date" in picture.svg.lower() for picture in PICTURES)
 
@@ -97,7 +98,7 @@ def test_curves_start_at_one_and_are_means_over_seeds() -> None:
     rows = table([row(seed=seed) for seed in range(2)])
     long = history(rows, epochs=3)
     long["loss"] = [4.0, 2.0, 1.0, 10.0, 10.0, 5.0]
-    ((_, figure),) = plots.training(boards(rows), long)
+    ((_, figure),) = plots.training(boards(rows), Logs(long, long))
     (curve,) = figure.axes[0].collections[0].get_segments()  # type: ignore[attr-defined]
     assert curve.ravel() == pytest.approx([1, 1, 2, 0.75, 3, 0.375])
 
@@ -106,19 +107,19 @@ def test_a_loss_that_starts_at_zero_has_no_relative_curve() -> None:
     rows = table([row("triplet"), row("softmax")])
     long = history(rows)
     long.loc[(long["key"] == rows["key"][0]) & (long["epoch"] == 1), "loss"] = 0.0
-    ((_, figure),) = plots.training(boards(rows), long)
+    ((_, figure),) = plots.training(boards(rows), Logs(long, long))
     assert [text.get_text() for text in figure.axes[0].texts] == ["softmax"]
 
 
 def test_one_epoch_is_no_curve() -> None:
     rows = table([row()])
-    assert list(plots.training(boards(rows), history(rows, epochs=1))) == []
+    assert list(plots.training(boards(rows), logs(rows, epochs=1))) == []
 
 
 def test_names_of_curves_never_overlap() -> None:
     rows = table([row(f"loss {number}") for number in range(12)])
     long = history(rows).assign(loss=1.0)
-    ((_, figure),) = plots.training(boards(rows), long)
+    ((_, figure),) = plots.training(boards(rows), Logs(long, long))
     heights = sorted(text.get_position()[1] for text in figure.axes[0].texts)
     low, high = figure.axes[0].get_ylim()
     inches = figure.get_figheight() * figure.axes[0].get_position().height

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench import ranking
-from bench.ranking import neighbours, rank
+from bench.ranking import blocks, neighbours, rank, rank_order
 
 
 def cloud(n: int = 300, *, dim: int = 8, seed: int = 0) -> Tensor:
@@ -41,6 +41,12 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "SMALL", 0)
 
 
+@pytest.fixture(params=[0, 10**9], ids=["selected", "searched"])
+def deep(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to propose candidates on a CPU, whatever their number."""
+    monkeypatch.setattr(ranking, "DEEP", request.param)
+
+
 @pytest.mark.parametrize("points", [cloud, grid])
 @pytest.mark.parametrize("with_gallery", [False, True])
 def test_few_candidates_are_ordered_exactly(points: type[cloud], with_gallery: bool) -> None:
@@ -59,6 +65,18 @@ def test_searched_candidates_are_ordered_as_by_brute_force(points: type[cloud], 
     assert np.array_equal(found, brute_force(queries, gallery)[:, :depth])
 
 
+@pytest.mark.usefixtures("deep")
+@pytest.mark.parametrize("with_gallery", [False, True])
+@pytest.mark.parametrize("depth", [1, 100, 1000])
+def test_many_candidates_are_ordered_as_by_brute_force(with_gallery: bool, depth: int) -> None:
+    """Of whole numbers, so that single precision holds every difference."""
+    queries, gallery = ((1000 * cloud(n, seed=n)).round() for n in (1300, 1800))
+    gallery = gallery if with_gallery else None
+    found = neighbours(queries, gallery, depth=depth, chunk=500)
+    assert np.array_equal(found, brute_force(queries, gallery)[:, :depth])
+
+
+@pytest.mark.usefixtures("deep")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_an_offset_does_not_cost_digits(dtype: torch.dtype) -> None:
     points = cloud(3000, dim=64).to(dtype) + 30_000
@@ -81,6 +99,15 @@ def test_the_query_is_left_out_by_index_among_its_duplicates() -> None:
     assert np.array_equal(found, brute_force(points, None)[:, :3])
 
 
+def test_how_the_rows_are_cut_depends_on_their_number_alone() -> None:
+    """So that several models can be searched side by side."""
+    pieces = [list(blocks(cloud(3000, dim=dim, seed=dim), depth=40, chunk=700)) for dim in (2, 64)]
+    assert [rows for rows, _ in pieces[0]] == [rows for rows, _ in pieces[1]]
+    assert pieces[0][0][0] == slice(0, 700)
+    whole = neighbours(cloud(3000, dim=64, seed=64), depth=40)
+    assert np.array_equal(np.concatenate([found for _, found in pieces[1]]), whole)
+
+
 @pytest.mark.usefixtures("searched")
 @pytest.mark.parametrize("points", [cloud, grid])
 def test_the_size_of_a_chunk_does_not_show(points: type[cloud]) -> None:
@@ -89,7 +116,7 @@ def test_the_size_of_a_chunk_does_not_show(points: type[cloud]) -> None:
     assert all(np.array_equal(neighbours(queries, gallery, depth=9, chunk=size), whole) for size in (1, 7, 64, 399))
 
 
-@pytest.mark.usefixtures("searched")
+@pytest.mark.usefixtures("searched", "deep")
 def test_the_number_of_threads_does_not_show() -> None:
     import faiss
 
@@ -118,10 +145,27 @@ def test_ranking_says_what_is_relevant(with_gallery: bool) -> None:
     assert made.first_hit.tolist() == first
 
 
+@pytest.mark.parametrize("with_gallery", [False, True])
+@pytest.mark.parametrize("depth", [1, 5, 1000])
+@pytest.mark.parametrize("chunk", [7, 4096])
+def test_an_order_is_ranked_as_the_vectors_it_is_of(with_gallery: bool, depth: int, chunk: int) -> None:
+    queries, labels = cloud(60), labels_of(60)
+    gallery, others = (cloud(90, seed=1), labels_of(90, seed=1)) if with_gallery else (None, None)
+    expected = rank(queries, labels, gallery=gallery, gallery_labels=others, depth=depth)
+    longest = expected.relevant.shape[1]
+    for length in (longest, 1000):
+        order = neighbours(queries, gallery, depth=length)
+        made = rank_order(order, labels, gallery_labels=others, depth=depth, chunk=chunk)
+        assert all(np.array_equal(one, other) for one, other in zip(made, expected, strict=True))
+    with pytest.raises(ValueError, match=f"{longest - 1} deep .* {longest}: raise its depth"):
+        rank_order(order[:, : longest - 1], labels, gallery_labels=others, depth=depth)
+
+
 def test_one_image_alone_has_no_candidates() -> None:
     made = rank(cloud(1), np.zeros(1, dtype=np.int64), depth=8)
     assert made.relevant.shape == (1, 0)
     assert (made.candidates, made.first_hit.tolist(), made.n_relevant.tolist()) == (0, [0], [0])
+    assert rank_order(np.zeros((1, 0), dtype=np.int64), np.zeros(1, dtype=np.int64), depth=8).relevant.shape == (1, 0)
 
 
 def test_tensors_with_gradient_or_of_inference_mode_are_ranked() -> None:

@@ -56,7 +56,7 @@ def test_provenance_lists_every_value(name: str, tmp_path: Path) -> None:
         "a dddddddd, b dddddddd",
         "Student t interval",
         "ECCV 2020",
-        "which flatters the member",
+        "without the seed it is compared",
     ):
         assert fact in text
 

@@ -8,7 +8,11 @@ from jobs import tiny
 
 import bench
 from bench import datasets, store
-from bench.run import refusals, run
+from bench.controls import controls
+from bench.report.boards import boards
+from bench.report.gains import gains
+from bench.run import _objective, refusals, run
+from losses.shape import Shape, Unsuitable
 
 CPU = torch.device("cpu")
 SCORES = ["recall_at_1", "recall_at_8", "map_at_r", "r_precision", "nmi", "ami"]
@@ -150,3 +154,98 @@ def test_what_cannot_be_built_is_refused_in_a_sentence():
     assert len(sentences) == 2
     assert "2 weights for 1 members" in sentences[0]
     assert sentences[1].startswith("too many on conv4(width=8)")
+
+
+def test_training_images_are_embedded_alike_for_every_loss_and_seed(tmp_path):
+    jobs = tiny(losses=["triplet", "contrastive"], seeds=2)
+    for job in jobs:
+        go(job, tmp_path)
+    images = len(datasets.load(jobs[0].dataset, None).train.images)
+    assert {store.training(tmp_path, job.key).shape for job in jobs} == {(images, 16)}
+
+
+def test_an_ensemble_leaves_what_its_members_did_in_every_epoch(tmp_path):
+    inner = {"name": "sum", "members": ["contrastive", "proxy_nca"], "weights": [0.5, 2.0], "label": "inner"}
+    (job,) = tiny(losses=[], ensembles=[{"name": "weighted", "members": ["triplet", inner]}])
+    go(job, tmp_path)
+    found = store.members(tmp_path)
+    members = ["triplet", "inner", "inner / contrastive", "inner / proxy_nca"]
+    assert found.groupby("epoch")["member"].apply(list).to_dict() == {1: members, 2: members}
+    last = found[found["epoch"] == 2].set_index("member")
+    assert (last["value"] > 0).all()
+    expected = 0.5 * last["value"]["inner / contrastive"] + 2 * last["value"]["inner / proxy_nca"]
+    assert last["value"]["inner"] == pytest.approx(expected, rel=1e-5)
+    assert last["weight"][["inner / contrastive", "inner / proxy_nca"]].tolist() == [0.5, 2.0]
+    assert last["weight"][["triplet", "inner"]].sum() == pytest.approx(1, abs=0.1)
+    assert last["running_mean"].notna().tolist() == [True, True, False, False]
+
+
+def test_a_loss_has_no_members(tmp_path):
+    assert go(tiny()[0], tmp_path).members == ()
+
+
+@pytest.mark.parametrize("ensemble", ["sum", "weighted", "slices"])
+def test_a_member_that_cannot_be_built_names_itself(tmp_path, ensemble):
+    group = {"name": "group", "anchors": 4, "label": "greedy group"}
+    inner = {"name": "sum", "members": ["triplet", group], "label": "inner"}
+    jobs = tiny(losses=[], ensembles=[{"name": ensemble, "members": ["contrastive", inner]}])
+    (sentence,) = refusals(jobs, None)
+    assert "member 'inner': member 'greedy group': " in sentence
+    assert "anchors" in sentence
+
+
+def test_a_member_that_does_not_suit_the_data_names_itself():
+    (job,) = tiny(losses=[], ensembles=[{"name": "sum", "members": ["triplet", "adaptive_additive"]}])
+    with pytest.raises(Unsuitable, match="member 'adaptive_additive': "):
+        _objective(job.objective, Shape(16, 12, images_per_class=4))
+
+
+def fused(name, members, **options):
+    losses = ["triplet", "contrastive", "proxy_nca"]
+    return tiny(losses=losses, model_ensembles=[{"name": name, "members": members, **options}], seeds=2)
+
+
+@pytest.mark.parametrize("name", ["concatenate", "mean_similarity", "rank_fusion"])
+@pytest.mark.parametrize("options", [{}, {"seeds": 2}], ids=["losses", "seeds"])
+def test_model_ensembles_fuse_losses_and_seeds(tmp_path, name, options):
+    for job in fused(name, ["triplet", "contrastive"], **options):
+        result = go(job, tmp_path)
+    row = result.row
+    assert (row.status, row.members) == (
+        "done",
+        ("triplet", "triplet", "contrastive", "contrastive") if options else ("triplet", "contrastive"),
+    )
+    assert 0 < row.scores["recall_at_1"] <= 1
+    if name == "rank_fusion":
+        assert (row.embedding_dim, row.scores["nmi"]) == (None, None)
+    else:
+        assert row.embedding_dim == 16 * len(row.members)
+        assert store.training(tmp_path, row.key).shape[1] == row.embedding_dim
+
+
+@pytest.mark.parametrize("name", ["concatenate", "mean_similarity", "rank_fusion"])
+def test_a_missing_member_skips_the_model_ensemble_and_is_named(tmp_path, name):
+    jobs = fused(name, ["triplet", "proxy_nca"])
+    for job in jobs:
+        if job.objective.name != "proxy_nca":
+            result = go(job, tmp_path)
+    assert (result.row.status, result.row.reason) == (
+        "skipped",
+        "its member 'proxy_nca' has no embeddings: it failed or diverged",
+    )
+
+
+def test_a_control_reduces_an_ensemble_with_what_its_training_images_teach(tmp_path):
+    jobs = fused("concatenate", ["triplet", "contrastive"])
+    for job in jobs:
+        go(job, tmp_path)
+    for control in controls(jobs, bench.load(tmp_path)):
+        row = go(control, tmp_path).row
+        assert (row.kind, row.status) == ("control", "done")
+        assert row.embedding_dim == (32 if control.recipe.dim == 32 else 16)
+    rows = bench.load(tmp_path)
+    (board,) = boards(rows)
+    (gained,) = gains(board)
+    assert None not in (gained.gain, gained.reduced, gained.grown, gained.longer)
+    assert (gained.size, gained.cost) == (2, 2)
+    assert controls(jobs, rows) == controls(jobs, rows[rows["kind"] != "control"])

@@ -9,7 +9,7 @@ from jobs import tiny
 
 import bench
 from bench import store
-from bench.row import Result, Row, failure
+from bench.row import MemberEpoch, Result, Row, failure
 from bench.store import StoreError
 
 (JOB,) = tiny()
@@ -19,9 +19,16 @@ HISTORY = (
 )
 
 
+MEMBERS = (
+    MemberEpoch(1, "triplet", 0.5, 0.25, 0.75),
+    MemberEpoch(1, "sum[a, b] / a", 2.0, None, None),
+)
+
+
 def result(job=JOB, **scores):
     row = Row.of(job, "done", scores=scores or {"recall_at_1": 0.5}, seconds=1.5)
-    return Result(row, HISTORY, np.array([1, 0, 3]), np.eye(3, dtype=np.float32))
+    eye = np.eye(3, dtype=np.float32)
+    return Result(row, HISTORY, np.array([1, 0, 3]), eye, members=MEMBERS, training=2 * eye)
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -36,7 +43,11 @@ def test_what_is_written_is_read(tmp_path):
         [JOB.key, 2, 0.25],
     ]
     assert np.array_equal(store.embeddings(tmp_path, JOB.key), np.eye(3))
-    assert pq.read_table(tmp_path / JOB.key / "queries.parquet")["first_hit"].to_pylist() == [1, 0, 3]
+    assert np.array_equal(store.training(tmp_path, JOB.key), 2 * np.eye(3))
+    assert store.first_hits(tmp_path, JOB.key).tolist() == [1, 0, 3]
+    found = store.members(tmp_path)
+    assert found.columns.tolist() == ["key", "epoch", "member", "value", "weight", "running_mean"]
+    assert [MemberEpoch(*line[1:]) for line in found.astype(object).where(found.notna(), None).values] == list(MEMBERS)
 
 
 def test_columns_that_differ_between_files_are_all_kept(tmp_path):
@@ -73,7 +84,9 @@ def test_packing_keeps_rows_and_history(tmp_path):
     assert store.pack(tmp_path / "runs", file) == 3
     folder, packed = bench.load(tmp_path / "runs"), bench.load(file)
     pd.testing.assert_frame_equal(folder.sort_values("key", ignore_index=True), packed, check_like=True)
-    assert len(store.history(file)) == 6
+    for log in (store.history, store.members):
+        pd.testing.assert_frame_equal(log(tmp_path / "runs"), log(file))
+        assert len(log(file)) == 6
     assert [path.name for path in file.parent.iterdir()] == ["packed.parquet"]
 
 
@@ -132,7 +145,16 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
-@pytest.mark.parametrize("read", [bench.load, store.history, lambda path: store.pack(path, path / "x.parquet")])
+@pytest.mark.parametrize("read", [bench.load, store.history, store.members, lambda path: store.pack(path, path / "x.parquet")])
 def test_a_missing_folder_says_so(tmp_path, read):
     with pytest.raises(FileNotFoundError, match="run a matrix first"):
         read(tmp_path / "nothing")
+
+
+def test_a_file_packed_before_members_were_written_down_has_none(tmp_path):
+    store.write(tmp_path / "runs", result())
+    store.pack(tmp_path / "runs", tmp_path / "packed.parquet")
+    old = pq.read_table(tmp_path / "packed.parquet").drop_columns("member_history")
+    pq.write_table(old, tmp_path / "old.parquet")
+    assert store.members(tmp_path / "old.parquet").empty
+    assert len(store.history(tmp_path / "old.parquet")) == 2

@@ -10,23 +10,30 @@ from bench.report.leaderboard import boards, markdown, terminal
 __all__ = ["boards", "markdown", "terminal", "write"]
 
 
-def write(rows: pd.DataFrame, history: pd.DataFrame, output: Path, *, title: str = "Leaderboard") -> list[Path]:
-    """Write README.md, index.html and the plots of `rows` and `history` (as `bench.load` gives them) into `output`.
+def write(
+    rows: pd.DataFrame,
+    history: pd.DataFrame,
+    output: Path,
+    *,
+    members: pd.DataFrame | None = None,
+    title: str = "Leaderboard",
+) -> list[Path]:
+    """Write README.md, index.html and the plots of `rows` (as `bench.load` gives them) into `output`.
 
-    Returns the files, plots first. The same rows give the same bytes. Raises ValueError where there are no rows, and
-    OSError where the folder `output` cannot be written.
+    `history` and `members` are as `bench.store` gives them. Returns the files, plots first. The same rows give the
+    same bytes. Raises ValueError where there are no rows, and OSError where the folder `output` cannot be written.
     """
     # Drawing takes a second to import, which a leaderboard on a terminal need not wait for.
     from bench.report.page import page
     from bench.report.pictures import pictures
     from bench.report.provenance import facts
-    from bench.report.svg import standalone
+    from bench.report.svg import Logs, standalone
 
     if rows.empty:
         raise ValueError("there are no rows to report; run a matrix first, for example `bench run demo`.")
     output.mkdir(parents=True, exist_ok=True)
     found, known = boards(rows), facts(rows)
-    drawn = pictures(found, history)
+    drawn = pictures(found, Logs(history, pd.DataFrame() if members is None else members))
     links: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for picture in drawn:
         links.setdefault(picture.about, []).append((picture.caption, picture.name))

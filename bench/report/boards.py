@@ -60,7 +60,9 @@ class Line(NamedTuple):
     """Seeds asked for; `done` of them gave scores."""
     dim: int | None
     seconds: float
-    """Mean seconds of training a seed; for a model ensemble, of fusing what its members stored."""
+    """Mean seconds of training a seed; for what is fused from stored embeddings, of fusing them."""
+    recipe: Mapping[str, str]
+    """Every field of its recipe, as text."""
 
     @property
     def label(self) -> str:
@@ -189,7 +191,7 @@ def _lines(latest: pd.DataFrame, done: pd.DataFrame, metrics: Sequence[str]) -> 
     """One line an objective, variant and kind that finished a seed."""
     asked = latest.groupby(IDENTITY)["seed"].count().to_dict()
     ordered = done.sort_values("seed")
-    names = ("seed", "key", "members", "embedding_dim", "seconds", "seconds_train", *metrics)
+    names = ("seed", "key", "members", "embedding_dim", "seconds", "seconds_train", "recipe", *metrics)
     # Plain arrays: a data frame a line would cost more time than everything else together.
     columns = {name: ordered[name].to_numpy() for name in names}
     return [
@@ -202,7 +204,7 @@ def _line(name: Any, cells: Mapping[str, NDArray[Any]], asked: int, metrics: Seq
     objective, variant, kind = map(str, name)
     values = {metric: cells[metric].astype(float) for metric in metrics}
     first = values.get(FIRST, np.full(len(cells["key"]), np.nan))
-    dim, seconds = cells["embedding_dim"][0], cells["seconds" if kind == "model_ensemble" else "seconds_train"]
+    dim, trained, whole = cells["embedding_dim"][0], cells["seconds_train"], cells["seconds"]
     return Line(
         objective=objective,
         variant=variant,
@@ -218,7 +220,8 @@ def _line(name: Any, cells: Mapping[str, NDArray[Any]], asked: int, metrics: Seq
         done=len(cells["key"]),
         seeds=asked,
         dim=None if pd.isna(dim) else int(dim),
-        seconds=float(np.mean(seconds.astype(float))),
+        seconds=float(np.mean((whole if pd.isna(trained).any() else trained).astype(float))),
+        recipe=_flat(json.loads(cells["recipe"][0])),
     )
 
 

@@ -8,10 +8,12 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.report.boards import Board, boards
-from bench.report.guide import GUIDE
-from bench.report.table import Cell, Table, glance, ladder, scoreboard, unfinished
+from bench.report.gains import EnsembleGain, gains
+from bench.report.guide import GAINS, GAINS_READ, GUIDE
+from bench.report.table import Cell, Table, glance, ladder, percent, scoreboard, unfinished
+from bench.stats import Gain
 
-__all__ = ["boards", "markdown", "terminal"]
+__all__ = ["boards", "markdown", "markdown_table", "plain", "terminal"]
 
 Links = Mapping[tuple[str, ...], Sequence[tuple[str, str]]]
 ON_A_TERMINAL = ("Objective", "Recall@1", "MAP@R", "NMI", "Seeds", "Time")
@@ -29,15 +31,15 @@ def markdown(
     heard = {(board.dataset, board.backbone) for board in boards}
     overall = [link for about, found in links.items() if about not in heard for link in found]
     parts = [
-        f"# {_plain(title)}",
+        f"# {plain(title)}",
         "Made by `bench report` from stored rows; [index.html](index.html) is the same with tables that sort.",
-        "\n".join(f"- **{name}:** {_plain(value)}" for name, value in facts),
+        "\n".join(f"- **{name}:** {plain(value)}" for name, value in facts),
         "## At a glance",
-        _table(glance(boards)),
+        markdown_table(glance(boards)),
         *_pictures(overall),
         *(part for board in boards for part in _board(board, links.get((board.dataset, board.backbone), ()))),
         "## How to read this",
-        "\n".join(f"- **{_plain(term)}:** {_plain(text)}" for term, text in GUIDE),
+        "\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -45,32 +47,33 @@ def markdown(
 def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
     gained, holes = ladder(board), unfinished(board)
     return [
-        f"## {_plain(board.dataset)}, {_plain(board.backbone)}",
+        f"## {plain(board.dataset)}, {plain(board.backbone)}",
         board.queries and f"{board.queries}.",
-        board.recipe and f"Recipe: {_plain(board.recipe)}.",
+        board.recipe and f"Recipe: {plain(board.recipe)}.",
         *board.notes,
-        _table(scoreboard(board)) if board.lines else "Nothing was measured here.",
-        *(["### Gain of ensembles over their best member, in Recall@1", _table(gained)] if gained.rows else []),
-        *(["### Without scores", "These cells are in no mean.", _table(holes)] if holes.rows else []),
+        markdown_table(scoreboard(board)) if board.lines else "Nothing was measured here.",
+        *([f"### {GAINS}", GAINS_READ, markdown_table(gained)] if gained.rows else []),
+        *(["### Without scores", "These cells are in no mean.", markdown_table(holes)] if holes.rows else []),
         *_pictures(plots),
     ]
 
 
-def _table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """A table as GitHub Markdown."""
     rule = ["---"] * table.texts + ["--:"] * (len(table.heads) - table.texts)
     rows = [[_cell(cell) for cell in row] for row in table.rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in ([_plain(head) for head in table.heads], rule, *rows))
+    return "\n".join(f"| {' | '.join(row)} |" for row in ([plain(head) for head in table.heads], rule, *rows))
 
 
 def _cell(cell: Cell) -> str:
-    return f"**{_plain(cell.text)}**" if cell.best else _plain(cell.text)
+    return f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
 
 
 def _pictures(plots: Iterable[tuple[str, str]]) -> list[str]:
-    return [f"![{_plain(caption)}]({file})\n\n*{_plain(caption)}*" for caption, file in plots]
+    return [f"![{plain(caption)}]({file})\n\n*{plain(caption)}*" for caption, file in plots]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """`text` so that Markdown shows it letter by letter, on one line."""
     return re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", " ".join(text.split())).replace("&", "&amp;")
 
@@ -88,10 +91,28 @@ def _narrow(board: Board) -> list[RenderableType]:
         grid.add_column(table.heads[index], justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
     for row in table.rows:
         grid.add_row(*(Text(row[index].text, style="bold" if row[index].best else "") for index in kept))
-    gained = [f"{row[0].text}: {row[2].text} points over {row[1].text}" for row in ladder(board).rows if row[4].order]
+    gained = [_gained(entry) for entry in gains(board)]
     holes = [
         f"{cell.label}, seed {', '.join(map(str, cell.seeds))}, {cell.status}: {cell.reason}"
         for cell in board.unfinished
     ]
     scores = grid if board.lines else Text(f"{board.dataset}, {board.backbone}: nothing was measured.")
-    return [scores, *map(Text, (*gained, *holes, *board.notes)), Text()]
+    return [scores, *map(Text, (*filter(None, gained), *holes, *board.notes)), Text()]
+
+
+def _gained(entry: EnsembleGain) -> str:
+    """One sentence on an ensemble: its gain over the best member, then at equal size and cost where these differ."""
+    label = entry.line.label
+    if entry.gain is None:
+        return f"{label}: {_points(entry.naive)} over the best of its members by these scores" if entry.naive else ""
+    others = (
+        (entry.size, entry.reduced, "reduced to its size"),
+        (entry.size, entry.grown, "over it at this size"),
+        (entry.cost, entry.longer, "over it at this cost"),
+    )
+    parts = [f"{_points(gain)} {name}" for ratio, gain, name in others if gain and ratio != 1]
+    return "; ".join([f"{label}: {_points(entry.gain)} over {', '.join(line.label for line in entry.best)}", *parts])
+
+
+def _points(gain: Gain) -> str:
+    return f"{percent(gain.mean, gain.half_width, sign='+')} points"

@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.report.boards import Board
-from bench.report.guide import GUIDE
+from bench.report.guide import GAINS, GAINS_READ, GUIDE
 from bench.report.pictures import Picture
 from bench.report.table import glance, ladder, scoreboard, unfinished
 
@@ -32,6 +32,8 @@ def page(
         title=title,
         facts=facts,
         guide=GUIDE,
+        gains_title=GAINS,
+        gains_read=GAINS_READ,
         boards=[_section(board, pictures) for board in boards],
         glance=glance(boards),
         overall=[_inline(picture) for picture in pictures if picture.about not in heard],

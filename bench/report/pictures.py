@@ -3,13 +3,12 @@
 import hashlib
 import re
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from types import FunctionType
+from typing import Any, NamedTuple
 
-import pandas as pd
-
-from bench.report import plots
+from bench.report import ensemble_plots, plots
 from bench.report.boards import Board
-from bench.report.svg import style, to_svg
+from bench.report.svg import Logs, style, to_svg
 
 __all__ = ["Picture", "pictures"]
 
@@ -23,17 +22,20 @@ class Picture(NamedTuple):
     svg: str
 
 
-def pictures(boards: Sequence[Board], history: pd.DataFrame) -> list[Picture]:
-    """What every function in `plots.__all__` draws of `boards`; the caption is its docstring's first line."""
+def pictures(boards: Sequence[Board], logs: Logs) -> list[Picture]:
+    """What every plot draws of `boards`, in the order of the code; captions are their docstrings' first lines."""
     found: dict[str, Picture] = {}
-    as_written = sorted(plots.__all__, key=lambda plot: int(getattr(plots, plot).__code__.co_firstlineno))
     with style():
-        for plot in as_written:
-            caption = str(getattr(plots, plot).__doc__).strip().split("\n")[0]
-            for about, figure in getattr(plots, plot)(boards, history):
-                name = _file_name((plot, *about), taken=found.keys())
+        for plot in (function for module in (plots, ensemble_plots) for function in _as_written(module)):
+            caption = str(plot.__doc__).strip().split("\n")[0]
+            for about, figure in plot(boards, logs):
+                name = _file_name((plot.__name__, *about), taken=found.keys())
                 found[name] = Picture(about, name, caption, to_svg(figure, name=name))
     return list(found.values())
+
+
+def _as_written(module: Any) -> list[FunctionType]:
+    return sorted((getattr(module, name) for name in module.__all__), key=lambda plot: plot.__code__.co_firstlineno)
 
 
 def _file_name(parts: Sequence[str], *, taken: Collection[str]) -> str:

@@ -6,11 +6,12 @@ import warnings
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
+import pandas as pd
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-__all__ = ["INK", "Drawing", "standalone", "style", "to_svg"]
+__all__ = ["INK", "Drawing", "Logs", "standalone", "style", "to_svg"]
 
 INK = "#0f1e2d"
 """Colour of text and lines in a figure; in the SVG it becomes the colour of the text around it."""
@@ -21,6 +22,15 @@ OWN_INK = (
     "@media (prefers-color-scheme: dark) { svg { color: #e6edf3; background: #0f1419 } }</style>"
 )
 FONTS = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
+
+
+class Logs(NamedTuple):
+    """What jobs wrote of their course."""
+
+    epochs: pd.DataFrame
+    """One row an epoch: key, epoch, loss."""
+    members: pd.DataFrame
+    """One row an epoch and member of an ensemble: key, epoch, member, value, weight, running_mean."""
 
 
 class Drawing(NamedTuple):

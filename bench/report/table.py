@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 from bench.report.boards import Board, Line, Score
 from bench.report.gains import EnsembleGain, gains
+from bench.stats import Gain
 
 __all__ = [
+    "NONE",
     "Cell",
     "Table",
     "duration",
@@ -22,8 +24,9 @@ __all__ = [
 ]
 
 NAMES = {"map_at_r": "MAP@R", "r_precision": "R-precision", "nmi": "NMI", "ami": "AMI"}
-KINDS = {"loss": "loss", "ensemble": "ensemble", "model_ensemble": "model ensemble"}
+KINDS = {"loss": "loss", "ensemble": "ensemble", "model_ensemble": "model ensemble", "control": "control"}
 NONE = "–"
+"""What stands where there is no number."""
 
 
 class Cell(NamedTuple):
@@ -91,7 +94,8 @@ def _line(line: Line, metrics: Sequence[str], best: dict[str, float]) -> tuple[C
     scores = (_score(line.scores.get(name), line.done, best[name]) for name in metrics)
     seeds = str(line.done) if line.done == line.seeds else f"{line.done} of {line.seeds}"
     dim = Cell(NONE, -1) if line.dim is None else Cell(str(line.dim), line.dim)
-    time = duration(line.seconds) + (" †" if line.kind == "model_ensemble" else "")
+    fused = line.kind == "model_ensemble" or (line.kind == "control" and line.members)
+    time = duration(line.seconds) + (" †" if fused else "")
     words = (Cell(line.label, line.label.lower()), Cell(kind_name(line.kind), line.kind))
     return (*words, *scores, Cell(seeds, line.done), dim, Cell(time, -1 if math.isnan(line.seconds) else line.seconds))
 
@@ -104,25 +108,38 @@ def _score(score: Score | None, done: int, best: float) -> Cell:
 
 
 def ladder(board: Board) -> Table:
-    """What each ensemble gains in Recall@1 over its best member, in points."""
-    heads = ("Ensemble", "Best member", "Gain (points)", "Interval excludes 0", "Seeds")
+    """What each ensemble gains in Recall@1 over its best member, in points: as it is, at equal size, at equal cost."""
+    heads = (
+        *("Ensemble", "Best member", "Size", "Cost", "Gain", "Reduced to its size", "Over it at this size"),
+        *("Over it at this cost", "Naive gain", "Seeds"),
+    )
     return Table(heads, tuple(_gain(entry) for entry in gains(board)), texts=2)
 
 
 def _gain(entry: EnsembleGain) -> tuple[Cell, ...]:
     label = Cell(entry.line.label, entry.line.label.lower())
-    if entry.gain is None or entry.best is None:
-        return (label, Cell(entry.why, entry.why), Cell(NONE, -1), Cell(NONE), Cell(NONE, 0))
-    mean, width, seeds = entry.gain
-    clear = NONE if math.isnan(width) else "yes" if abs(mean) > width else "no"
-    best = Cell(entry.best.label, entry.best.label.lower())
+    compared = (entry.gain, entry.reduced, entry.grown, entry.longer, entry.naive)
+    seeds = max((len(gain.seeds) for gain in compared if gain), default=0)
     return (
         label,
-        best,
-        Cell(percent(mean, width, sign="+"), mean),
-        Cell(clear, clear),
-        Cell(str(len(seeds)), len(seeds)),
+        Cell(entry.why or ", ".join(member.label for member in entry.best)),
+        *(_times(ratio) for ratio in (entry.size, entry.cost)),
+        *(_points(gain, seeds) for gain in compared),
+        Cell(str(seeds) if seeds else NONE, seeds),
     )
+
+
+def _times(ratio: float) -> Cell:
+    return Cell(NONE, -1) if math.isnan(ratio) else Cell(f"{ratio:.3g}×", ratio)
+
+
+def _points(gain: Gain | None, seeds: int) -> Cell:
+    """A gain in points, marked where its interval lies above 0."""
+    if gain is None:
+        return Cell(NONE, -1)
+    fewer = "" if len(gain.seeds) == seeds else f" (n = {len(gain.seeds)})"
+    text = percent(gain.mean, gain.half_width, sign="+") + fewer
+    return Cell(text, gain.mean, best=gain.mean > gain.half_width)
 
 
 def unfinished(board: Board) -> Table:
@@ -140,7 +157,7 @@ def unfinished(board: Board) -> Table:
 
 
 def glance(boards: Sequence[Board]) -> Table:
-    """The best line of every board by Recall@1."""
+    """The best line of every board by Recall@1; controls, which are there for comparison, left out."""
     return Table(
         ("Dataset", "Backbone", "Best objective", "Recall@1", "Seeds", "Chance"), tuple(map(_best, boards)), texts=3
     )
@@ -150,9 +167,9 @@ def _best(board: Board) -> tuple[Cell, ...]:
     words = (Cell(board.dataset, board.dataset.lower()), Cell(board.backbone, board.backbone.lower()))
     chance = board.chance.get("recall_at_1")
     level = Cell(NONE, -1) if chance is None else Cell(percent(chance, math.nan), chance)
-    if not board.lines or "recall_at_1" not in board.lines[0].scores:
+    best = next((line for line in board.lines if line.kind != "control"), None)
+    if best is None or "recall_at_1" not in best.scores:
         return (*words, Cell("nothing was measured"), Cell(NONE, -1), Cell(NONE, 0), level)
-    best = board.lines[0]
     score = best.scores["recall_at_1"]
     return (
         *words,
