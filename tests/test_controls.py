@@ -25,6 +25,11 @@ def rows(jobs: tuple[Job, ...], recalls: dict[str, list[float]], **dims: int) ->
     return pd.concat([table.to_pandas() for table in found], ignore_index=True)
 
 
+def even(*others: str, seeds: int = 2) -> dict[str, list[float]]:
+    """The same score for the members and others in every seed."""
+    return {name: [0.5] * seeds for name in (*MEMBERS, *others)}
+
+
 def described(jobs: tuple[Job, ...]) -> list[tuple[Any, ...]]:
     return [(job.seed, job.objective.label, job.recipe.dim, job.recipe.epochs) for job in jobs]
 
@@ -46,7 +51,7 @@ def test_a_model_ensemble_is_held_against_its_best_member_at_its_size_and_cost()
 
 def test_controls_are_marked_in_their_rows_and_are_the_same_jobs_as_without_the_mark() -> None:
     jobs = tiny(losses=MEMBERS, model_ensembles=[FUSED], seeds=2)
-    scores = dict.fromkeys(("triplet", "contrastive", "concatenate"), [0.5, 0.5])
+    scores = even("concatenate")
     found = controls(jobs, rows(jobs, scores, concatenate=32))
     assert {Row.of(job, "done").kind for job in found} == {"control"}
     (wide,) = tiny(losses=["triplet"], recipe={"dim": 32})
@@ -56,7 +61,7 @@ def test_controls_are_marked_in_their_rows_and_are_the_same_jobs_as_without_the_
 
 def test_one_model_of_the_same_size_needs_no_control() -> None:
     jobs = tiny(losses=MEMBERS, ensembles=[{"name": "sum", "members": MEMBERS}], seeds=2)
-    assert controls(jobs, rows(jobs, dict.fromkeys(("triplet", "contrastive", "sum"), [0.5, 0.5]))) == ()
+    assert controls(jobs, rows(jobs, even("sum"))) == ()
 
 
 def test_a_smaller_ensemble_is_held_against_a_smaller_member() -> None:
@@ -75,7 +80,7 @@ def test_an_ensemble_trained_for_longer_is_held_against_a_member_trained_for_as_
 
 def test_a_rank_fusion_has_no_size() -> None:
     jobs = tiny(losses=MEMBERS, model_ensembles=[{"name": "rank_fusion", "members": MEMBERS}], seeds=2)
-    table = rows(jobs, dict.fromkeys((*MEMBERS, "rank_fusion"), [0.5, 0.5]))
+    table = rows(jobs, even("rank_fusion"))
     table["embedding_dim"] = table["embedding_dim"].where(table["kind"] == "loss")
     assert [job.recipe.epochs for job in controls(jobs, table)] == [4, 4]
 
@@ -90,7 +95,7 @@ def test_a_rank_fusion_has_no_size() -> None:
 )
 def test_without_members_or_other_seeds_nothing_is_chosen(changes: dict[str, Any]) -> None:
     jobs = tiny(**{"losses": MEMBERS, "seeds": 2, **changes})
-    scores = dict.fromkeys((*MEMBERS, "sum", "concatenate"), [0.5, 0.5])
+    scores = even("sum", "concatenate")
     table = rows(jobs, scores, concatenate=32, sum=32)
     assert controls(jobs, table) == ()
     assert waiting(jobs, table) == 0
@@ -101,7 +106,7 @@ def test_ensembles_wait_for_their_members() -> None:
     half = rows(jobs, {"triplet": [0.5, 0.5, 0.5], "concatenate": [0.5] * 3}, concatenate=32)
     assert controls(jobs, half) == ()
     assert waiting(jobs, half) == 3
-    assert waiting(jobs, rows(jobs, dict.fromkeys((*MEMBERS, "concatenate"), [0.5] * 3), concatenate=32)) == 0
+    assert waiting(jobs, rows(jobs, even("concatenate", seeds=3), concatenate=32)) == 0
 
 
 def test_other_seeds_of_one_loss_are_held_against_one_of_them() -> None:

@@ -145,7 +145,9 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
-@pytest.mark.parametrize("read", [bench.load, store.history, store.members, lambda path: store.pack(path, path / "x.parquet")])
+@pytest.mark.parametrize(
+    "read", [bench.load, store.history, store.members, lambda path: store.pack(path, path / "x.parquet")]
+)
 def test_a_missing_folder_says_so(tmp_path, read):
     with pytest.raises(FileNotFoundError, match="run a matrix first"):
         read(tmp_path / "nothing")
