@@ -26,6 +26,7 @@ reference: .venv/ready
 bench-perf: .venv/ready
 	$(BIN)/python tests/perf.py
 	$(BIN)/python tests/perf_losses.py
+	$(BIN)/python tests/perf_ensembles.py
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
