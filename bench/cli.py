@@ -259,6 +259,33 @@ def report(
 
 
 @_command
+def complement(
+    matrix: MatrixArgument,
+    results: ResultsOption = RESULTS,
+    data: DataOption = None,
+    seeds: SeedsOption = None,
+    changes: SetOption = [],  # noqa: B006
+    skip_broken: SkipOption = False,
+    size: Annotated[int, typer.Option(min=1, help="Members of a committee.")] = 4,
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Where the page and plots go.")] = Path(
+        "reports"
+    ),
+    title: Annotated[str, typer.Option(help="Headline of the page.")] = "Who complements whom",
+) -> None:
+    """Say who complements whom, from stored embeddings: overlaps, gains of fusing pairs, the best committee."""
+    from bench import plan
+    from bench.complement import study
+    from bench.expand import expand
+    from bench.report.complementarity import terminal, write
+
+    jobs = expand(_load(matrix, seeds, changes, skip_broken))
+    studies = study(jobs, plan.check(jobs, data), results, size=size)
+    Console().print(terminal(studies))
+    for path in write(studies, output, title=title):
+        typer.echo(f"wrote {path}", err=True)
+
+
+@_command
 def pack(
     file: Annotated[Path, typer.Argument(metavar="OUT.parquet")],
     results: ResultsOption = RESULTS,

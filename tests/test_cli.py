@@ -118,6 +118,18 @@ def test_ensembles_are_held_against_controls(tmp_path):
     )
 
 
+def test_complement_writes_a_page_from_what_is_stored(tmp_path):
+    matrix, runs, output = matrix_file(tmp_path), tmp_path / "runs", tmp_path / "out"
+    early = call("complement", matrix, "--results", runs, "--output", output)
+    assert (early.exit_code, output.exists()) == (2, False)
+    assert "fewer than two objectives have stored results" in early.output
+    assert command("run", matrix, "--results", runs).returncode == 0
+    found = call("complement", matrix, "--results", runs, "--output", output, "--size", 2)
+    assert found.exit_code == 0
+    assert "triplet" in found.output
+    assert {"complement.md"} < {path.name for path in output.iterdir()}
+
+
 def test_report_can_be_of_one_matrix(tmp_path):
     runs = tmp_path / "runs"
     for job in (*tiny(), *tiny(losses=["proxy_nca"])):
