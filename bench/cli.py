@@ -273,13 +273,16 @@ def complement(
     title: Annotated[str, typer.Option(help="Headline of the page.")] = "Who complements whom",
 ) -> None:
     """Say who complements whom, from stored embeddings: overlaps, gains of fusing pairs, the best committee."""
-    from bench import plan
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small products, which more threads slow down
+    from bench import plan, store
     from bench.complement import study
     from bench.expand import expand
     from bench.report.complementarity import terminal, write
 
     jobs = expand(_load(matrix, seeds, changes, skip_broken))
-    studies = study(jobs, plan.check(jobs, data), results, size=size)
+    splits = plan.check(jobs, data)
+    plan.check_same_data(jobs, splits, store.load(results))
+    studies = study(jobs, splits, results, size=size)
     Console().print(terminal(studies))
     for path in write(studies, output, title=title):
         typer.echo(f"wrote {path}", err=True)

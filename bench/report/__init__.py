@@ -1,6 +1,5 @@
 """The report: a Markdown leaderboard, one HTML page and the plots, all from stored rows."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +23,7 @@ def write(
     same bytes. Raises ValueError where there are no rows, and OSError where the folder `output` cannot be written.
     """
     # Drawing takes a second to import, which a leaderboard on a terminal need not wait for.
+    from bench.report.files import replace
     from bench.report.page import page
     from bench.report.pictures import pictures
     from bench.report.provenance import facts
@@ -40,15 +40,4 @@ def write(
     texts = {picture.name: standalone(picture.svg) for picture in drawn}
     texts["README.md"] = markdown(found, title=title, facts=known, plots=links)
     texts["index.html"] = page(found, title=title, facts=known, pictures=drawn)
-    return [_replace(output / name, text) for name, text in texts.items()]
-
-
-def _replace(path: Path, text: str) -> Path:
-    """Write `text` beside `path`, then rename: a reader sees the old file or the new one, never half of one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+    return [replace(output / name, text) for name, text in texts.items()]

@@ -14,10 +14,9 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.complement import Study
-from bench.report import _replace
 from bench.report.canvas import COLOURS, HUES, MOST, canvas, figure_of, key, wrapped
-from bench.report.leaderboard import _pictures, markdown_table, plain
-from bench.report.pictures import _file_name
+from bench.report.files import file_name, replace
+from bench.report.leaderboard import markdown_pictures, markdown_table, plain
 from bench.report.svg import INK, standalone, style, to_svg
 from bench.report.table import NONE, Cell, Table, percent
 from bench.stats import interval
@@ -109,7 +108,7 @@ def write(studies: Sequence[Study], output: Path, *, title: str = "Who complemen
         for study in studies:
             links.append([])
             for plot, caption, figure in _heat_maps(study):
-                name = _file_name((plot, study.dataset, study.backbone), taken=texts.keys())
+                name = file_name((plot, study.dataset, study.backbone), taken=texts.keys())
                 texts[name] = standalone(to_svg(figure, name=name))
                 links[-1].append((caption, name))
     parts = [
@@ -120,7 +119,7 @@ def write(studies: Sequence[Study], output: Path, *, title: str = "Who complemen
         "\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE),
     ]
     texts["complement.md"] = "\n\n".join(part for part in parts if part) + "\n"
-    return [_replace(output / name, text) for name, text in texts.items()]
+    return [replace(output / name, text) for name, text in texts.items()]
 
 
 def _board(study: Study, pictures: Sequence[tuple[str, str]]) -> list[str]:
@@ -136,7 +135,7 @@ def _board(study: Study, pictures: Sequence[tuple[str, str]]) -> list[str]:
         "### Partners",
         PARTNERS_READ + _cut(study),
         markdown_table(_partners(study)),
-        *_pictures(pictures),
+        *markdown_pictures(pictures),
     ]
 
 

@@ -13,7 +13,7 @@ from bench.report.guide import GAINS, GAINS_READ, GUIDE
 from bench.report.table import Cell, Table, glance, ladder, percent, scoreboard, unfinished
 from bench.stats import Gain
 
-__all__ = ["boards", "markdown", "markdown_table", "plain", "terminal"]
+__all__ = ["boards", "markdown", "markdown_pictures", "markdown_table", "plain", "terminal"]
 
 Links = Mapping[tuple[str, ...], Sequence[tuple[str, str]]]
 ON_A_TERMINAL = ("Objective", "Recall@1", "MAP@R", "NMI", "Seeds", "Time")
@@ -36,7 +36,7 @@ def markdown(
         "\n".join(f"- **{name}:** {plain(value)}" for name, value in facts),
         "## At a glance",
         markdown_table(glance(boards)),
-        *_pictures(overall),
+        *markdown_pictures(overall),
         *(part for board in boards for part in _board(board, links.get((board.dataset, board.backbone), ()))),
         "## How to read this",
         "\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE),
@@ -54,7 +54,7 @@ def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
         markdown_table(scoreboard(board)) if board.lines else "Nothing was measured here.",
         *([f"### {GAINS}", GAINS_READ, markdown_table(gained)] if gained.rows else []),
         *(["### Without scores", "These cells are in no mean.", markdown_table(holes)] if holes.rows else []),
-        *_pictures(plots),
+        *markdown_pictures(plots),
     ]
 
 
@@ -69,7 +69,7 @@ def _cell(cell: Cell) -> str:
     return f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
 
 
-def _pictures(plots: Iterable[tuple[str, str]]) -> list[str]:
+def markdown_pictures(plots: Iterable[tuple[str, str]]) -> list[str]:
     return [f"![{plain(caption)}]({file})\n\n*{plain(caption)}*" for caption, file in plots]
 
 

@@ -1,13 +1,12 @@
 """Every plot, drawn, named and captioned."""
 
-import hashlib
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
 from bench.report import ensemble_plots, plots
 from bench.report.boards import Board
+from bench.report.files import file_name
 from bench.report.svg import Logs, style, to_svg
 
 __all__ = ["Picture", "pictures"]
@@ -29,18 +28,10 @@ def pictures(boards: Sequence[Board], logs: Logs) -> list[Picture]:
         for plot in (function for module in (plots, ensemble_plots) for function in _as_written(module)):
             caption = str(plot.__doc__).strip().split("\n")[0]
             for about, figure in plot(boards, logs):
-                name = _file_name((plot.__name__, *about), taken=found.keys())
+                name = file_name((plot.__name__, *about), taken=found.keys())
                 found[name] = Picture(about, name, caption, to_svg(figure, name=name))
     return list(found.values())
 
 
 def _as_written(module: Any) -> list[FunctionType]:
     return sorted((getattr(module, name) for name in module.__all__), key=lambda plot: plot.__code__.co_firstlineno)
-
-
-def _file_name(parts: Sequence[str], *, taken: Collection[str]) -> str:
-    """A name any file system takes; where two labels differ only in what it cannot take, the second gets a hash."""
-    readable = "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)
-    if f"{readable}.svg" not in taken:
-        return f"{readable}.svg"
-    return f"{readable}-{hashlib.sha256(repr(tuple(parts)).encode()).hexdigest()[:6]}.svg"
