@@ -122,7 +122,7 @@ def test_complement_writes_a_page_from_what_is_stored(tmp_path):
     matrix, runs, output = matrix_file(tmp_path), tmp_path / "runs", tmp_path / "out"
     early = call("complement", matrix, "--results", runs, "--output", output)
     assert (early.exit_code, output.exists()) == (2, False)
-    assert "fewer than two objectives have stored results" in early.output
+    assert "run a matrix first" in early.output
     assert command("run", matrix, "--results", runs).returncode == 0
     found = call("complement", matrix, "--results", runs, "--output", output, "--size", 2)
     assert found.exit_code == 0

@@ -200,6 +200,15 @@ def test_a_member_that_does_not_suit_the_data_names_itself():
         _objective(job.objective, Shape(16, 12, images_per_class=4))
 
 
+@pytest.mark.parametrize("alone", ["triplet", "proxy_anchor", "normalized_softmax"])
+def test_members_of_weight_one_and_zero_train_as_the_first_alone(tmp_path, alone):
+    weighed = {"name": "sum", "members": [alone, "proxy_nca"], "weights": [1.0, 0.0]}
+    loss, ensemble = (go(job, tmp_path) for job in tiny(losses=[alone], ensembles=[weighed]))
+    assert np.array_equal(loss.embeddings, ensemble.embeddings)
+    assert loss.row.scores == ensemble.row.scores
+    assert [epoch["loss"] for epoch in loss.history] == [epoch["loss"] for epoch in ensemble.history]
+
+
 def fused(name, members, **options):
     losses = ["triplet", "contrastive", "proxy_nca"]
     return tiny(losses=losses, model_ensembles=[{"name": name, "members": members, **options}], seeds=2)

@@ -70,6 +70,7 @@ def _cell(cell: Cell) -> str:
 
 
 def markdown_pictures(plots: Iterable[tuple[str, str]]) -> list[str]:
+    """Pictures by caption and file name, each with its caption below."""
     return [f"![{plain(caption)}]({file})\n\n*{plain(caption)}*" for caption, file in plots]
 
 
