@@ -20,8 +20,10 @@ lint: .venv/ready
 reference: .venv/ready
 	$(BIN)/bench run demo --seeds 3 --results results/reference
 	$(BIN)/bench run losses --results results/reference
+	$(BIN)/bench run ensembles --results results/reference
 	$(BIN)/bench pack results/reference.parquet --results results/reference
 	$(BIN)/bench report --results results/reference.parquet --title "Reference results"
+	$(BIN)/bench complement ensembles --results results/reference
 
 bench-perf: .venv/ready
 	$(BIN)/python tests/perf.py

@@ -16,6 +16,7 @@ from bench.datasets.split import DataError, Split
 
 SMALLER = {
     "glyphs": {"classes": 20, "images_per_class": 4, "test_classes": 10, "test_images_per_class": 3},
+    "grocery_store": {"size": 32},
     "omniglot": {"classes": 20},
 }
 """Parameters that make a dataset quicker to read; others are read as they are."""
@@ -49,7 +50,7 @@ def read(name: str, own_folder: Path) -> Split:
 
 
 def test_the_catalogue_finds_the_datasets_and_no_helper() -> None:
-    assert {"glyphs", "omniglot", "folder"} <= set(entries("datasets"))
+    assert {"glyphs", "omniglot", "grocery_store", "folder"} <= set(entries("datasets"))
     assert not {"cached", "read", "choose", "distinct", "load"} & set(entries("datasets"))
 
 
