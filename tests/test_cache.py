@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.datasets import cache
-from bench.datasets.cache import cached, digest
+from bench.datasets.cache import cached, digest, room
 from bench.datasets.split import DataError, Images, Split
 
 IDENTITY = {"dataset": "noise", "seed": 3}
@@ -131,3 +131,28 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"file cannot be written .* set BENCH_CACHE"):
         cached(IDENTITY, noise)
+
+
+def test_room_beyond_memory_is_on_disk_and_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "IN_MEMORY_BYTES", 1000)
+    assert not isinstance(room((10, 10, 10)), np.memmap)
+    assert not root.exists()
+
+    def mapped(images: np.ndarray) -> np.ndarray:
+        place = room(images.shape)
+        assert isinstance(place, np.memmap)
+        place[:] = images
+        return place
+
+    def build() -> Split:
+        train, test = (part._replace(images=mapped(part.images)) for part in noise(side=20)[:2] if part)
+        return noise(side=20)._replace(train=train, test=test)
+
+    split = cached(IDENTITY, build)
+    assert same(split._replace(sha=""), noise(side=20))
+    assert [place.name.split("-")[0] for place in root.iterdir()] == ["noise"]
+
+
+def test_a_full_disk_is_a_sentence(root: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot be written \(.+\): set BENCH_CACHE"):
+        room((2**60,))

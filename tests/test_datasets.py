@@ -16,8 +16,12 @@ from bench.datasets.split import DataError, Split
 
 SMALLER = {
     "glyphs": {"classes": 20, "images_per_class": 4, "test_classes": 10, "test_images_per_class": 3},
+    "cars196": {"size": 8},
+    "cub200": {"size": 8},
     "grocery_store": {"size": 32},
+    "inshop": {"size": 8},
     "omniglot": {"classes": 20},
+    "sop": {"size": 8},
 }
 """Parameters that make a dataset quicker to read; others are read as they are."""
 

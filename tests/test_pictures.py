@@ -130,6 +130,17 @@ def test_many_are_read_in_order(tmp_path: Path, large: bool) -> None:
     assert np.array_equal(read_all([place.read_bytes() for place in paths], 9, 1).images, images)
 
 
+def test_many_large_ones_are_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    halves().save(tmp_path / "a.png")
+    kept = read_all([tmp_path / "a.png"] * 5, 16, 3).images
+    monkeypatch.setattr("bench.datasets.cache.IN_MEMORY_BYTES", 1000)
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    mapped = read_all([tmp_path / "a.png"] * 5, 16, 3).images
+    assert isinstance(mapped, np.memmap)
+    assert np.array_equal(mapped, kept)
+    assert not list((tmp_path / "cache").iterdir())
+
+
 def broken(place: Path) -> dict[str, Path]:
     cut, empty, text = place / "cut.jpg", place / "empty.png", place / "text.gif"
     noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8)

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -18,10 +19,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.datasets.split import DataError, Images, Split
 
-__all__ = ["cached", "digest"]
+__all__ = ["cached", "digest", "room"]
 
 LAYOUT = 1
 MAPPED_BYTES = 16 * 2**20
+IN_MEMORY_BYTES = 2**30
 SCRATCH = ".writing-"
 PARTS = ("train", "test", "gallery")
 
@@ -56,7 +58,7 @@ def cached(identity: Mapping[str, Any], build: Callable[[], Split]) -> Split:
     Raises:
         DataError: the cache cannot be written.
     """
-    root = Path(os.environ.get("BENCH_CACHE") or user_cache_dir("lossbench", appauthor=False))
+    root = _root()
     text = json.dumps({"layout": LAYOUT, **identity}, sort_keys=True)
     folder = root / f"{identity['dataset']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     split = _read(folder)
@@ -79,6 +81,32 @@ def digest(split: Split) -> str:
         sha.update(np.ascontiguousarray(part.images).data)
         sha.update(part.labels.astype("<i8").tobytes())
     return sha.hexdigest()
+
+
+def room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An array to decode into, of any content; above 1 GB a map of a nameless file in the cache, gone with the array.
+
+    So a set may be larger than the memory; while it is built it takes its place on the disk twice.
+
+    Raises:
+        DataError: the cache cannot be written, or its disk is full.
+    """
+    size = math.prod(shape)
+    if size <= IN_MEMORY_BYTES:
+        return np.empty(shape, np.uint8)
+    root = _root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=SCRATCH, dir=root) as file:
+            if hasattr(os, "posix_fallocate"):  # a map that the disk has no place for kills the process
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, np.uint8, "w+", shape=shape)
+    except OSError as error:
+        raise _unwritable(root, error) from error
+
+
+def _root() -> Path:
+    return Path(os.environ.get("BENCH_CACHE") or user_cache_dir("lossbench", appauthor=False))
 
 
 def _parts(split: Split) -> dict[str, Images]:

@@ -2,21 +2,21 @@
 
 import csv
 import hashlib
-import os
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import numpy as np
 from annotated_types import Ge, Le
 
 from bench.datasets.cache import cached
-from bench.datasets.pictures import DECODERS, fingerprint, read_all
+from bench.datasets.lists import Listed, Photo, content, find, images, verify
+from bench.datasets.pictures import DECODERS
 from bench.datasets.split import DataError, Images, Split
 
 __all__ = ["grocery_store"]
 
 SOURCE = "https://github.com/marcusklasson/GroceryStoreDataset"
+PLACES = ("grocery_store/dataset", "GroceryStoreDataset/dataset")
 COLUMNS = [
     "Class Name (str)",
     "Class ID (int)",
@@ -36,13 +36,6 @@ class Class(NamedTuple):
     name: str
     coarse: int
     text: str
-
-
-class Photo(NamedTuple):
-    """A line of a list: a file below the folder of the lists, and the id of its fine class."""
-
-    path: str
-    fine: int
 
 
 def grocery_store(
@@ -70,29 +63,31 @@ def grocery_store(
     Raises:
         DataError: something of the set is missing, cannot be read, or is not as published.
     """
-    root = _find(data)
+    root = find("grocery_store", data, places=PLACES, source=SOURCE)
     classes = _classes(root)
-    parts = _parts(root, classes)
-    content = [_fingerprint(root, parts), hashlib.sha256(repr((classes, parts)).encode()).hexdigest()]
+    listed = Listed(
+        "grocery_store", SOURCE, root, _parts(root, classes), {fine: one.name for fine, one in classes.items()}
+    )
+    verify(listed, COUNTS)
+    found = [*content(listed), hashlib.sha256(repr(classes).encode()).hexdigest()]
     if protocol == "all":
-        parts = {"train": parts["train"], "test": parts["test"] + parts["gallery"]}
+        listed = listed._replace(parts=_without_gallery(listed.parts))
+    texts = {one.name: one.text for one in classes.values()}
 
     def build() -> Split:
-        read = {name: _images(root, photos, classes, size) for name, photos in parts.items()}
+        read = {part: _described(images(listed, part, size), texts) for part in listed.parts}
         return Split(read["train"], read["test"], read.get("gallery"))
 
-    identity = {"dataset": "grocery_store", "content": content, "decoders": DECODERS}
+    identity = {"dataset": "grocery_store", "content": found, "decoders": DECODERS}
     return cached({**identity, "size": size, "protocol": protocol}, build)
 
 
-def _find(data: Path | None) -> Path:
-    if data is None:
-        raise DataError("grocery_store needs the folder of the data sets: pass --data DIR or set BENCH_DATA.")
-    for name in ("grocery_store", "GroceryStoreDataset"):
-        if (data / name / "dataset").is_dir():
-            return data / name / "dataset"
-    place = data / "grocery_store"
-    raise DataError(f"grocery_store has no folder {place / 'dataset'}: get {SOURCE} and put its dataset in {place}.")
+def _without_gallery(parts: Mapping[str, Sequence[Photo]]) -> dict[str, list[Photo]]:
+    return {"train": [*parts["train"]], "test": [*parts["test"], *parts["gallery"]]}
+
+
+def _described(part: Images, texts: Mapping[str, str]) -> Images:
+    return part._replace(texts=tuple(texts[name] for name in part.classes))
 
 
 def _classes(root: Path) -> dict[int, Class]:
@@ -132,17 +127,15 @@ def _parts(root: Path, classes: dict[int, Class]) -> dict[str, list[Photo]]:
     """Photos of train, test and gallery under the protocol "lists"."""
     listed = {name: _listed(root / f"{name}.txt", classes) for name in ("train", "val", "test")}
     even, odd = ({name: _of_parity(photos, classes, rest) for name, photos in listed.items()} for rest in (0, 1))
-    parts = {
+    return {
         "train": even["train"] + even["val"] + even["test"],
         "test": odd["test"],
         "gallery": odd["train"] + odd["val"],
     }
-    _verify(root, parts)
-    return parts
 
 
 def _of_parity(photos: list[Photo], classes: dict[int, Class], rest: int) -> list[Photo]:
-    return [photo for photo in photos if classes[photo.fine].coarse % 2 == rest]
+    return [photo for photo in photos if classes[photo.class_id].coarse % 2 == rest]
 
 
 def _listed(file: Path, classes: dict[int, Class]) -> list[Photo]:
@@ -160,42 +153,7 @@ def _photo(file: Path, row: list[str], classes: dict[int, Class]) -> Photo:
             f"{file} has a line {', '.join(row)!r} that is not a path, a class id and its coarse id as in classes.csv: "
             f"get it again from {SOURCE}."
         )
-    return Photo(_inside(file, path), fine)
-
-
-def _verify(root: Path, parts: dict[str, list[Photo]]) -> None:
-    for name, photos in parts.items():
-        found, expected = (len({photo.fine for photo in photos}), len(photos)), COUNTS[name]
-        if found != expected:
-            raise DataError(
-                f"The lists in {root} have {found[0]} classes with {found[1]:,} photos for {name}, "
-                f"not {expected[0]} with {expected[1]:,}: get them again from {SOURCE}."
-            )
-    path, times = Counter(photo.path for photos in parts.values() for photo in photos).most_common(1)[0]
-    if times > 1:
-        raise DataError(f"The lists in {root} name the photo {path} {times} times: get them again from {SOURCE}.")
-
-
-def _fingerprint(root: Path, parts: dict[str, list[Photo]]) -> str:
-    paths = [photo.path for photos in parts.values() for photo in photos]
-    try:
-        return fingerprint(root, [root / path for path in paths])
-    except (OSError, ValueError) as error:
-        missing = [path for path in paths if not os.path.isfile(root / path)]
-        raise DataError(
-            f"{root} lacks {len(missing):,} of its {len(paths):,} photos, such as {missing[0]}: get them from {SOURCE}."
-        ) from error
-
-
-def _images(root: Path, photos: list[Photo], classes: dict[int, Class], size: int) -> Images:
-    pictures = read_all([root / photo.path for photo in photos], size, 3, skip_broken=True)
-    if not pictures.readable.all():
-        count, broken = (~pictures.readable).sum(), photos[pictures.readable.argmin()].path
-        raise DataError(f"{root} has {count:,} photo(s) that cannot be read, such as {broken}: get them from {SOURCE}.")
-    ids, labels = np.unique([photo.fine for photo in photos], return_inverse=True)
-    chosen = [classes[fine] for fine in ids.tolist()]
-    names, texts = tuple(one.name for one in chosen), tuple(one.text for one in chosen)
-    return Images(pictures.images, labels.astype(np.int64), names, texts)
+    return Photo(Path(path).as_posix(), fine)
 
 
 def _rows(file: Path) -> list[list[str]]:

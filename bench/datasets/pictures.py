@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
 from PIL import __version__ as pillow
 
+from bench.datasets.cache import room
 from bench.datasets.split import DataError
 
 __all__ = ["DECODERS", "EXTENSIONS", "Pictures", "files", "fingerprint", "read", "read_all"]
@@ -52,12 +53,12 @@ def read(file: Path | BytesIO, size: int, channels: int) -> NDArray[np.uint8]:
 
 
 def read_all(sources: Sequence[Path | bytes], size: int, channels: int, *, skip_broken: bool = False) -> Pictures:
-    """Pictures of files, or of the bytes of files, read on all cores.
+    """Pictures of files, or of the bytes of files, read on all cores; above 1 GB kept on disk, see `cache.room`.
 
     Raises:
-        DataError: one cannot be read, and `skip_broken` is false; it names the file.
+        DataError: one cannot be read, and `skip_broken` is false; it names the file. Or there is no place on the disk.
     """
-    images = np.empty((len(sources), size, size, channels), np.uint8)
+    images = room((len(sources), size, size, channels))
     fill = partial(_fill, images, sources, skip_broken)
     with ThreadPoolExecutor(_cores()) as pool:
         walk = pool.map if _worth_threads(sources) else map
