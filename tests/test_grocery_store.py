@@ -153,9 +153,7 @@ def test_a_changed_class_is_read_again(own: Path) -> None:
 
 
 def test_missing_data_says_where_it_comes_from_and_goes(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"get https://github.com/marcusklasson/\S+ and put its dataset in .*grocery_store"
-    ):
+    with pytest.raises(DataError, match=r"no folder .*grocery_store/dataset: get the set from https://\S+ and put"):
         grocery_store(tmp_path)
     with pytest.raises(DataError, match="--data DIR or set BENCH_DATA"):
         grocery_store(None)
