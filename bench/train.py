@@ -79,17 +79,25 @@ def optimizer(
 ) -> Optimizer:
     """AdamW with a learning rate each for the model's `trunk`, the rest of the model, and the objective.
 
+    Modules of the objective that have `learns_as_head`, since they make embeddings of embeddings, learn at the head's.
+
     Raises:
         AssertionError: a trainable tensor is in no group or in two.
     """
     trunk_tensors = _trainable(model.get_submodule("trunk"))
-    inside = {id(tensor) for tensor in trunk_tensors}
-    head_tensors = [tensor for tensor in _trainable(model) if id(tensor) not in inside]
-    groups = [(trunk_tensors, trunk), (head_tensors, head), (_trainable(objective), loss)]
+    heads = [module for module in objective.modules() if getattr(module, "learns_as_head", False)]
+    own = {id(tensor): tensor for module in heads for tensor in _trainable(module)}
+    head_tensors = [*_without(_trainable(model), trunk_tensors), *own.values()]
+    groups = [(trunk_tensors, trunk), (head_tensors, head), (_without(_trainable(objective), own.values()), loss)]
     grouped = [id(tensor) for tensors, _ in groups for tensor in tensors]
     everything = {id(t) for t in (*model.parameters(), *objective.parameters()) if t.requires_grad}
     assert sorted(grouped) == sorted(everything), "a tensor is trained twice or never"
     return AdamW([{"params": tensors, "lr": rate} for tensors, rate in groups], weight_decay=weight_decay)
+
+
+def _without(tensors: Iterable[Tensor], others: Iterable[Tensor]) -> list[Tensor]:
+    left_out = {id(tensor) for tensor in others}
+    return [tensor for tensor in tensors if id(tensor) not in left_out]
 
 
 def _trainable(module: nn.Module) -> list[Tensor]:

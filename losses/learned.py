@@ -182,13 +182,17 @@ class _DiverseHeads(nn.Module):
         return F.normalize(torch.cat(parts, 1))
 
 
+class _Compressor(nn.Sequential):
+    learns_as_head = True
+
+
 class _CompressedHeads(nn.Module):
     def __init__(self, members: Members, simplex: SoftSimplex, diversity: float, width: int, size: int) -> None:
         super().__init__()
         self.heads = _DiverseHeads(members, simplex, diversity)
         # A member that is an ensemble may read its head as more or fewer numbers than the head has.
         whole = self.heads.readout(torch.zeros(1, len(members) * width)).shape[1]
-        self.compressor = nn.Sequential(nn.Linear(whole, 2 * width), nn.Tanh(), nn.Linear(2 * width, size))
+        self.compressor = _Compressor(nn.Linear(whole, 2 * width), nn.Tanh(), nn.Linear(2 * width, size))
 
     @property
     def members(self) -> Members:
