@@ -1,0 +1,45 @@
+"""The committed report is what the committed rows say, and so is every number of the text beside it."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench.report.boards import Board, boards
+from bench.report.leaderboard import markdown
+from bench.report.provenance import facts
+from bench.report.table import Table, ladder, scoreboard
+
+ROOT = Path(__file__).parent.parent
+REPORT = ROOT / "reports" / "README.md"
+TEXT = ROOT / "reports" / "ensembles.md"
+NUMBER = re.compile(r"[+−]?\d+\.\d ± \d+\.\d")
+
+
+@cache
+def reference() -> list[Board]:
+    return boards(bench.load(ROOT / "results" / "reference.parquet"))
+
+
+def cells(table: Table) -> set[str]:
+    return {cell.text for row in table.rows for cell in row}
+
+
+def test_the_committed_report_is_what_the_rows_say() -> None:
+    rows = bench.load(ROOT / "results" / "reference.parquet")
+    written = markdown(reference(), title="Reference results", facts=facts(rows))
+    without_plots = re.sub(r"\n\n!\[.*\n\n\*.*\*", "", REPORT.read_text(encoding="utf-8"))
+    assert without_plots == written
+
+
+@pytest.mark.parametrize("paragraph", TEXT.read_text(encoding="utf-8").split("\n\n"))
+def test_every_number_with_an_interval_is_in_a_table(paragraph: str) -> None:
+    known = set().union(*(cells(ladder(board)) | cells(scoreboard(board)) for board in reference()))
+    stated = NUMBER.findall(paragraph.replace("\n", " "))
+    assert [number for number in stated if number not in known] == []
+
+
+def test_the_text_states_numbers() -> None:
+    assert len(NUMBER.findall(TEXT.read_text(encoding="utf-8"))) >= 10
