@@ -73,7 +73,7 @@ def test_a_forecast_follows_what_was_measured():
     splits = plan.check(jobs, None)
     unknown = plan.forecast(jobs, splits, pd.DataFrame())
     assert unknown.seconds is None
-    assert unknown.bytes == 2 * 32 * 16 * 4
+    assert unknown.bytes == 2 * (32 + 96) * 16 * 4  # of test and training images
     both = tiny(losses=["triplet", "contrastive"], model_ensembles=[FUSED])
     assert plan.forecast(both, splits, pd.DataFrame()).bytes == (1 + 1 + 2) * 32 * 16 * 4
     row = {"dataset": jobs[0].dataset.label, "backbone": jobs[0].backbone.label, "status": "done", "kind": "loss"}
