@@ -75,7 +75,7 @@ def test_a_forecast_follows_what_was_measured():
     assert unknown.seconds is None
     assert unknown.bytes == 2 * (32 + 96) * 16 * 4  # of test and training images
     both = tiny(losses=["triplet", "contrastive"], model_ensembles=[FUSED])
-    assert plan.forecast(both, splits, pd.DataFrame()).bytes == (1 + 1 + 2) * 32 * 16 * 4
+    assert plan.forecast(both, splits, pd.DataFrame()).bytes == (1 + 1 + 2) * (32 + 96) * 16 * 4
     row = {"dataset": jobs[0].dataset.label, "backbone": jobs[0].backbone.label, "status": "done", "kind": "loss"}
     rows = pd.DataFrame([row | {"images_per_second": 96.0, "seconds_evaluate": 0.5}])
     assert plan.forecast(jobs, splits, rows).seconds == pytest.approx(2 * (2 * 96 / 96 + 0.5))
