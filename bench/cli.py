@@ -145,22 +145,30 @@ def run(
     count = workers or (len(devices) if devices != ["cpu"] else max(1, len(os.sched_getaffinity(0)) // threads))
     slots = [devices[index % len(devices)] for index in range(count)]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _execute(jobs, "cells", results, data=data, workers=slots, threads=threads)
-    controls = _controls(asked, jobs, store.load(results))
-    _execute(controls, "controls", results, data=data, workers=slots, threads=threads)
+    _execute(jobs, "cells", rows, results, data=data, workers=slots, threads=threads)
+    rows = store.load(results)
+    controls = _controls(asked, jobs, rows)
+    _execute(controls, "controls", rows, results, data=data, workers=slots, threads=threads)
     _finish([*jobs, *controls], results)
 
 
 def _execute(
-    jobs: "Sequence[Job]", name: str, results: Path, *, data: Path | None, workers: Sequence[str], threads: int
+    jobs: "Sequence[Job]",
+    name: str,
+    rows: "DataFrame",
+    results: Path,
+    *,
+    data: Path | None,
+    workers: Sequence[str],
+    threads: int,
 ) -> None:
-    """Run what is missing of these jobs, and show it."""
+    """Run what is missing of these jobs by the stored `rows`, and show it."""
     from bench import plan, pool, store
     from bench.progress import show
 
     if not jobs:
         return
-    todo = plan.missing(jobs, store.statuses(store.load(results)))
+    todo = plan.missing(jobs, store.statuses(rows))
     talk = _talk()
     talk.print(f"{len(jobs)} {name}, {len(jobs) - len(todo)} done before", highlight=False)
     if todo:
