@@ -4,14 +4,28 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+
+from bench.command import (
+    FAILED,
+    NOTHING,
+    RESULTS,
+    DataOption,
+    JsonOption,
+    MatrixArgument,
+    ResultsOption,
+    SeedsOption,
+    SetOption,
+    SkipOption,
+    guarded,
+    talk,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -28,8 +42,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 all good, 1 a job failed, 2 the request is wrong, 3 nothing was measured, 130 interrupted.",
 )
 
-FAILED, WRONG, NOTHING, INTERRUPTED = 1, 2, 3, 130
-
 
 class ListKind(StrEnum):
     """What `bench list` can list."""
@@ -41,50 +53,6 @@ class ListKind(StrEnum):
     backbones = "backbones"
     metrics = "metrics"
     matrices = "matrices"
-
-
-MatrixArgument = Annotated[str, typer.Argument(metavar="MATRIX", help="A name (`bench list matrices`) or a path.")]
-ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of stored results.")]
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", envvar="BENCH_DATA", help="Folder that holds one folder a dataset."),
-]
-SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds, 0 to N - 1.")]
-SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: recipe.epochs=3.")]
-SkipOption = Annotated[bool, typer.Option("--skip-broken", help="Leave out images that cannot be read.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-RESULTS = Path("results/runs")
-
-
-def _talk() -> Console:
-    return Console(stderr=True)
-
-
-def _refuse(sentences: str) -> typer.Exit:
-    """Say what is wrong, a sentence a line, and end with the exit code of a wrong request."""
-    for sentence in sentences.splitlines():
-        typer.echo(f"bench: {sentence}", err=True)
-    return typer.Exit(WRONG)
-
-
-def _command(function: Callable[..., None]) -> Callable[..., None]:
-    """A command whose expected errors are sentences, and whose interruption is exit code 130."""
-
-    @wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        from bench.config import ConfigError
-        from bench.datasets.split import DataError
-        from bench.store import StoreError
-
-        try:
-            function(*args, **kwargs)
-        except (ConfigError, DataError, StoreError, FileNotFoundError) as error:
-            raise _refuse(str(error)) from None
-        except KeyboardInterrupt:
-            typer.echo("bench: interrupted; the same command continues", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-
-    return app.command(name=function.__name__.rstrip("_"))(guarded)
 
 
 def _load(matrix: str, seeds: int | None, changes: Sequence[str], skip_broken: bool = False) -> "Matrix":
@@ -115,7 +83,7 @@ def _skipping(matrix: "Matrix") -> "Matrix":
     return matrix.model_copy(update={"datasets": tuple(datasets)})
 
 
-@_command
+@guarded(app)
 def run(
     matrix: MatrixArgument,
     results: ResultsOption = RESULTS,
@@ -169,10 +137,10 @@ def _execute(
     if not jobs:
         return
     todo = plan.missing(jobs, store.statuses(rows))
-    talk = _talk()
-    talk.print(f"{len(jobs)} {name}, {len(jobs) - len(todo)} done before", highlight=False)
+    console = talk()
+    console.print(f"{len(jobs)} {name}, {len(jobs) - len(todo)} done before", highlight=False)
     if todo:
-        for _ in show(pool.execute(todo, results, data=data, workers=workers, threads=threads), todo, talk):
+        for _ in show(pool.execute(todo, results, data=data, workers=workers, threads=threads), todo, console):
             pass
 
 
@@ -192,7 +160,7 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
         raise typer.Exit(FAILED)
 
 
-@_command
+@guarded(app)
 def plan(
     matrix: MatrixArgument,
     results: ResultsOption = RESULTS,
@@ -233,7 +201,7 @@ def plan(
         typer.echo(f"and the controls of {undecided} ensembles, which are chosen once their members are done")
 
 
-@_command
+@guarded(app)
 def report(
     results: Annotated[
         Path, typer.Option("--results", metavar="DIR|FILE", help="Results, or a packed file.")
@@ -266,7 +234,7 @@ def report(
         typer.echo(f"wrote {path}", err=True)
 
 
-@_command
+@guarded(app)
 def complement(
     matrix: MatrixArgument,
     results: ResultsOption = RESULTS,
@@ -296,7 +264,7 @@ def complement(
         typer.echo(f"wrote {path}", err=True)
 
 
-@_command
+@guarded(app)
 def pack(
     file: Annotated[Path, typer.Argument(metavar="OUT.parquet")],
     results: ResultsOption = RESULTS,
@@ -307,7 +275,7 @@ def pack(
     typer.echo(f"{file}: {store.pack(results, file)} rows", err=True)
 
 
-@_command
+@guarded(app)
 def list_(
     kind: Annotated[ListKind, typer.Argument(help="What to list.")],
     as_json: JsonOption = False,
