@@ -29,6 +29,7 @@ KINDS = {
     "datasets": (BENCH / "datasets", "*.py", ("data",)),
     "backbones": (BENCH, "backbones.py", None),
     "model_ensembles": (BENCH, "fusion.py", None),
+    "floors": (BENCH, "floors.py", None),
     "metrics": (BENCH, "metrics.py", None),
 }
 """Kind -> folder, files, and the positional arguments that tell its functions from others (None: every function)."""

@@ -51,6 +51,7 @@ class ListKind(StrEnum):
     model_ensembles = "model_ensembles"
     datasets = "datasets"
     backbones = "backbones"
+    floors = "floors"
     metrics = "metrics"
     matrices = "matrices"
 

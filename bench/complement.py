@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import store
-from bench.config import ConfigError, Job
+from bench.config import TRAINED, ConfigError, Job
 from bench.datasets.split import Split
 from bench.stats import half_width
 
@@ -92,7 +92,7 @@ def study(
         raise ConfigError(f"size is {size} and most is {most}; take a size from 1 up and at least 2 queries")
     boards: dict[tuple[str, str], Keys] = {}
     for job in jobs:
-        if job.kind != "model_ensemble" and not job.control:
+        if job.kind in TRAINED and not job.control:
             members = boards.setdefault((job.dataset.label, job.backbone.label), {})
             stored = all((results / job.key / file).exists() for file in ("embeddings.npy", "queries.parquet"))
             members.setdefault(job.objective.label, {})[job.seed] = job.key if stored else None

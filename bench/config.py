@@ -9,19 +9,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench.catalogue import did_you_mean
+from bench.recipe import LATER, Recipe, Validation
 
 __all__ = [
     "PROTOCOL",
+    "TRAINED",
     "ConfigError",
     "Job",
     "Kind",
     "Matrix",
     "Part",
-    "Recipe",
     "headline",
     "load",
     "matrices",
@@ -33,41 +34,13 @@ PROTOCOL = 1
 
 MATRICES = Path(__file__).parent / "matrices"
 
-Kind = Literal["loss", "ensemble", "model_ensemble"]
-Share = Annotated[float, Ge(0), Le(1)]
-Positive = Annotated[float, Gt(0)]
+Kind = Literal["loss", "ensemble", "model_ensemble", "floor"]
+TRAINED = ("loss", "ensemble")
+"""Kinds that are trained; the others are made of stored embeddings or of images."""
 
 
 class ConfigError(ValueError):
     """The request is wrong; each line is one sentence that says what to do."""
-
-
-class Recipe(BaseModel):
-    """How every objective of a matrix is trained and evaluated."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    epochs: int = Field(10, ge=0, description="0 evaluates the untrained network")
-    dim: int = Field(128, ge=1, description="width of the embedding; without a head the trunk's own width is used")
-    classes_per_batch: int = Field(32, ge=1, description="P of P × K")
-    images_per_class: int = Field(4, ge=1, description="K of P × K")
-    trunk_rate: float = Field(1e-3, ge=0, description="learning rate of the trunk (AdamW)")
-    head_rate: float = Field(1e-3, ge=0, description="learning rate of the linear head")
-    loss_rate: float = Field(1e-2, ge=0, description="learning rate of proxies, classifiers and ensemble weights")
-    weight_decay: float = Field(1e-4, ge=0)
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
-    step_epochs: int = Field(10, ge=1, description="step schedule: epochs between two drops")
-    step_factor: float = Field(0.5, gt=0, le=1, description="step schedule: factor of a drop")
-    warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up of all learning rates")
-    clip: Positive | None = Field(None, description="largest norm of the gradient")
-    precision: Literal["float32", "bfloat16"] = "float32"
-    text: str = Field("tfidf", min_length=1, description="class texts: tfidf, or a sentence-transformers model")
-    rotation: float = Field(10.0, ge=0, le=180, description="augmentation: largest rotation, degrees")
-    zoom: float = Field(0.1, ge=0, lt=1, description="augmentation: largest change of size, share")
-    shift: Share = Field(0.1, description="augmentation: largest shift, share of the side")
-    flip: bool = Field(False, description="augmentation: mirror half of the images")
-    recall_at: tuple[Annotated[int, Ge(1)], ...] = Field((1, 2, 4, 8), min_length=1, strict=False)
-    restarts: int = Field(5, ge=1, description="k-means restarts behind NMI and AMI")
 
 
 class Part(BaseModel):
@@ -124,7 +97,8 @@ class Job(BaseModel):
     def identity(self) -> dict[str, Any]:
         """All that the result depends on, as JSON values."""
         parts = {name: getattr(self, name).identity() for name in ("dataset", "backbone", "objective")}
-        rest = {"kind": self.kind, "seed": self.seed, "recipe": self.recipe.model_dump(mode="json")}
+        recipe = {k: v for k, v in self.recipe.model_dump(mode="json").items() if k not in LATER or v != LATER[k]}
+        rest = {"kind": self.kind, "seed": self.seed, "recipe": recipe}
         return {**parts, **rest, "members": [job.key for job in self.members], "protocol": PROTOCOL}
 
     @cached_property
@@ -136,7 +110,7 @@ class Job(BaseModel):
 
 
 class Matrix(BaseModel):
-    """backbones × (losses + ensembles + model ensembles) × datasets × seeds, and one recipe."""
+    """backbones × (losses + ensembles + model ensembles + floors) × datasets × seeds, and one recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -145,6 +119,8 @@ class Matrix(BaseModel):
     losses: tuple[Part, ...] = ()
     ensembles: tuple[Part, ...] = ()
     model_ensembles: tuple[Part, ...] = ()
+    floors: tuple[Part, ...] = ()
+    """What needs no learning, for the learned to be seen beside."""
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], Field(min_length=1)] = (0,)
     controls: bool = True
     """Whether ensembles are held against their best member at equal size and at equal cost."""
@@ -221,7 +197,8 @@ def sentences(error: ValidationError, *, inside: tuple[str, ...] = ()) -> list[s
 def _sentence(kind: str, where: tuple[int | str, ...], message: str, value: Any) -> str:
     dotted = ".".join(str(step) for step in where)
     if kind == "extra_forbidden":
-        known = Recipe.model_fields if where[0] == "recipe" else Matrix.model_fields
+        models: dict[str, type[BaseModel]] = {"recipe": Recipe, "validation": Validation}
+        known = models.get(str(where[-2]) if len(where) > 1 else "", Matrix).model_fields
         return f"{dotted}: unknown{did_you_mean(str(where[-1]), known)}"
     if kind == "missing":
         return f"{dotted}: missing; a matrix needs {where[-1]}"

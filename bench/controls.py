@@ -31,7 +31,7 @@ def controls(jobs: Sequence[Job], rows: pd.DataFrame) -> tuple[Job, ...]:
     """The jobs that the ensembles among `jobs` are held against, as far as stored `rows` allow to choose them."""
     cells = _cells(rows)
     known = {job.key for job in jobs}
-    found = {control.key: control for job in jobs if job.kind != "loss" for control in _controls(job, jobs, cells)}
+    found = {control.key: control for job in jobs if job.objective.members for control in _controls(job, jobs, cells)}
     return tuple(control for key, control in found.items() if key not in known)
 
 
@@ -41,7 +41,7 @@ def waiting(jobs: Sequence[Job], rows: pd.DataFrame) -> int:
     return sum(
         _alone(job, jobs) is not None and len({other.seed for other in jobs}) > 1 and _best(job, jobs, cells) is None
         for job in jobs
-        if job.kind != "loss"
+        if job.objective.members
     )
 
 

@@ -6,9 +6,13 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from bench.catalogue import check, did_you_mean, entries, find
-from bench.config import ConfigError, Job, Kind, Matrix, Part, Recipe, sentences
+from bench.config import TRAINED, ConfigError, Job, Kind, Matrix, Part, sentences
+from bench.recipe import Recipe
 
 __all__ = ["expand"]
+
+OBJECTIVES = ("losses", "ensembles", "model_ensembles", "floors")
+"""The entries of a matrix that become lines of its tables."""
 
 
 class Objective(NamedTuple):
@@ -32,24 +36,25 @@ def expand(matrix: Matrix) -> tuple[Job, ...]:
             _resolved(kind, index, part, labelled, matrix.recipe, problems)
             for index, part in enumerate(getattr(matrix, kind))
         ]
-        for kind in ("datasets", "backbones", "losses", "ensembles", "model_ensembles")
+        for kind in ("datasets", "backbones", *OBJECTIVES)
     }
     trained = [Objective("loss", part) for part in parts["losses"] if part]
     trained += [Objective("ensemble", part) for part in parts["ensembles"] if part]
+    floors = [Objective("floor", part) for part in parts["floors"] if part]
     fused = [_fusion(index, part, trained, problems) for index, part in enumerate(parts["model_ensembles"]) if part]
     problems += [
         f"{objective.part.label!r} fuses {objective.part.seeds} seeds, but the matrix has {len(matrix.seeds)}"
         for objective in fused
         if objective.part.seeds > len(matrix.seeds)
     ]
-    problems += _repeats([part for kind in ("losses", "ensembles", "model_ensembles") for part in parts[kind]])
+    problems += _repeats([part for kind in OBJECTIVES for part in parts[kind]])
     problems += _repeats(parts["datasets"]) + _repeats(parts["backbones"])
     if problems:
         raise ConfigError("\n".join(problems))
     places = [(d, b) for d in parts["datasets"] for b in parts["backbones"] if d and b]
     jobs = [
         _job(matrix.recipe, *place, seeds, objective)
-        for objectives in (trained, fused)
+        for objectives in (trained, floors, fused)
         for place in places
         for seed in matrix.seeds
         for objective in objectives
@@ -164,9 +169,9 @@ def _refuse_same_job(jobs: list[Job]) -> None:
 
 def _refuse_lone_images(jobs: list[Job]) -> None:
     """Batches of one image a class, for a loss that compares images of a class."""
-    for job in jobs:
+    for job in (job for job in jobs if job.kind in TRAINED):
         comparing = [name for name in _losses(job.objective) if "P × K batches" in find("losses", name).needs]
-        if comparing and job.recipe.epochs and job.recipe.images_per_class == 1 and not job.members:
+        if comparing and job.recipe.epochs and job.recipe.images_per_class == 1:
             raise ConfigError(
                 f"{comparing[0]} compares images of a class; set images_per_class to 2 or more in the recipe"
             )

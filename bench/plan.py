@@ -10,10 +10,11 @@ import pandas as pd
 
 from bench import datasets
 from bench.catalogue import did_you_mean
-from bench.config import ConfigError, Job
+from bench.config import TRAINED, ConfigError, Job
 from bench.datasets.split import DataError, Images, Split
 from bench.row import Status
 from bench.store import TRAINING
+from bench.validation import folds
 
 __all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "missing"]
 
@@ -72,16 +73,23 @@ def check(jobs: Sequence[Job], data: Path | None) -> dict[str, Split]:
 
 
 def _unfit(job: Job, train: Images) -> str | None:
-    """Why P × K batches cannot be drawn from these classes."""
-    sizes = np.bincount(train.labels, minlength=len(train.classes))
-    wanted = job.recipe.classes_per_batch
-    if wanted > len(sizes):
-        return f"{job.dataset.label}: a batch takes {wanted} classes, but {len(sizes)} train; lower classes_per_batch"
-    if job.recipe.images_per_class > 1 and sizes.min() < 2:
-        lone = train.classes[sizes.argmin()]
+    """Why P × K batches cannot be drawn from these classes, or nothing can be told from those held out."""
+    recipe, label = job.recipe, job.dataset.label
+    if recipe.crop is not None and recipe.crop > min(train.images.shape[1:3]):
+        have = min(train.images.shape[1:3])
         return (
-            f"{job.dataset.label}: the class {lone!r} has a single image, no pair to learn from; remove it or add one"
+            f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels; raise the size of the dataset"
         )
+    sizes = np.bincount(train.labels, minlength=len(train.classes))
+    if recipe.images_per_class > 1 and sizes.min() < 2:
+        lone = train.classes[sizes.argmin()]
+        return f"{label}: the class {lone!r} has a single image, no pair to learn from; remove it or add one"
+    parted = folds(train.labels, recipe.validation, seed=job.seed)
+    fewest = min(len(fold.classes) for fold in parted)
+    if recipe.classes_per_batch > fewest:
+        return f"{label}: a batch takes {recipe.classes_per_batch} classes, but {fewest} train; lower classes_per_batch"
+    if recipe.validation and max(len(fold.classes) for fold in parted) > len(sizes) - 2:
+        return f"{label}: fewer than two classes are held out of {len(sizes)}; raise validation.share or lower folds"
     return None
 
 
@@ -103,7 +111,7 @@ def forecast(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFram
         splits: by dataset label.
         rows: stored rows, maybe none.
     """
-    seconds = [_seconds(job, splits[job.dataset.label], rows) for job in jobs if job.kind != "model_ensemble"]
+    seconds = [_seconds(job, splits[job.dataset.label], rows) for job in jobs if job.kind in TRAINED]
     known = [s for s in seconds if s is not None]
     total = sum(known) if len(known) == len(seconds) else None
     return Forecast(total, sum(_bytes(job, splits[job.dataset.label]) for job in jobs))
@@ -113,18 +121,18 @@ def _bytes(job: Job, split: Split) -> int:
     """Of the embeddings of queries, gallery and training images, float32; a model ensemble's stand side by side."""
     images = len(split.test.labels) + (len(split.gallery.labels) if split.gallery else 0)
     images += min(TRAINING, len(split.train.labels))
-    return 4 * images * job.recipe.dim * max(1, len(job.members))
+    return 0 if job.kind == "floor" else 4 * images * job.recipe.dim * job.recipe.models * max(1, len(job.members))
 
 
 def _seconds(job: Job, split: Split, rows: pd.DataFrame) -> float | None:
     if rows.empty:
         return None
     same = rows[(rows["dataset"] == job.dataset.label) & (rows["backbone"] == job.backbone.label)]
-    same = same[(same["status"] == "done") & (same["kind"] != "model_ensemble")]
+    same = same[(same["status"] == "done") & same["images_per_second"].notna()]
     speed = same["images_per_second"].median()
     if pd.isna(speed):
         return None
-    return float(len(split.train.labels) * job.recipe.epochs / speed + same["seconds_evaluate"].median())
+    return float(len(split.train.labels) * job.recipe.total_epochs / speed + same["seconds_evaluate"].median())
 
 
 def counts(jobs: Sequence[Job], statuses: Mapping[str, Status]) -> Counter[str]:

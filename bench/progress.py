@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from bench.config import Job
+from bench.config import TRAINED, Job
 from bench.pool import Event
 
 __all__ = ["show"]
@@ -29,7 +29,7 @@ def show(events: Iterable[Event], jobs: list[Job], console: Console) -> Iterator
         seen: dict[str, int] = {}
         ended = 0
         for event in events:
-            epochs = event.job.recipe.epochs
+            epochs = _epochs(event.job)
             done = epochs + EVALUATION if event.status else event.epochs
             progress.advance(matrix, done - seen.get(event.job.key, 0))
             seen[event.job.key] = done
@@ -58,8 +58,12 @@ def _bar(jobs: list[Job], console: Console) -> Iterator[tuple[Progress, TaskID, 
         TimeRemainingColumn(elapsed_when_finished=False),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        total = sum(job.recipe.epochs + EVALUATION for job in jobs)
+        total = sum(_epochs(job) + EVALUATION for job in jobs)
         yield progress, progress.add_task("matrix", total=total), {}
+
+
+def _epochs(job: Job) -> int:
+    return job.recipe.total_epochs if job.kind in TRAINED else 0
 
 
 def _name(job: Job) -> str:

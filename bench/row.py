@@ -57,6 +57,7 @@ class Row(BaseModel):
     peak_memory_mb: float | None = None
     parameters: int | None = None
     embedding_dim: int | None = None
+    epoch: tuple[int, ...] = ()
     started: str | None = None
     provenance: Provenance = Provenance()
 
@@ -91,6 +92,7 @@ COLUMNS = {
     **dict.fromkeys(_TEXT + tuple(Provenance.model_fields), pa.string()),
     **dict.fromkeys(("seed", "protocol", "parameters", "embedding_dim", "threads"), pa.int64()),
     "members": pa.list_(pa.string()),
+    "epoch": pa.list_(pa.int64()),
     "dirty": pa.bool_(),
 }
 """Every column that is not a number with a fraction; fixed, so that a null in the first file decides nothing."""
@@ -108,6 +110,8 @@ class MemberEpoch(NamedTuple):
     """What its loss was multiplied by at the end of the epoch, running mean aside."""
     running_mean: float | None
     """What it was normalised by, where the ensemble does that."""
+    model: int = 0
+    """Which of the job's models."""
 
 
 class Result(NamedTuple):

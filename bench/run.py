@@ -1,34 +1,29 @@
-"""One job, from its description to its result. Read `run` and `_train`, and you know the harness."""
+"""One job, from its description to its result."""
 
-import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
-from bench import datasets, models, provenance, store
-from bench.batches import epochs, example
+from bench import datasets, provenance, store
 from bench.catalogue import find
-from bench.config import Job, Part
+from bench.config import TRAINED, Job
 from bench.datasets.split import Split
-from bench.embed import embed
 from bench.evaluation import Evaluation, score, score_order
+from bench.fit import Fitted, build, fit, pictures
 from bench.fusion import Stored
-from bench.row import MemberEpoch, Provenance, Result, Row, failure
-from bench.sampler import steps
+from bench.row import Provenance, Result, Row, failure
 from bench.seeds import derive
-from bench.text import class_vectors
-from bench.train import Epoch, optimizer, schedule, train
-from losses.members import shares
-from losses.shape import Shape, Unsuitable
+from bench.validation import folds, selection
+from losses.shape import Unsuitable
 
 __all__ = ["refusals", "run"]
 
@@ -54,7 +49,13 @@ def run(
     provenance.reset_peak_memory(device)
     split = datasets.load(job.dataset, data)
     try:
-        result = _fuse(job, split, results) if job.kind == "model_ensemble" else _train(job, split, device, progress)
+        match job.kind:
+            case "model_ensemble":
+                result = _fuse(job, split, results)
+            case "floor":
+                result = _floor(job, split)
+            case _:
+                result = _train(job, split, device, progress)
     except Unsuitable as reason:
         result = failure(job, "skipped", str(reason))
     cost = {
@@ -73,9 +74,12 @@ def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
     way becomes a failed row with its traceback.
     """
     found: dict[str, None] = {}
-    for job in {(j.dataset.label, j.backbone.label, j.objective.label): j for j in jobs if not j.members}.values():
+    trained = [job for job in jobs if job.kind in TRAINED]
+    for job in {(j.dataset.label, j.backbone.label, j.objective.label): j for j in trained}.values():
         try:
-            _build(job, datasets.load(job.dataset, data), torch.device("cpu"))
+            split = datasets.load(job.dataset, data)
+            fold = folds(split.train.labels, job.recipe.validation, seed=job.seed)[0]
+            build(job, split, fold, seed=job.seed, device=torch.device("cpu"))
         except Exception as error:
             if isinstance(error, ValueError) and not isinstance(error, Unsuitable):
                 found[f"{job.objective.label} on {job.backbone.label}: {error}"] = None
@@ -83,96 +87,50 @@ def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
 
 
 def _train(job: Job, split: Split, device: torch.device, progress: Callable[[int], None]) -> Result:
-    model, objective = _build(job, split, device)
-    weights_sha = _weights_sha(job, model)
-    history: list[Epoch] = []
-    members: list[MemberEpoch] = []
-    for epoch in _epochs(job, split, model, objective, device):
-        history.append(epoch)
-        members += _member_epochs(job.objective, objective, epoch.epoch)
-        progress(epoch.epoch)
-        if not math.isfinite(epoch.loss):
+    """One model, or one for each fold of the training classes, whose embeddings then stand side by side."""
+    images = pictures(split, device)
+    fits: list[Fitted] = []
+    for number, fold in enumerate(folds(split.train.labels, job.recipe.validation, seed=job.seed)):
+        seed = job.seed if number == 0 else derive(job.seed, f"model {number}")
+        done = partial(_told, progress, number * job.recipe.epochs)
+        fits.append(fit(job, split, fold, images=images, seed=seed, device=device, progress=done))
+        if _diverged(fits[-1]):
             break
     clock = time.perf_counter()
-    evaluated = _evaluate(job, split, _embed(model, objective, split, device), history)
-    seconds = sum(epoch.seconds for epoch in history)
+    history = tuple({"model": number, **epoch} for number, one in enumerate(fits) for epoch in one.history)
+    evaluated = _evaluate(job, split, _together([one.snapshot.embeddings for one in fits]), fits)
+    seconds = sum(epoch["seconds"] for epoch in history)
     cost = {
         "seconds_train": seconds,
         "seconds_evaluate": time.perf_counter() - clock,
-        "images_per_second": sum(epoch.images for epoch in history) / seconds if history else None,
-        "parameters": sum(tensor.numel() for tensor in (*model.parameters(), *objective.parameters())),
-        "provenance": Provenance(weights_sha=weights_sha),
+        "images_per_second": sum(epoch["images"] for epoch in history) / seconds if history else None,
+        "parameters": sum(one.parameters for one in fits),
+        "epoch": tuple(one.snapshot.epoch for one in fits),
+        "provenance": Provenance(weights_sha=fits[0].weights_sha),
     }
-    sample = split.train.images[:: -(-len(split.train.images) // store.TRAINING)]
-    training = embed(model, objective, sample, device).cpu().numpy()
-    return evaluated._replace(row=evaluated.row.model_copy(update=cost), members=tuple(members), training=training)
-
-
-def _member_epochs(part: Part, objective: nn.Module, epoch: int) -> Iterator[MemberEpoch]:
-    """What each member of an ensemble did in this epoch; nothing for a loss."""
-    for share in shares(objective):
-        parts = list(accumulate(share.path, lambda inside, place: inside.members[place], initial=part))[1:]
-        yield MemberEpoch(epoch, " / ".join(inside.label for inside in parts), *share[1:])
-
-
-def _build(job: Job, split: Split, device: torch.device) -> tuple[models.Embedder, nn.Module]:
-    """Model and objective, each with initial weights from a seed of its own."""
-    torch.manual_seed(derive(job.seed, "model"))
-    model = models.build(job.backbone, example(split.train), job.recipe.dim).to(device)
-    texts = split.train.texts if _needs_text(job.objective) else None
-    text = class_vectors(texts, job.recipe.text).to(device) if texts else None
-    torch.manual_seed(derive(job.seed, "objective"))
-    shape = Shape(model.dim, len(split.train.classes), text, job.recipe.images_per_class)
-    objective = _objective(job.objective, shape).to(device)
-    torch.manual_seed(derive(job.seed, "training"))  # dropout and random miners
-    return model, objective
-
-
-def _objective(part: Part, shape: Shape) -> nn.Module:
-    """A loss, or an ensemble whose members are built the same way."""
-    build = find("ensembles" if part.members else "losses", part.name).function()
-    members = [[partial(_member, member) for member in part.members]] if part.members else []
-    objective: nn.Module = build(shape, *members, **part.parameters)
-    return objective
-
-
-def _member(part: Part, shape: Shape) -> nn.Module:
-    """A member of an ensemble; one that cannot be built says which it is."""
-    try:
-        return _objective(part, shape)
-    except Exception as error:
-        kind = type(error) if isinstance(error, ValueError) else RuntimeError
-        raise kind(f"member {part.label!r}: {error}") from error
-
-
-def _needs_text(part: Part) -> bool:
-    """Whether an objective, or a member of it, looks at the classes' texts."""
-    entry = find("ensembles" if part.members else "losses", part.name)
-    return "text" in entry.needs or any(_needs_text(member) for member in part.members)
-
-
-def _epochs(
-    job: Job, split: Split, model: models.Embedder, objective: nn.Module, device: torch.device
-) -> Iterator[Epoch]:
-    recipe = job.recipe
-    rates = {"trunk": recipe.trunk_rate, "head": recipe.head_rate, "loss": recipe.loss_rate}
-    warmup, step, factor = recipe.warmup_epochs, recipe.step_epochs, recipe.step_factor
-    return train(
-        model,
-        objective,
-        epochs(split.train, recipe, seed=job.seed, device=device),
-        optimizer=optimizer(model, objective, **rates, weight_decay=recipe.weight_decay),
-        schedule=schedule(recipe.schedule, recipe.epochs, warmup=warmup, step=step, factor=factor),
-        steps=steps(len(split.train.labels), classes=recipe.classes_per_batch, images=recipe.images_per_class),
-        clip=recipe.clip,
-        precision=getattr(torch, recipe.precision),
+    return evaluated._replace(
+        row=evaluated.row.model_copy(update=cost),
+        history=history,
+        members=tuple(entry._replace(model=number) for number, one in enumerate(fits) for entry in one.members),
+        training=_together([one.snapshot.training for one in fits]).cpu().numpy(),
     )
 
 
-def _embed(model: nn.Module, objective: nn.Module, split: Split, device: torch.device) -> Tensor:
-    """Embeddings of the queries and, after them, of the gallery where there is one: [N, dim]."""
-    parts = [split.test.images] + ([split.gallery.images] if split.gallery else [])
-    return torch.cat([embed(model, objective, images, device) for images in parts])
+def _told(progress: Callable[[int], None], before: int, epoch: int) -> None:
+    progress(before + epoch)
+
+
+def _together(embeddings: Sequence[Tensor]) -> Tensor:
+    """Embeddings [N, dim] of several models side by side, each L2-normalised; of one as they are."""
+    if len(embeddings) == 1:
+        return embeddings[0]
+    return F.normalize(torch.cat([F.normalize(one) for one in embeddings], 1))
+
+
+def _floor(job: Job, split: Split) -> Result:
+    """What needs no learning; its embeddings are not stored, as they can be made again at once."""
+    embeddings = find("floors", job.objective.name).function()(split, **job.objective.parameters)
+    return _evaluate(job, split, torch.from_numpy(embeddings), [])._replace(embeddings=None)
 
 
 def _fuse(job: Job, split: Split, results: Path) -> Result:
@@ -212,11 +170,11 @@ def _stored(job: Job, split: Split, results: Path) -> Stored:
     return Stored(embeddings[:count], embeddings[count:] if split.gallery else None, training)
 
 
-def _evaluate(job: Job, split: Split, embeddings: Tensor, history: list[Epoch]) -> Result:
-    epochs = tuple(epoch._asdict() for epoch in history)
-    if not torch.isfinite(embeddings).all() or (history and not math.isfinite(history[-1].loss)):
-        reason = f"the loss or the embeddings were not finite in epoch {len(history)} of {job.recipe.epochs}"
-        return Result(Row.of(job, "diverged", reason=reason), epochs)
+def _evaluate(job: Job, split: Split, embeddings: Tensor, fits: Sequence[Fitted]) -> Result:
+    if not torch.isfinite(embeddings).all() or (fits and _diverged(fits[-1])):
+        epoch = len(fits[-1].history) if fits else 0
+        reason = f"the loss or the embeddings were not finite in epoch {epoch} of {job.recipe.epochs}"
+        return Result(Row.of(job, "diverged", reason=reason))
     queries, gallery = embeddings[: len(split.test.labels)], embeddings[len(split.test.labels) :]
     evaluated = score(
         queries,
@@ -227,7 +185,12 @@ def _evaluate(job: Job, split: Split, embeddings: Tensor, history: list[Epoch]) 
         restarts=job.recipe.restarts,
         seed=derive(job.seed, "k-means"),
     )
-    return _result(job, evaluated, history=epochs, embeddings=embeddings.cpu().numpy())
+    evaluated.scores.update(selection([(one.history, one.snapshot.epoch) for one in fits]))
+    return _result(job, evaluated, embeddings=embeddings.cpu().numpy())
+
+
+def _diverged(one: Fitted) -> bool:
+    return bool(one.history) and not all(math.isfinite(value) for value in one.history[-1].values())
 
 
 def _result(job: Job, evaluated: Evaluation, **rest: Any) -> Result:
@@ -236,13 +199,3 @@ def _result(job: Job, evaluated: Evaluation, **rest: Any) -> Result:
     if (embeddings := rest.get("embeddings")) is not None:
         row = row.model_copy(update={"embedding_dim": embeddings.shape[1]})
     return Result(row, first_hits=evaluated.first_hit, **rest)
-
-
-def _weights_sha(job: Job, model: models.Embedder) -> str | None:
-    """SHA-256 of the trunk's initial weights, where they come from elsewhere."""
-    if not (job.backbone.parameters["weights"] or job.backbone.parameters.get("pretrained")):
-        return None
-    digest = hashlib.sha256()
-    for tensor in model.trunk.state_dict().values():
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

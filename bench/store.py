@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.row import COLUMNS, Result, Status
+from bench.validation import LOOKS
 
 __all__ = [
     "TRAINING",
@@ -274,7 +275,13 @@ class _Log(NamedTuple):
 _LOGS = {
     "history": _Log(
         "history",
-        pa.schema({"epoch": pa.int64(), **dict.fromkeys(("loss", "rate", "seconds"), pa.float64())}),
+        pa.schema(
+            {
+                "epoch": pa.int64(),
+                **dict.fromkeys(("loss", "rate", "seconds", *LOOKS), pa.float64()),
+                "model": pa.int64(),
+            }
+        ),
     ),
     "members": _Log(
         "member_history",
@@ -283,6 +290,7 @@ _LOGS = {
                 "epoch": pa.int64(),
                 "member": pa.string(),
                 **dict.fromkeys(("value", "weight", "running_mean"), pa.float64()),
+                "model": pa.int64(),
             }
         ),
     ),
@@ -297,14 +305,14 @@ def _log(source: Path, name: str) -> pd.DataFrame:
         packed = _LOGS[name].packed
         known = packed in pq.read_schema(source).names
         rows = pq.read_table(source, columns=["key", packed]).to_pylist() if known else []
-        return pd.DataFrame([{"key": row["key"], **line} for row in rows for line in row[packed]], columns=columns)
-    files = [folder / f"{name}.parquet" for folder in _folders(source)]
-    tables = [_with_key(file) for file in files if file.exists()]
-    return (
-        pa.concat_tables(tables, promote_options="default").to_pandas()[columns]
-        if tables
-        else pd.DataFrame(columns=columns)
-    )
+        frame = pd.DataFrame([{"key": row["key"], **line} for row in rows for line in row[packed]], columns=columns)
+    else:
+        files = [folder / f"{name}.parquet" for folder in _folders(source)]
+        tables = [_with_key(file) for file in files if file.exists()]
+        found = pa.concat_tables(tables, promote_options="default").to_pandas() if tables else pd.DataFrame()
+        frame = found.reindex(columns=columns)
+    # Logs written before a job could train several models do not say which.
+    return frame.assign(model=frame["model"].fillna(0).astype("int64"))
 
 
 def _with_key(file: Path) -> pa.Table:

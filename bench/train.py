@@ -3,11 +3,11 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
 __all__ = ["Epoch", "Schedule", "optimizer", "schedule", "train"]
@@ -75,11 +75,20 @@ def train(
 
 
 def optimizer(
-    model: nn.Module, objective: nn.Module, *, trunk: float, head: float, loss: float, weight_decay: float
+    model: nn.Module,
+    objective: nn.Module,
+    *,
+    trunk: float,
+    head: float,
+    loss: float,
+    weight_decay: float,
+    kind: str = "adamw",
+    momentum: float = 0.9,
 ) -> Optimizer:
-    """AdamW with a learning rate each for the model's `trunk`, the rest of the model, and the objective.
+    """An optimizer with a learning rate each for the model's `trunk`, the rest of the model, and the objective.
 
-    Modules of the objective that have `learns_as_head`, since they make embeddings of embeddings, learn at the head's.
+    `kind` is adamw, adam, rmsprop or sgd; the last two have the momentum. Modules of the objective that have
+    `learns_as_head`, since they make embeddings of embeddings, learn at the head's rate.
 
     Raises:
         AssertionError: a trainable tensor is in no group or in two.
@@ -92,7 +101,16 @@ def optimizer(
     grouped = [id(tensor) for tensors, _ in groups for tensor in tensors]
     everything = {id(t) for t in (*model.parameters(), *objective.parameters()) if t.requires_grad}
     assert sorted(grouped) == sorted(everything), "a tensor is trained twice or never"
-    return AdamW([{"params": tensors, "lr": rate} for tensors, rate in groups], weight_decay=weight_decay)
+    rated: list[dict[str, Any]] = [{"params": tensors, "lr": rate} for tensors, rate in groups]
+    match kind:
+        case "rmsprop":
+            return RMSprop(rated, weight_decay=weight_decay, momentum=momentum)
+        case "sgd":
+            return SGD(rated, weight_decay=weight_decay, momentum=momentum)
+        case "adam":
+            return Adam(rated, weight_decay=weight_decay)
+        case _:
+            return AdamW(rated, weight_decay=weight_decay)
 
 
 def _without(tensors: Iterable[Tensor], others: Iterable[Tensor]) -> list[Tensor]:

@@ -21,12 +21,14 @@ from rich.table import Table
 from sample_rows import history, large
 
 from bench import datasets, report, store
-from bench.batches import epochs
+from bench.batches import epochs, reader
 from bench.config import Job, load
 from bench.expand import expand
-from bench.run import _build, run
+from bench.fit import build
+from bench.run import run
 from bench.sampler import steps
 from bench.train import optimizer, schedule, train
+from bench.validation import folds
 
 CPU = torch.device("cpu")
 BENCH = str(Path(sys.executable).with_name("bench"))
@@ -54,13 +56,15 @@ def step_overhead(batch: int, rounds: int = 7) -> tuple[float, float, float]:
     """Milliseconds of a training step, of the bare step of the same model on ready tensors, and the median ratio."""
     cell = job(batch)
     split, recipe = datasets.load(cell.dataset, None), cell.recipe
-    model, objective = _build(cell, split, CPU)
+    fold = folds(split.train.labels, None, seed=0)[0]
+    model, objective = build(cell, split, fold, seed=0, device=CPU)
     adam = optimizer(model, objective, trunk=1e-3, head=1e-3, loss=1e-2, weight_decay=1e-4)
     count = steps(len(split.train.labels), classes=recipe.classes_per_batch, images=recipe.images_per_class)
-    ready = list(next(epochs(split.train, recipe, seed=0, device=CPU)))
+    read = reader(split.train.images, CPU)
+    ready = list(next(epochs(read, fold.labels, recipe, seed=0, device=CPU)))
 
     def ours() -> None:
-        feed = epochs(split.train, recipe, seed=0, device=CPU)
+        feed = epochs(read, fold.labels, recipe, seed=0, device=CPU)
         list(train(model, objective, feed, optimizer=adam, schedule=schedule("cosine", 1), steps=count))
 
     def bare() -> None:

@@ -1,6 +1,7 @@
 import pytest
 
-from bench.config import ConfigError, Recipe, headline, load, matrices
+from bench.config import ConfigError, headline, load, matrices
+from bench.recipe import Recipe
 from bench.expand import expand
 
 SMALL = """

@@ -11,7 +11,8 @@ from bench import datasets, store
 from bench.controls import controls
 from bench.report.boards import boards
 from bench.report.gains import gains
-from bench.run import _objective, refusals, run
+from bench.fit import _objective
+from bench.run import refusals, run
 from losses.shape import Shape, Unsuitable
 
 CPU = torch.device("cpu")
@@ -74,7 +75,7 @@ def test_the_same_job_gives_the_same_bits(tmp_path):
 
 def test_every_loss_sees_the_same_batches(tmp_path, monkeypatch):
     seen = []
-    from bench import run as module
+    from bench import fit as module
 
     original = module.train
 

@@ -46,7 +46,7 @@ def test_what_is_written_is_read(tmp_path):
     assert np.array_equal(store.training(tmp_path, JOB.key), 2 * np.eye(3))
     assert store.first_hits(tmp_path, JOB.key).tolist() == [1, 0, 3]
     found = store.members(tmp_path)
-    assert found.columns.tolist() == ["key", "epoch", "member", "value", "weight", "running_mean"]
+    assert found.columns.tolist() == ["key", "epoch", "member", "value", "weight", "running_mean", "model"]
     assert [MemberEpoch(*line[1:]) for line in found.astype(object).where(found.notna(), None).values] == list(MEMBERS)
 
 

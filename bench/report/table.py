@@ -24,7 +24,13 @@ __all__ = [
 ]
 
 NAMES = {"map_at_r": "MAP@R", "r_precision": "R-precision", "nmi": "NMI", "ami": "AMI"}
-KINDS = {"loss": "loss", "ensemble": "ensemble", "model_ensemble": "model ensemble", "control": "control"}
+KINDS = {
+    "loss": "loss",
+    "ensemble": "ensemble",
+    "model_ensemble": "model ensemble",
+    "control": "control",
+    "floor": "floor",
+}
 NONE = "–"
 """What stands where there is no number."""
 

@@ -1,0 +1,111 @@
+"""The recipe: how every objective of a matrix is trained and evaluated."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["LATER", "Recipe", "Validation", "complete"]
+
+Share = Annotated[float, Ge(0), Le(1)]
+Positive = Annotated[float, Gt(0)]
+PositiveShare = Annotated[float, Gt(0), Le(1)]
+
+
+class Validation(BaseModel):
+    """Which training classes are held out: a share of them once, or each of several folds in its turn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    share: Annotated[float, Gt(0), Lt(1)] | None = None
+    folds: Annotated[int, Ge(2)] | None = None
+    """One model a fold; their embeddings are compared side by side."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "Validation":
+        if (self.share is None) == (self.folds is None):
+            raise ValueError("validation takes either share = 0.2 or folds = 4: write one of them")
+        return self
+
+
+class Recipe(BaseModel):
+    """How every objective of a matrix is trained and evaluated; pydantic checks every field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    epochs: int = Field(10, ge=0, description="0 evaluates the untrained network")
+    dim: int = Field(128, ge=1, description="width of the embedding; without a head the trunk's own width is used")
+    classes_per_batch: int = Field(32, ge=1, description="P of P × K")
+    images_per_class: int = Field(4, ge=1, description="K of P × K")
+    trunk_rate: float = Field(1e-3, ge=0, description="learning rate of the trunk")
+    head_rate: float = Field(1e-3, ge=0, description="learning rate of the linear head")
+    loss_rate: float = Field(1e-2, ge=0, description="learning rate of proxies, classifiers and ensemble weights")
+    weight_decay: float = Field(1e-4, ge=0)
+    optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1, description="of rmsprop and sgd")
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    step_epochs: int = Field(10, ge=1, description="step schedule: epochs between two drops")
+    step_factor: float = Field(0.5, gt=0, le=1, description="step schedule: factor of a drop")
+    warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up of all learning rates")
+    clip: Positive | None = Field(None, description="largest norm of the gradient")
+    precision: Literal["float32", "bfloat16"] = "float32"
+    text: str = Field("tfidf", min_length=1, description="class texts: tfidf, or a sentence-transformers model")
+    rotation: float = Field(10.0, ge=0, le=180, description="augmentation: largest rotation, degrees")
+    zoom: float = Field(0.1, ge=0, lt=1, description="augmentation: largest change of size, share")
+    shift: Share = Field(0.1, description="augmentation: largest shift, share of the side")
+    flip: bool = Field(False, description="augmentation: mirror half of the images")
+    crop: int | None = Field(
+        None, ge=8, description="side of a random resized crop, and of the middle at test; none: all"
+    )
+    crop_area: tuple[PositiveShare, PositiveShare] = Field((0.16, 1.0), description="its area, share", strict=False)
+    crop_ratio: tuple[Positive, Positive] = Field((0.75, 4 / 3), description="its width over its height", strict=False)
+    validation: Validation | None = Field(None, description="training classes held out: share = 0.2, or folds = 4")
+    validate_every: int = Field(1, ge=1, description="epochs between two looks at the classes held out")
+    select: Literal["last", "validation"] = Field("last", description="which epoch counts: the last, or the best there")
+    recall_at: tuple[Annotated[int, Ge(1)], ...] = Field((1, 2, 4, 8), min_length=1, strict=False)
+    restarts: int = Field(5, ge=1, description="k-means restarts behind NMI and AMI")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        if self.select == "validation" and self.validation is None:
+            raise ValueError('select = "validation" needs classes to look at: add validation = { share = 0.2 }')
+        for name in ("crop_area", "crop_ratio"):
+            least, most = getattr(self, name)
+            if least > most:
+                raise ValueError(f"{name} = [{least}, {most}] goes from large to small: turn it round")
+        return self
+
+    @property
+    def models(self) -> int:
+        """How many models a job trains."""
+        return (self.validation.folds if self.validation else None) or 1
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of all its models together."""
+        return self.epochs * self.models
+
+
+LATER: Mapping[str, Any] = MappingProxyType(
+    {
+        "optimizer": "adamw",
+        "momentum": 0.9,
+        "crop": None,
+        "crop_area": [0.16, 1.0],
+        "crop_ratio": [0.75, 4 / 3],
+        "validation": None,
+        "validate_every": 1,
+        "select": "last",
+    }
+)
+"""Fields of the recipe that came after rows were stored, at what was done before there were any.
+
+There they are left out of a job's identity, so that the rows keep their keys; not at their defaults, which may change.
+"""
+
+
+def complete(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored recipe with every field."""
+    return {**LATER, **recipe}
