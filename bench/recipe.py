@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 __all__ = ["LATER", "Recipe", "Validation", "complete"]
 
@@ -28,6 +28,11 @@ class Validation(BaseModel):
         if (self.share is None) == (self.folds is None):
             raise ValueError("validation takes either share = 0.2 or folds = 4: write one of them")
         return self
+
+    @model_serializer
+    def _as_written(self) -> dict[str, float]:
+        written = {"share": self.share, "folds": self.folds}
+        return {name: value for name, value in written.items() if value is not None}
 
 
 class Recipe(BaseModel):
@@ -107,5 +112,6 @@ There they are left out of a job's identity, so that the rows keep their keys; n
 
 
 def complete(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored recipe with every field."""
-    return {**LATER, **recipe}
+    """A stored recipe with every field, the newer ones last."""
+    older = {name: value for name, value in recipe.items() if name not in LATER}
+    return {**older, **{name: recipe.get(name, value) for name, value in LATER.items()}}

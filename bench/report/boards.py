@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.recipe import complete
 from bench.stats import interval
 
 __all__ = ["Board", "Line", "Score", "Unfinished", "boards"]
@@ -27,10 +28,13 @@ NOT_SCORES = (
         "peak_memory_mb",
         "parameters",
         "embedding_dim",
+        "epoch",
+        "validation_map_at_r",
     ),
     *("started", "commit", "dirty", "python", "torch", "timm", "pytorch_metric_learning", "device", "threads"),
 )
-BESIDE_A_SCORE = ("_sd", "_best", "_chance")
+BESIDE_A_SCORE = ("_sd", "_best", "_chance", "_selected", "_last", "_oracle")
+LOOKS = ("validation_recall_at_1", "recall_at_1_selected", "recall_at_1_last", "recall_at_1_oracle")
 
 
 class Score(NamedTuple):
@@ -63,6 +67,12 @@ class Line(NamedTuple):
     """Mean seconds of training a seed; for what is fused from stored embeddings, of fusing them."""
     recipe: Mapping[str, str]
     """Every field of its recipe, as text."""
+    looks: Mapping[str, Score]
+    """What was seen of it while it learned, by column, in [0, 1]; empty where no class was held out."""
+    gap: Score | None
+    """Recall@1 at the test's own best epoch less that at the epoch the classes held out select, paired by seed."""
+    epochs: tuple[int, ...]
+    """The epochs whose weights were evaluated, one a model and seed."""
 
     @property
     def label(self) -> str:
@@ -105,12 +115,18 @@ def boards(rows: pd.DataFrame) -> list[Board]:
     Never averaged in one line: different recipes, protocols (the newest counts), or versions of the data.
     """
     # Where nothing finished, columns that only a finished row fills may be missing altogether.
-    whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *NOT_SCORES))))
+    whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *NOT_SCORES, *LOOKS))))
+    whole = whole.assign(recipe=whole["recipe"].map({text: _complete(text) for text in rows["recipe"].unique()}))
     told_apart = whole.assign(dataset=_datasets(rows))
     newest = int(rows["protocol"].max())
     metrics = _metrics(rows)
     groups = told_apart.groupby(["dataset", "backbone"], sort=True)
     return [_board(str(name[0]), str(name[1]), cells, newest, metrics) for name, cells in groups]
+
+
+def _complete(recipe: str) -> str:
+    """The recipe (JSON) with the fields that are newer than its row."""
+    return json.dumps(complete(json.loads(recipe)))
 
 
 def _datasets(rows: pd.DataFrame) -> "pd.Series[str]":
@@ -128,7 +144,9 @@ def _metrics(rows: pd.DataFrame) -> tuple[str, ...]:
     found = [
         name
         for name in rows.columns
-        if pd.api.types.is_float_dtype(rows[name]) and name not in NOT_SCORES and not name.endswith(BESIDE_A_SCORE)
+        if pd.api.types.is_float_dtype(rows[name])
+        and name not in (*NOT_SCORES, *LOOKS)
+        and not name.endswith(BESIDE_A_SCORE)
     ]
     recalls = sorted((name for name in found if name.startswith("recall_at_")), key=lambda name: (len(name), name))
     usual = [name for name in LAST if name in found]
@@ -149,7 +167,7 @@ def _board(dataset: str, backbone: str, cells: pd.DataFrame, newest: int, metric
         lines=tuple(sorted(_lines(latest, done, present), key=_standing)),
         chance={name: float(done[f"{name}_chance"].mean()) for name in present if _has(done, f"{name}_chance")},
         queries=_queries(done),
-        recipe=", ".join(f"{name}={value}" for name, value in usual.items()),
+        recipe=", ".join(f"{name}={value}" for name, value in usual.items() if UNUSED.get(name) != value),
         unfinished=tuple(_unfinished(latest[latest["status"] != "done"])),
         notes=tuple(_notes(len(cells) - len(current), newest, len(current) - len(latest))),
     )
@@ -175,6 +193,10 @@ def _flat(value: Any, *, prefix: str = "") -> dict[str, str]:
     return {prefix.strip("."): value if isinstance(value, str) else json.dumps(value)}
 
 
+UNUSED = _flat(complete({}))
+"""Newer fields of the recipe at what was done without them, which no one needs to read."""
+
+
 def _difference(own: Mapping[str, str], usual: Mapping[str, str]) -> str:
     names = [name for name in dict.fromkeys((*own, *usual)) if own.get(name) != usual.get(name)]
     return ", ".join(f"{name}={own.get(name, 'unset')}" for name in names)
@@ -191,7 +213,7 @@ def _lines(latest: pd.DataFrame, done: pd.DataFrame, metrics: Sequence[str]) -> 
     """One line an objective, variant and kind that finished a seed."""
     asked = latest.groupby(IDENTITY)["seed"].count().to_dict()
     ordered = done.sort_values("seed")
-    names = ("seed", "key", "members", "embedding_dim", "seconds", "seconds_train", "recipe", *metrics)
+    names = ("seed", "key", "members", "embedding_dim", "seconds", "seconds_train", "recipe", "epoch", *metrics, *LOOKS)
     # Plain arrays: a data frame a line would cost more time than everything else together.
     columns = {name: ordered[name].to_numpy() for name in names}
     return [
@@ -222,7 +244,15 @@ def _line(name: Any, cells: Mapping[str, NDArray[Any]], asked: int, metrics: Seq
         dim=None if pd.isna(dim) else int(dim),
         seconds=float(np.mean((whole if pd.isna(trained).any() else trained).astype(float))),
         recipe=_flat(json.loads(cells["recipe"][0])),
+        looks={name: _score(found) for name in LOOKS if len(found := _known(cells[name]))},
+        gap=_score(found) if len(found := _known(cells[LOOKS[-1]] - cells[LOOKS[1]])) else None,
+        epochs=tuple(int(epoch) for epochs in cells["epoch"] if np.ndim(epochs) for epoch in epochs),
     )
+
+
+def _known(values: NDArray[Any]) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = values.astype(float)
+    return numbers[~np.isnan(numbers)]
 
 
 def _score(values: NDArray[np.float64]) -> Score:

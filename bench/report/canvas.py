@@ -9,7 +9,13 @@ from matplotlib.figure import Figure
 __all__ = ["COLOURS", "HUES", "MOST", "ROW", "WIDTH", "canvas", "figure_of", "key", "wrapped"]
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision.
-COLOURS = {"loss": "#0072b2", "ensemble": "#e69f00", "model_ensemble": "#009e73", "control": "#949494"}
+COLOURS = {
+    "loss": "#0072b2",
+    "ensemble": "#e69f00",
+    "model_ensemble": "#009e73",
+    "control": "#949494",
+    "floor": "#333333",
+}
 HUES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
 MOST = 40
 WIDTH = 6.8

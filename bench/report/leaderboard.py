@@ -9,7 +9,8 @@ from rich.text import Text
 
 from bench.report.boards import Board, boards
 from bench.report.gains import EnsembleGain, gains
-from bench.report.guide import GAINS, GAINS_READ, GUIDE
+from bench.report.guide import GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
+from bench.report.selection import selection
 from bench.report.table import Cell, Table, glance, ladder, percent, scoreboard, unfinished
 from bench.stats import Gain
 
@@ -45,13 +46,14 @@ def markdown(
 
 
 def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
-    gained, holes = ladder(board), unfinished(board)
+    selected, gained, holes = selection(board), ladder(board), unfinished(board)
     return [
         f"## {plain(board.dataset)}, {plain(board.backbone)}",
         board.queries and f"{board.queries}.",
         board.recipe and f"Recipe: {plain(board.recipe)}.",
         *board.notes,
         markdown_table(scoreboard(board)) if board.lines else "Nothing was measured here.",
+        *([f"### {SELECTION}", SELECTION_READ, markdown_table(selected)] if selected.rows else []),
         *([f"### {GAINS}", GAINS_READ, markdown_table(gained)] if gained.rows else []),
         *(["### Without scores", "These cells are in no mean.", markdown_table(holes)] if holes.rows else []),
         *markdown_pictures(plots),

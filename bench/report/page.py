@@ -6,8 +6,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.report.boards import Board
-from bench.report.guide import GAINS, GAINS_READ, GUIDE
+from bench.report.guide import GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.pictures import Picture
+from bench.report.selection import selection
 from bench.report.table import glance, ladder, scoreboard, unfinished
 
 __all__ = ["page"]
@@ -32,6 +33,8 @@ def page(
         title=title,
         facts=facts,
         guide=GUIDE,
+        selection_title=SELECTION,
+        selection_read=SELECTION_READ,
         gains_title=GAINS,
         gains_read=GAINS_READ,
         boards=[_section(board, pictures) for board in boards],
@@ -46,6 +49,7 @@ def _section(board: Board, pictures: Sequence[Picture]) -> dict[str, object]:
         "name": f"{board.dataset}, {board.backbone}",
         "board": board,
         "scores": scoreboard(board),
+        "selection": selection(board),
         "gains": ladder(board),
         "unfinished": unfinished(board),
         "pictures": [_inline(picture) for picture in pictures if picture.about == about],

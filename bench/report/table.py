@@ -100,8 +100,8 @@ def _line(line: Line, metrics: Sequence[str], best: dict[str, float]) -> tuple[C
     scores = (_score(line.scores.get(name), line.done, best[name]) for name in metrics)
     seeds = str(line.done) if line.done == line.seeds else f"{line.done} of {line.seeds}"
     dim = Cell(NONE, -1) if line.dim is None else Cell(str(line.dim), line.dim)
-    fused = line.kind == "model_ensemble" or (line.kind == "control" and line.members)
-    time = duration(line.seconds) + (" †" if fused else "")
+    untrained = line.kind in {"model_ensemble", "floor"} or (line.kind == "control" and line.members)
+    time = duration(line.seconds) + (" †" if untrained else "")
     words = (Cell(line.label, line.label.lower()), Cell(kind_name(line.kind), line.kind))
     return (*words, *scores, Cell(seeds, line.done), dim, Cell(time, -1 if math.isnan(line.seconds) else line.seconds))
 
