@@ -9,9 +9,9 @@ from jobs import tiny
 import bench
 from bench import datasets, store
 from bench.controls import controls
+from bench.fit import _objective
 from bench.report.boards import boards
 from bench.report.gains import gains
-from bench.fit import _objective
 from bench.run import refusals, run
 from losses.shape import Shape, Unsuitable
 
