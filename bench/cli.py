@@ -101,6 +101,7 @@ def run(
     """Run what is missing of a matrix; the same command again continues."""
     from bench import plan, pool, store
     from bench.expand import expand
+    from bench.near_duplicates import near_duplicates
 
     asked = _load(matrix, seeds, changes, skip_broken)
     jobs = expand(asked)
@@ -113,6 +114,8 @@ def run(
     plan.check_same_data(jobs, splits, rows)
     count = workers or (len(devices) if devices != ["cpu"] else max(1, len(os.sched_getaffinity(0)) // threads))
     slots = [devices[index % len(devices)] for index in range(count)]
+    for split in splits.values() if plan.missing(jobs, store.statuses(rows)) else ():
+        near_duplicates(split)  # once, before every worker asks
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _execute(jobs, "cells", rows, results, data=data, workers=slots, threads=threads)
     rows = store.load(results)

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import torch
 
+from bench.config import Job
+from bench.datasets.split import Split
+from bench.near_duplicates import near_duplicates
+from bench.overlap import known_overlap
 from bench.row import Provenance
 
-__all__ = ["device_name", "peak_memory_mb", "provenance", "reset_peak_memory"]
+__all__ = ["contamination", "device_name", "peak_memory_mb", "provenance", "reset_peak_memory"]
 
 
 def provenance(device: torch.device, dataset_sha: str, weights_sha: str | None) -> Provenance:
@@ -29,6 +33,26 @@ def provenance(device: torch.device, dataset_sha: str, weights_sha: str | None) 
         dataset_sha=dataset_sha,
         weights_sha=weights_sha,
     )
+
+
+def contamination(job: Job, split: Split) -> dict[str, str | int | None]:
+    """What the test images of a job were perhaps seen in before: columns `overlap` and `near_duplicates` of its row."""
+    trunk, found = job.backbone.parameters, near_duplicates(split)
+    pretrained = bool(trunk.get("pretrained")) and job.kind != "floor"
+    weights = trunk["weights"] if job.kind != "floor" else None
+    name = _tagged(job.backbone.name) if pretrained else job.backbone.name
+    return {
+        "overlap": known_overlap(name, pretrained=pretrained, weights=weights, dataset=job.dataset.name),
+        "near_duplicates": found.images if found else None,
+    }
+
+
+def _tagged(backbone: str) -> str:
+    """The backbone with the weights that a bare name of timm's means, as "timm/resnet50.a1_in1k"."""
+    import timm  # which is slow, and few jobs are pretrained
+
+    config = None if "." in backbone else timm.get_pretrained_cfg(backbone.partition("/")[2])
+    return f"{backbone}.{config.tag}" if config else backbone
 
 
 @cache

@@ -58,6 +58,8 @@ class Row(BaseModel):
     parameters: int | None = None
     embedding_dim: int | None = None
     epoch: tuple[int, ...] = ()
+    overlap: str | None = None
+    near_duplicates: int | None = None
     started: str | None = None
     provenance: Provenance = Provenance()
 
@@ -87,10 +89,10 @@ class Row(BaseModel):
         return pa.table(arrays)
 
 
-_TEXT = ("key", "dataset", "backbone", "objective", "kind", "recipe", "status", "reason", "started")
+_TEXT = ("key", "dataset", "backbone", "objective", "kind", "recipe", "status", "reason", "overlap", "started")
 COLUMNS = {
     **dict.fromkeys(_TEXT + tuple(Provenance.model_fields), pa.string()),
-    **dict.fromkeys(("seed", "protocol", "parameters", "embedding_dim", "threads"), pa.int64()),
+    **dict.fromkeys(("seed", "protocol", "parameters", "embedding_dim", "near_duplicates", "threads"), pa.int64()),
     "members": pa.list_(pa.string()),
     "epoch": pa.list_(pa.int64()),
     "dirty": pa.bool_(),

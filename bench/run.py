@@ -62,6 +62,7 @@ def run(
         "started": started.isoformat(timespec="seconds"),
         "seconds": time.perf_counter() - clock,
         "peak_memory_mb": provenance.peak_memory_mb(device),
+        **provenance.contamination(job, split),
         "provenance": provenance.provenance(device, split.sha, result.row.provenance.weights_sha),
     }
     return result._replace(row=result.row.model_copy(update=cost))

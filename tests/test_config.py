@@ -1,7 +1,7 @@
 import pytest
 
 from bench.config import ConfigError, headline, load, matrices
-from bench.recipe import Recipe
+from bench.recipe import LATER, Recipe, complete
 from bench.expand import expand
 
 SMALL = """
@@ -64,6 +64,17 @@ def test_values_can_be_changed_from_the_command_line(write):
         (SMALL + "[recipe]\ntrunk_rate = -1", "recipe.trunk_rate: it should be greater than or equal to 0"),
         (SMALL + '[recipe]\nschedule = "cosin"', "recipe.schedule: it should be 'cosine', 'step' or 'constant'"),
         (SMALL.replace('"contrastive"', "7"), "losses.0"),
+        (
+            SMALL + "[recipe]\nvalidation = { share = 1.5 }",
+            "recipe.validation.share: it should be less than 1, not 1.5",
+        ),
+        (SMALL + "[recipe]\nvalidation = { fold = 4 }", "recipe.validation.fold: unknown; did you mean 'folds'?"),
+        (SMALL + "[recipe]\nvalidation = { share = 0.2, folds = 4 }", "write one of them"),
+        (SMALL + "[recipe]\nvalidation = {}", "write one of them"),
+        (SMALL + '[recipe]\nselect = "validation"', "add validation = { share = 0.2 }"),
+        (SMALL + "[recipe]\ncrop_area = [1.0, 0.2]", "crop_area = [1.0, 0.2] goes from large to small"),
+        (SMALL + "[recipe]\ncrop_area = [0.2, 1.2]", "recipe.crop_area.1: it should be less than or equal to 1"),
+        (SMALL + '[recipe]\noptimizer = "lion"', "recipe.optimizer: it should be 'adamw', 'adam', 'rmsprop' or 'sgd'"),
     ],
 )
 def test_a_wrong_matrix_is_refused_in_a_sentence(write, text, sentence):
@@ -88,3 +99,16 @@ def test_every_field_of_the_recipe_has_a_default_and_a_range():
     for field in ("dim", "classes_per_batch", "images_per_class", "restarts", "step_epochs"):
         with pytest.raises(ValueError, match="greater than or equal to 1"):
             Recipe.model_validate({field: 0})
+
+
+@pytest.mark.parametrize("validation", [{"share": 0.2}, {"folds": 4}])
+def test_validation_is_written_as_it_was_asked_for(validation):
+    recipe = Recipe.model_validate({"validation": validation})
+    assert recipe.model_dump(mode="json")["validation"] == validation
+    assert recipe.total_epochs == 10 * validation.get("folds", 1)
+
+
+def test_a_stored_recipe_is_completed_with_what_was_done_without_the_newer_fields():
+    stored = {name: value for name, value in Recipe().model_dump(mode="json").items() if name not in LATER}
+    assert Recipe.model_validate(complete(stored)).model_dump() == Recipe.model_validate(dict(LATER)).model_dump()
+    assert complete({"crop": 224, "epochs": 3}) == {"epochs": 3, **LATER, "crop": 224}

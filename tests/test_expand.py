@@ -1,8 +1,9 @@
 import itertools
+import re
 
 import pytest
 
-from bench.config import ConfigError, Matrix
+from bench.config import ConfigError, Matrix, load, matrices
 from bench.expand import expand
 
 
@@ -23,11 +24,41 @@ def test_trained_jobs_come_first_and_fusions_last():
     assert [member.key for member in jobs[4].members] == [job.key for job in jobs[:2]]
 
 
+def test_floors_come_between_what_trains_and_what_is_fused():
+    fused = [{"name": "concatenate", "members": ["contrastive", "triplet"]}]
+    jobs = expand(matrix(floors=["pixels", {"name": "pixels", "centred": True}], model_ensembles=fused, seeds=2))
+    assert [job.kind for job in jobs] == ["loss"] * 4 + ["floor"] * 4 + ["model_ensemble"] * 2
+    assert {job.objective.label for job in jobs[4:8]} == {"pixels", "pixels(centred=True)"}
+
+
+@pytest.mark.parametrize(
+    ("floor", "sentence"),
+    [
+        ("pixel", "there is no floor 'pixel'; did you mean 'pixels'?"),
+        ({"name": "pixels", "size": 8}, "pixels has no parameter 'size'; did you mean 'side'?"),
+        ({"name": "pixels", "side": 0}, "side = 0 is not possible"),
+        ({"name": "pixels", "members": ["triplet"]}, "pixels takes no members"),
+    ],
+)
+def test_a_wrong_floor_is_refused_in_a_sentence(floor, sentence):
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        expand(matrix(floors=[floor]))
+
+
+@pytest.mark.parametrize("name", matrices())
+def test_every_matrix_that_comes_along_expands(name):
+    assert len({job.key for job in expand(load(name))}) >= 10
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"recipe": {"epochs": 3}},
         {"recipe": {"recall_at": [1, 10]}},
+        {"recipe": {"crop": 24}},
+        {"recipe": {"validation": {"share": 0.2}}},
+        {"recipe": {"validation": {"folds": 4}}},
+        {"recipe": {"optimizer": "sgd"}},
         {"seeds": [7]},
         {"datasets": [{"name": "glyphs", "classes": 299}]},
         {"backbones": [{"name": "conv4", "width": 32}]},

@@ -60,7 +60,7 @@ def test_gain_in_points_and_the_cost_of_a_model_ensemble() -> None:
     # Differences 2, 3, 2 points: sd 0.57735, half-width 4.302653 * 0.57735 / sqrt(3) = 1.434.
     assert f"| fused | triplet | 1× | 1× |{' **+2.3 ± 1.4** |' * 5} 3 |" in document
     assert line_of("fused", document.split("### What")[0])[-1] == "0.4 s †"
-    assert "† A model ensemble" in document
+    assert "† Nothing is trained" in document
 
 
 def test_reasons_and_labels_cannot_break_the_table() -> None:

@@ -29,6 +29,8 @@ NOT_SCORES = (
         "parameters",
         "embedding_dim",
         "epoch",
+        "overlap",
+        "near_duplicates",
         "validation_map_at_r",
     ),
     *("started", "commit", "dirty", "python", "torch", "timm", "pytorch_metric_learning", "device", "threads"),
@@ -107,6 +109,10 @@ class Board(NamedTuple):
     """The board's most common recipe, such as "epochs=10, dim=128"."""
     unfinished: tuple[Unfinished, ...]
     notes: tuple[str, ...]
+    overlap: str | None
+    """What the trunk's pretraining has seen of the test set, beginning with a grade; None for random weights."""
+    near_duplicates: int
+    """Test images with a near-duplicate among the training images, as far as these were compared."""
 
 
 def boards(rows: pd.DataFrame) -> list[Board]:
@@ -169,6 +175,8 @@ def _board(dataset: str, backbone: str, cells: pd.DataFrame, newest: int, metric
         queries=_queries(done),
         recipe=", ".join(f"{name}={value}" for name, value in usual.items() if UNUSED.get(name) != value),
         unfinished=tuple(_unfinished(latest[latest["status"] != "done"])),
+        overlap=next(iter(sorted(latest["overlap"].dropna().unique())), None),
+        near_duplicates=int(latest["near_duplicates"].max()) if latest["near_duplicates"].notna().any() else 0,
         notes=tuple(_notes(len(cells) - len(current), newest, len(current) - len(latest))),
     )
 

@@ -52,8 +52,8 @@ GUIDE = (
     (
         "Seeds, Dim, Time",
         "Seeds that finished; width of the embedding that is compared; mean time of training one seed on the devices "
-        "above. † Nothing is trained: a model ensemble fuses stored embeddings, a floor is computed from the images; the "
-        "time is that of doing so, without the members'.",
+        "above. † Nothing is trained: a model ensemble fuses stored embeddings, a floor is made of the images; the time "
+        "is that of doing so, without the members'.",
     ),
     (
         "Bold",
@@ -84,6 +84,13 @@ GUIDE = (
         "Floor",
         "Raw pixels as embeddings, without any learning: what a method must beat before it has learned anything. Where "
         "they do well, the test has almost the same picture twice.",
+    ),
+    (
+        "Contamination",
+        "What is known of the pictures a pretrained trunk has seen: images, pictures of the set are known to be among "
+        "them; classes, classes of the test side are, or pictures like theirs were sought; unknown, they are not "
+        "published or were not compared; none known. Near-duplicates are test images that a perceptual hash finds "
+        "again among the training images. A warning, which corrects nothing; none known does not mean clean.",
     ),
     (
         "Naive gain",

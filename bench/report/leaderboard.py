@@ -11,7 +11,7 @@ from bench.report.boards import Board, boards
 from bench.report.gains import EnsembleGain, gains
 from bench.report.guide import GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.selection import selection
-from bench.report.table import Cell, Table, glance, ladder, percent, scoreboard, unfinished
+from bench.report.table import Cell, Table, contamination, glance, ladder, percent, scoreboard, unfinished
 from bench.stats import Gain
 
 __all__ = ["boards", "markdown", "markdown_pictures", "markdown_table", "plain", "terminal"]
@@ -51,6 +51,7 @@ def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
         f"## {plain(board.dataset)}, {plain(board.backbone)}",
         board.queries and f"{board.queries}.",
         board.recipe and f"Recipe: {plain(board.recipe)}.",
+        *([f"Contamination: {plain(marked)}."] if (marked := contamination(board)) else []),
         *board.notes,
         markdown_table(scoreboard(board)) if board.lines else "Nothing was measured here.",
         *([f"### {SELECTION}", SELECTION_READ, markdown_table(selected)] if selected.rows else []),

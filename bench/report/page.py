@@ -9,7 +9,7 @@ from bench.report.boards import Board
 from bench.report.guide import GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.pictures import Picture
 from bench.report.selection import selection
-from bench.report.table import glance, ladder, scoreboard, unfinished
+from bench.report.table import contamination, glance, ladder, scoreboard, unfinished
 
 __all__ = ["page"]
 
@@ -48,6 +48,7 @@ def _section(board: Board, pictures: Sequence[Picture]) -> dict[str, object]:
     return {
         "name": f"{board.dataset}, {board.backbone}",
         "board": board,
+        "contamination": contamination(board),
         "scores": scoreboard(board),
         "selection": selection(board),
         "gains": ladder(board),

@@ -13,6 +13,7 @@ __all__ = [
     "NONE",
     "Cell",
     "Table",
+    "contamination",
     "duration",
     "glance",
     "kind_name",
@@ -164,9 +165,22 @@ def unfinished(board: Board) -> Table:
 
 def glance(boards: Sequence[Board]) -> Table:
     """The best line of every board by Recall@1; controls, which are there for comparison, left out."""
-    return Table(
-        ("Dataset", "Backbone", "Best objective", "Recall@1", "Seeds", "Chance"), tuple(map(_best, boards)), texts=3
+    heads = ("Dataset", "Backbone", "Best objective", "Recall@1", "Seeds", "Chance")
+    marks = [contamination(board) for board in boards]
+    rows = [_best(board) for board in boards]
+    if not any(marks):
+        return Table(heads, tuple(rows), texts=3)
+    marked = (
+        (*row[:3], Cell(mark.partition(":")[0] or NONE, mark), *row[3:]) for row, mark in zip(rows, marks, strict=True)
     )
+    return Table((*heads[:3], "Contamination", *heads[3:]), tuple(marked), texts=4)
+
+
+def contamination(board: Board) -> str:
+    """What the test images were perhaps seen in before, beginning with a grade and a colon; "" for nothing."""
+    count = board.near_duplicates
+    copies = f"near-duplicates: {count:,} test image{'s have' if count > 1 else ' has'} one among the training images"
+    return " | ".join(([board.overlap] if board.overlap else []) + ([copies] if count else []))
 
 
 def _best(board: Board) -> tuple[Cell, ...]:
