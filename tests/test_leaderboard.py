@@ -5,6 +5,7 @@ from rich.console import Console
 from sample_rows import history, large, row, table, unfinished
 
 from bench.report import boards, markdown, terminal
+from bench.report.leaderboard import plain
 
 HOSTILE = "Lower <script>alert(1)</script> | `rate`\nand *retry* & wait."
 
@@ -88,3 +89,19 @@ def test_the_terminal_shows_every_line_in_eighty_columns() -> None:
     assert "points over" in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert history(rows)["key"].nunique() == 66
+
+
+def test_what_the_test_images_were_perhaps_seen_in_is_said_and_marked() -> None:
+    overlap = "classes: 59 classes of birds are in ImageNet-1k (a source)"
+    rows = [row("triplet", seed, overlap=overlap, near_duplicates=12) for seed in range(2)]
+    rows += [row("triplet", seed, dataset="letters", overlap=None, near_duplicates=0) for seed in range(2)]
+    document = text(rows)
+    near = "near-duplicates: 12 test images have one among the training images"
+    assert f"Contamination: {plain(overlap)} \\| {near}." in document
+    assert "| Dataset | Backbone | Best objective | Contamination | Recall@1 | Seeds | Chance |" in document
+    assert line_of("glyphs", document)[3] == "classes"
+    assert line_of("letters", document)[3] == "–"
+
+
+def test_clean_cells_need_no_column_of_marks() -> None:
+    assert "Contamination |" not in text([row("triplet", seed) for seed in range(2)])

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import torch
 from jobs import tiny
+from PIL import Image
 
 import bench
 from bench import datasets, store
 from bench.controls import controls
 from bench.fit import _objective
+from bench.provenance import contamination
 from bench.report.boards import boards
 from bench.report.gains import gains
 from bench.run import refusals, run
@@ -259,3 +261,38 @@ def test_a_control_reduces_an_ensemble_with_what_its_training_images_teach(tmp_p
     assert None not in (gained.gain, gained.reduced, gained.grown, gained.longer)
     assert (gained.size, gained.cost) == (2, 2)
     assert controls(jobs, rows) == controls(jobs, rows[rows["kind"] != "control"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "grade"),
+    [({}, None), ({"pretrained": True}, "unknown"), ({"weights": "here.safetensors"}, "unknown")],
+)
+def test_the_row_says_what_the_trunk_may_have_seen(parameters, grade):
+    (job,) = tiny(backbones=[{"name": "timm/resnet18.a1_in1k", **parameters}])
+    found = contamination(job, datasets.load(job.dataset, None))
+    assert found["near_duplicates"] is None  # letters are not compared
+    assert (found["overlap"] is None) if grade is None else found["overlap"]
+
+
+def test_a_bare_name_means_the_weights_that_timm_would_load():
+    named, bare = (tiny(backbones=[{"name": f"timm/resnet18{tag}", "pretrained": True}])[0] for tag in (".a1_in1k", ""))
+    split = datasets.load(named.dataset, None)
+    assert contamination(named, split) == contamination(bare, split)
+    assert "unknown: what the weights" not in str(contamination(bare, split)["overlap"])
+
+
+def test_near_duplicates_of_photos_are_counted_in_the_row(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    draws = np.random.default_rng(0)
+    coarse = draws.integers(0, 256, (24, 6, 6, 3), dtype=np.uint8)
+    photos = [Image.fromarray(one).resize((64, 64), Image.Resampling.BICUBIC) for one in coarse]
+    photos[20] = photos[0].resize((60, 60)).resize((64, 64))
+    for index, photo in enumerate(photos):
+        place = tmp_path / ("train" if index < 12 else "test") / f"class {index // 3}"
+        place.mkdir(parents=True, exist_ok=True)
+        photo.save(place / f"{index}.png")
+    (job,) = tiny(
+        datasets=[{"name": "folder", "path": str(tmp_path), "size": 64}], recipe={"epochs": 0, "classes_per_batch": 3}
+    )
+    go(job, tmp_path / "results")
+    assert bench.load(tmp_path / "results")["near_duplicates"].tolist() == [1]
