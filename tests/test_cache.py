@@ -153,6 +153,31 @@ def test_room_beyond_memory_is_on_disk_and_leaves_nothing(root: Path, monkeypatc
     assert [place.name.split("-")[0] for place in root.iterdir()] == ["noise"]
 
 
+@pytest.mark.parametrize("rows", [slice(4), slice(3), slice(1, 4), slice(None, None, 2), slice(None, None, -1)])
+def test_what_is_decoded_into_a_file_is_not_written_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, rows: slice
+) -> None:
+    monkeypatch.setattr(cache, "IN_MEMORY_BYTES", 1000)
+    inodes = []
+
+    def build() -> Split:
+        split = noise(side=20)
+        place = room(split.train.images.shape)
+        place[:] = split.train.images
+        inodes.append(next(root.glob(".writing-*/.writing-*")).stat().st_ino)
+        train = split.train._replace(images=place[rows], labels=split.train.labels[rows])
+        return split._replace(train=train, test=split.test._replace(images=place[2:], labels=split.test.labels[2:]))
+
+    kept = cached(IDENTITY, build)
+    assert np.array_equal(kept.train.images, noise(side=20).train.images[rows])
+    assert np.array_equal(kept.test.images, noise(side=20).train.images[2:])
+    assert same(kept, cached(IDENTITY, never))
+    (file,) = root.glob("*/train.images.npy")
+    assert (file.stat().st_ino == inodes[0]) == (rows.start is None and rows.step is None)
+    assert file.stat().st_size == 128 + kept.train.images.size
+    assert [place.name.split("-")[0] for place in root.iterdir()] == ["noise"]
+
+
 def test_a_full_disk_is_a_sentence(root: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be written \(.+\): set BENCH_CACHE"):
         room((2**60,))

@@ -1,3 +1,5 @@
+import threading
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -5,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.datasets.pictures import files, fingerprint, read, read_all
+from bench.datasets.pictures import files, fingerprint, read, read_all, watching
 from bench.datasets.split import DataError
 
 RED, BLUE = (250, 20, 10), (10, 30, 240)
@@ -164,6 +166,45 @@ def test_a_broken_picture_is_named_or_left_out(tmp_path: Path, kind: str) -> Non
     images, readable = read_all([good, bad, good], 8, 3, skip_broken=True)
     assert readable.tolist() == [True, False, True]
     assert np.array_equal(images[0], images[1])
+
+
+@pytest.mark.parametrize("broken", [(), (0,), (39,), (0, 1, 2), (3, 4, 11, 30, 38), range(39)])
+def test_broken_ones_among_many_large_are_left_out_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Sequence[int]
+) -> None:
+    monkeypatch.setattr("bench.datasets.cache.IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("bench.datasets.pictures.BLOCK_BYTES", 3 * 64)
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    sources = []
+    for number in range(40):
+        buffer = BytesIO()
+        Image.new("L", (8, 8), 6 * number).save(buffer, "PNG")
+        sources.append(buffer.getvalue()[: 40 if number in broken else None])
+    images, readable = read_all(sources, 8, 1, skip_broken=True)
+    assert isinstance(images, np.memmap)
+    assert readable.tolist() == [number not in broken for number in range(40)]
+    assert images[:, 4, 4, 0].tolist() == [6 * number for number in range(40) if number not in broken]
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_watcher_hears_how_far_reading_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: bool) -> None:
+    monkeypatch.setattr("bench.datasets.pictures._worth_threads", lambda _: threads)
+    halves().save(tmp_path / "good.png")
+    (tmp_path / "bad.png").touch()
+    sources = [tmp_path / "bad.png", *[tmp_path / "good.png"] * 39]
+    heard: list[tuple[int, int, int]] = []
+
+    def hear(done: int, total: int) -> None:
+        heard.append((done, total, threading.get_ident()))
+
+    with watching(hear):
+        monkeypatch.setattr("bench.datasets.pictures.REPORT_SECONDS", 0)
+        read_all(sources, 8, 3, skip_broken=True)
+        monkeypatch.setattr("bench.datasets.pictures.REPORT_SECONDS", 1000)
+        read_all(sources[:5], 8, 3, skip_broken=True)
+        read_all([], 8, 3)
+    read_all(sources[1:], 8, 3)
+    assert heard == [(done, total, threading.get_ident()) for done, total in [*((n, 40) for n in range(1, 41)), (5, 5)]]
 
 
 def test_nothing_to_read_is_no_error() -> None:
