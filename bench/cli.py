@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from bench import cli_evaluate
 from bench.command import (
     FAILED,
     NOTHING,
@@ -296,6 +297,9 @@ def list_(
         found = [listing.describe(entry) for entry in entries]
         text = [listing.markdown(entries)] if as_markdown else list(listing.lines(entries))
     typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(text))
+
+
+guarded(app)(cli_evaluate.evaluate)
 
 
 if __name__ == "__main__":

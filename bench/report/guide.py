@@ -52,8 +52,8 @@ GUIDE = (
     (
         "Seeds, Dim, Time",
         "Seeds that finished; width of the embedding that is compared; mean time of training one seed on the devices "
-        "above. † Nothing is trained: a model ensemble fuses stored embeddings, a floor is made of the images; the time "
-        "is that of doing so, without the members'.",
+        "above. † Nothing is trained: a model ensemble fuses stored embeddings, a floor is made of images; the time is "
+        "that of doing so, without the members'.",
     ),
     (
         "Bold",
