@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from bench import cli_evaluate
+from bench import cli_data, cli_evaluate
 from bench.command import (
     FAILED,
     NOTHING,
@@ -300,6 +300,7 @@ def list_(
 
 
 guarded(app)(cli_evaluate.evaluate)
+app.add_typer(cli_data.app, name="data")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Data sets got, decoded and checked: what `bench data` does."""
