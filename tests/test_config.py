@@ -1,8 +1,8 @@
 import pytest
 
 from bench.config import ConfigError, headline, load, matrices
-from bench.recipe import LATER, Recipe, complete
 from bench.expand import expand
+from bench.recipe import LATER, Recipe, complete
 
 SMALL = """
 datasets = ["glyphs"]

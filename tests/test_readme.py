@@ -1,4 +1,7 @@
 import re
+import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -6,6 +9,7 @@ import pytest
 
 from bench.catalogue import entries
 from bench.config import Matrix
+from bench.conformance.conventions import CONVENTIONS
 from bench.expand import expand
 from bench.listing import markdown
 
@@ -39,3 +43,22 @@ def test_every_column_is_explained():
     columns = bench.load(ROOT / "results/reference.parquet").columns
     unexplained = [name for name in columns if f"`{re.sub('recall_at_[0-9]+$', 'recall_at_K', name)}`" not in text]
     assert unexplained == []
+
+
+def test_the_example_of_conventions_that_differ_is_real(tmp_path):
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Why two tables disagree")[2]
+    console, why = re.findall(r"```(?:console)?\n(.*?)```", section, re.DOTALL)[:2]
+    commands = [shlex.split(line[2:]) for line in console.splitlines() if line.startswith("$ ")]
+    folder = Path(sys.executable).parent
+    outputs = [
+        subprocess.run([folder / name, *rest], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        for name, *rest in commands
+    ]
+    printed = outputs[-1].splitlines()
+    shown = [line for line in (console + why).splitlines() if line and not line.startswith("$ ")]
+    assert [line for line in shown if line not in printed] == []
+
+
+def test_every_convention_is_in_the_table():
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Why two tables disagree")[2]
+    assert [name for name in CONVENTIONS if name != "lossbench" and f"`{name}`" not in section] == []
