@@ -132,7 +132,9 @@ def _seconds(job: Job, split: Split, rows: pd.DataFrame) -> float | None:
     speed = same["images_per_second"].median()
     if pd.isna(speed):
         return None
-    return float(len(split.train.labels) * job.recipe.total_epochs / speed + same["seconds_evaluate"].median())
+    parts = folds(split.train.labels, job.recipe.validation, seed=job.seed)
+    images = sum(len(fold.labels) - len(fold.held_out) for fold in parts) * job.recipe.epochs
+    return float(images / speed + (same["seconds"] - same["seconds_train"]).median())
 
 
 def counts(jobs: Sequence[Job], statuses: Mapping[str, Status]) -> Counter[str]:

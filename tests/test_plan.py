@@ -84,8 +84,10 @@ def test_a_forecast_follows_what_was_measured():
     both = tiny(losses=["triplet", "contrastive"], model_ensembles=[FUSED])
     assert plan.forecast(both, splits, pd.DataFrame()).bytes == (1 + 1 + 2) * (32 + 96) * 16 * 4
     row = {"dataset": jobs[0].dataset.label, "backbone": jobs[0].backbone.label, "status": "done", "kind": "loss"}
-    rows = pd.DataFrame([row | {"images_per_second": 96.0, "seconds_evaluate": 0.5}])
+    rows = pd.DataFrame([row | {"images_per_second": 96.0, "seconds_train": 3.0, "seconds": 3.5}])
     assert plan.forecast(jobs, splits, rows).seconds == pytest.approx(2 * (2 * 96 / 96 + 0.5))
+    (folded,) = tiny(recipe={"validation": {"folds": 3}})  # each of the three trains on two thirds of the images
+    assert plan.forecast([folded], splits, rows).seconds == pytest.approx(3 * 2 * 64 / 96 + 0.5)
 
 
 def test_rows_of_other_data_are_refused():
