@@ -11,8 +11,8 @@ GAINS_READ = (
 SELECTION = "Which epoch counts, and what that costs, in Recall@1"
 SELECTION_READ = (
     "Held out: of the training classes kept apart, at the epoch that counts. Selected, last: of the test, at the epoch "
-    "that these classes select and at the last. Best on test is an oracle, the epoch one may not pick; the gap is what "
-    "picking it would add. Nothing is ranked by it. Of several models the mean of each alone."
+    "that these classes select and at the last. Best on test: at the epoch one may not pick, an oracle; the gap is "
+    "what picking it would add. Nothing is ranked by it. Of several models the mean of each alone."
 )
 
 GUIDE = (

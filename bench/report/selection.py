@@ -14,7 +14,7 @@ def selection(board: Board) -> Table:
 
     The last two columns know the test: what its own best epoch would have given, and by how much that flatters.
     """
-    heads = ("Objective", "Epoch", "Held out", "Selected", "Last", "Best on test", "Gap", "Seeds")
+    heads = ("Objective", "Epoch", "Held out", "Selected", "Last", "Best on test (oracle)", "Gap", "Seeds")
     return Table(heads, tuple(_row(line) for line in board.lines if line.looks))
 
 
