@@ -55,6 +55,7 @@ class ListKind(StrEnum):
     floors = "floors"
     metrics = "metrics"
     matrices = "matrices"
+    recipe = "recipe"
 
 
 def _load(matrix: str, seeds: int | None, changes: Sequence[str], skip_broken: bool = False) -> "Matrix":
@@ -286,12 +287,15 @@ def list_(
     as_json: JsonOption = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables (losses).")] = False,
 ) -> None:
-    """List what there is: name, label with citation, parameters with defaults; what a loss trains and needs."""
+    """List what there is: name, label with citation, parameters with defaults; the fields of a recipe."""
     from bench import catalogue, config, listing
 
     if kind is ListKind.matrices:
         found: list[dict[str, Any]] = [{"name": n, "label": config.headline(p)} for n, p in config.matrices().items()]
         text = [f"{part['name']}\n    {part['label']}" for part in found]
+    elif kind is ListKind.recipe:
+        found = listing.recipe()
+        text = [f"{field['name']} = {json.dumps(field['default'])}\n    {field['label']}" for field in found]
     else:
         entries = list(catalogue.entries(kind).values())
         found = [listing.describe(entry) for entry in entries]

@@ -5,8 +5,9 @@ from itertools import groupby
 from typing import Any
 
 from bench.catalogue import Entry, Parameter
+from bench.recipe import Recipe
 
-__all__ = ["describe", "lines", "markdown"]
+__all__ = ["describe", "lines", "markdown", "recipe"]
 
 
 def describe(entry: Entry) -> dict[str, Any]:
@@ -19,6 +20,13 @@ def describe(entry: Entry) -> dict[str, Any]:
     if entry.kind == "losses":
         own = {"family": entry.family, "citation": entry.citation, "trains": entry.trains, "needs": list(entry.needs)}
     return {"name": entry.name, "label": entry.label, "module": entry.module, **own, "parameters": parameters}
+
+
+def recipe() -> list[dict[str, Any]]:
+    """The fields of a recipe, each with its default as JSON and what it means."""
+    defaults = Recipe().model_dump(mode="json")
+    fields = Recipe.model_fields.items()
+    return [{"name": name, "default": defaults[name], "label": field.description or ""} for name, field in fields]
 
 
 def lines(entries: Iterable[Entry]) -> Iterator[str]:

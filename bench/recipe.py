@@ -47,15 +47,15 @@ class Recipe(BaseModel):
     trunk_rate: float = Field(1e-3, ge=0, description="learning rate of the trunk")
     head_rate: float = Field(1e-3, ge=0, description="learning rate of the linear head")
     loss_rate: float = Field(1e-2, ge=0, description="learning rate of proxies, classifiers and ensemble weights")
-    weight_decay: float = Field(1e-4, ge=0)
-    optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = "adamw"
+    weight_decay: float = Field(1e-4, ge=0, description="of everything that is trained")
+    optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = Field("adamw", description="adamw, adam, rmsprop or sgd")
     momentum: float = Field(0.9, ge=0, lt=1, description="of rmsprop and sgd")
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    schedule: Literal["cosine", "step", "constant"] = Field("cosine", description="cosine to 0, step or constant")
     step_epochs: int = Field(10, ge=1, description="step schedule: epochs between two drops")
     step_factor: float = Field(0.5, gt=0, le=1, description="step schedule: factor of a drop")
     warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up of all learning rates")
     clip: Positive | None = Field(None, description="largest norm of the gradient")
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the model: float32 or bfloat16")
     text: str = Field("tfidf", min_length=1, description="class texts: tfidf, or a sentence-transformers model")
     rotation: float = Field(10.0, ge=0, le=180, description="augmentation: largest rotation, degrees")
     zoom: float = Field(0.1, ge=0, lt=1, description="augmentation: largest change of size, share")
@@ -64,12 +64,18 @@ class Recipe(BaseModel):
     crop: int | None = Field(
         None, ge=8, description="side of a random resized crop, and of the middle at test; none: all"
     )
-    crop_area: tuple[PositiveShare, PositiveShare] = Field((0.16, 1.0), description="its area, share", strict=False)
-    crop_ratio: tuple[Positive, Positive] = Field((0.75, 4 / 3), description="its width over its height", strict=False)
+    crop_area: tuple[PositiveShare, PositiveShare] = Field(
+        (0.16, 1.0), description="area of the crop, share", strict=False
+    )
+    crop_ratio: tuple[Positive, Positive] = Field(
+        (0.75, 4 / 3), description="width of the crop over its height", strict=False
+    )
     validation: Validation | None = Field(None, description="training classes held out: share = 0.2, or folds = 4")
     validate_every: int = Field(1, ge=1, description="epochs between two looks at the classes held out")
-    select: Literal["last", "validation"] = Field("last", description="which epoch counts: the last, or the best there")
-    recall_at: tuple[Annotated[int, Ge(1)], ...] = Field((1, 2, 4, 8), min_length=1, strict=False)
+    select: Literal["last", "validation"] = Field("last", description="epoch that counts: last, or validation")
+    recall_at: tuple[Annotated[int, Ge(1)], ...] = Field(
+        (1, 2, 4, 8), min_length=1, strict=False, description="every K of Recall@K"
+    )
     restarts: int = Field(5, ge=1, description="k-means restarts behind NMI and AMI")
 
     @model_validator(mode="after")

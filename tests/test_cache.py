@@ -164,7 +164,7 @@ def test_what_is_decoded_into_a_file_is_not_written_again(
         split = noise(side=20)
         place = room(split.train.images.shape)
         place[:] = split.train.images
-        inodes.append(next(root.glob(".writing-*/.writing-*")).stat().st_ino)
+        inodes.append(next(root.glob(".writing-*/*")).stat().st_ino)
         train = split.train._replace(images=place[rows], labels=split.train.labels[rows])
         return split._replace(train=train, test=split.test._replace(images=place[2:], labels=split.test.labels[2:]))
 
@@ -175,6 +175,7 @@ def test_what_is_decoded_into_a_file_is_not_written_again(
     (file,) = root.glob("*/train.images.npy")
     assert (file.stat().st_ino == inodes[0]) == (rows.start is None and rows.step is None)
     assert file.stat().st_size == 128 + kept.train.images.size
+    assert file.stat().st_mode == file.with_name("train.labels.npy").stat().st_mode
     assert [place.name.split("-")[0] for place in root.iterdir()] == ["noise"]
 
 

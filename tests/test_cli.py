@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 import bench
 from bench import store
-from bench.catalogue import entries
+from bench.catalogue import KINDS, entries
 from bench.cli import app
 from bench.config import matrices
+from bench.recipe import Recipe
 from bench.row import Result, Row
 
 BENCH = str(Path(sys.executable).with_name("bench"))
@@ -40,7 +41,7 @@ def test_help_waits_for_nothing_heavy():
     )
 
 
-@pytest.mark.parametrize("kind", ["losses", "ensembles", "model_ensembles", "datasets", "backbones", "metrics"])
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_list_tells_all_there_is(kind):
     found = {part["name"]: part for part in json.loads(call("list", kind, "--json").output)}
     assert found.keys() == entries(kind).keys()
@@ -59,6 +60,14 @@ def test_list_says_what_a_loss_trains_and_needs(name):
     text = call("list", "losses").output.split(f"\n    {found['label']}\n")[1].splitlines()[0]
     assert found["trains"] in text
     assert all(need in text for need in found["needs"])
+
+
+def test_list_explains_every_field_of_a_recipe():
+    found = {field["name"]: field for field in json.loads(call("list", "recipe", "--json").output)}
+    assert list(found) == list(Recipe.model_fields)
+    assert all(field["label"] for field in found.values())
+    assert Recipe.model_validate({name: field["default"] for name, field in found.items()}) == Recipe()
+    assert "crop_area = [0.16, 1.0]\n    area of the crop, share\n" in call("list", "recipe").output
 
 
 def test_list_matrices():

@@ -8,16 +8,18 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_dir
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.datasets.split import DataError, Images, Split
+from bench.datasets.split import DataError, Images, Split, reason
 
 __all__ = ["cached", "digest", "room"]
 
@@ -26,6 +28,9 @@ MAPPED_BYTES = 16 * 2**20
 IN_MEMORY_BYTES = 2**30
 SCRATCH = ".writing-"
 PARTS = ("train", "test", "gallery")
+
+_under_way: ContextVar[Path | None] = ContextVar("under_way", default=None)
+"""The folder of the split that `cached` is building."""
 
 
 class PartMeta(BaseModel):
@@ -64,11 +69,11 @@ def cached(identity: Mapping[str, Any], build: Callable[[], Split]) -> Split:
     split = _read(folder)
     if split is not None:
         return split
-    with _scratch(root) as scratch:
+    with _scratch(root) as name, _building(Path(name)) as scratch:
         built = build()
         built = built._replace(sha=digest(built))
         try:
-            return _keep(built, Path(scratch), folder)
+            return _keep(built, scratch, folder)
         except OSError as error:
             raise _unwritable(root, error) from error
 
@@ -84,9 +89,10 @@ def digest(split: Split) -> str:
 
 
 def room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """An array to decode into, of any content; above 1 GB a map of a nameless file in the cache, gone with the array.
+    """An array to decode into, of any content; above 1 GB a map of a file in the cache, so that memory is no limit.
 
-    So a set may be larger than the memory; while it is built it takes its place on the disk twice.
+    Within `cached` that file becomes the one that is kept, where the array or its first rows are a part's images, and
+    is written once; elsewhere it has no name, and is gone with the array.
 
     Raises:
         DataError: the cache cannot be written, or its disk is full.
@@ -94,13 +100,14 @@ def room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     size = math.prod(shape)
     if size <= IN_MEMORY_BYTES:
         return np.empty(shape, np.uint8)
-    root = _root()
+    root, scratch = _root(), _under_way.get()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(prefix=SCRATCH, dir=root) as file:
+        with (scratch / uuid4().hex).open("x+b") if scratch else tempfile.TemporaryFile(dir=root) as file:
+            offset = _write_header(file, shape)
             if hasattr(os, "posix_fallocate"):  # a map that the disk has no place for kills the process
-                os.posix_fallocate(file.fileno(), 0, size)
-            return np.memmap(file, np.uint8, "w+", shape=shape)
+                os.posix_fallocate(file.fileno(), 0, offset + size)
+            return np.memmap(file, np.uint8, "r+", offset, shape)
     except OSError as error:
         raise _unwritable(root, error) from error
 
@@ -112,6 +119,15 @@ def _root() -> Path:
 def _parts(split: Split) -> dict[str, Images]:
     named = zip(PARTS, split[:3], strict=True)
     return {name: part for name, part in named if part is not None}
+
+
+@contextlib.contextmanager
+def _building(scratch: Path) -> Iterator[Path]:
+    token = _under_way.set(scratch)
+    try:
+        yield scratch
+    finally:
+        _under_way.reset(token)
 
 
 def _scratch(root: Path) -> tempfile.TemporaryDirectory[str]:
@@ -132,8 +148,7 @@ def _sweep(root: Path) -> None:
 
 
 def _unwritable(root: Path, error: OSError) -> DataError:
-    reason = error.strerror or str(error)
-    return DataError(f"The cache {root} cannot be written ({reason}): set BENCH_CACHE to a folder that can.")
+    return DataError(f"The cache {root} cannot be written ({reason(error)}): set BENCH_CACHE to a folder that can.")
 
 
 def _keep(split: Split, scratch: Path, folder: Path) -> Split:
@@ -153,14 +168,40 @@ def _keep(split: Split, scratch: Path, folder: Path) -> Split:
 def _write(folder: Path, split: Split) -> None:
     folder.mkdir()
     parts = _parts(split)
-    for name, part in parts.items():
-        np.save(folder / f"{name}.images.npy", part.images)
+    # a file is cut when it is moved: parts that are further rows of it are copied before
+    for name, part in sorted(parts.items(), key=lambda named: _file_of(named[1].images) is not None):
+        _save(folder / f"{name}.images.npy", part.images)
         np.save(folder / f"{name}.labels.npy", part.labels)
     described = {
         name: PartMeta(shape=part.images.shape, classes=part.classes, texts=part.texts) for name, part in parts.items()
     }
     meta = Meta(sha=split.sha, notes=split.notes, parts=described)
     (folder / "meta.json").write_text(meta.model_dump_json(), encoding="utf-8")
+
+
+def _save(place: Path, images: NDArray[np.uint8]) -> None:
+    """As `np.save` does, but a file of `room` is cut to the rows that are left, and moved."""
+    file = _file_of(images)
+    if file is not None and file.parent == place.parent.parent:
+        with contextlib.suppress(OSError), file.open("r+b") as opened:  # Windows cuts and moves no file that is mapped
+            opened.truncate(_write_header(opened, images.shape) + images.nbytes)
+            file.rename(place)
+            return
+    np.save(place, images)
+
+
+def _file_of(images: NDArray[np.uint8]) -> Path | None:
+    """The file that is mapped, where the array is its first rows."""
+    whole = images.base if isinstance(images.base, np.memmap) else images
+    if not isinstance(whole, np.memmap) or whole.filename is None:
+        return None
+    return Path(whole.filename) if whole.ctypes.data == images.ctypes.data and images.flags.c_contiguous else None
+
+
+def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> int:
+    """Write what an .npy file begins with, and return its length, which no number of rows changes."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.tell()
 
 
 def _read(folder: Path) -> Split | None:

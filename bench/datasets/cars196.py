@@ -8,7 +8,7 @@ from annotated_types import Ge
 from scipy.io import loadmat
 
 from bench.datasets.lists import Listed, Photo, by_class_id, find, split_of
-from bench.datasets.split import DataError, Split
+from bench.datasets.split import DataError, Split, reason
 
 __all__ = ["cars196"]
 
@@ -45,7 +45,6 @@ def _annotations(file: Path) -> tuple[list[Photo], dict[int, str]]:
         photos = [Photo(str(path), int(label)) for path, label in labelled]
         return photos, dict(enumerate(map(str, content["class_names"].tolist()), start=1))
     except Exception as error:  # a broken file can raise nearly anything in SciPy's reader
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(
-            f"{file} cannot be read as the annotations of Cars196 ({reason}): get it again from {SOURCE}."
+            f"{file} cannot be read as the annotations of Cars196 ({reason(error)}): get it again from {SOURCE}."
         ) from error

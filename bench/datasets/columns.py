@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.catalogue import did_you_mean
-from bench.datasets.split import DataError
+from bench.datasets.split import DataError, reason
 
 __all__ = ["Columns", "read_columns"]
 
@@ -41,8 +41,7 @@ def _csv(file: Path, needed: Sequence[str], optional: Sequence[str]) -> Columns:
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8: save it in that encoding.") from error
     except (OSError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"{file} cannot be read as CSV ({reason}): write it again.") from error
+        raise DataError(f"{file} cannot be read as CSV ({reason(error)}): write it again.") from error
     places = _places(file, header, needed, optional)
     for number, row in enumerate(rows, 1):
         if len(row) != len(header):
@@ -75,8 +74,8 @@ def _parquet(file: Path, needed: Sequence[str], optional: Sequence[str]) -> Colu
         places = _places(file, table.schema_arrow.names, needed, optional)
         texts = {name: table.read(columns=[name])[name].cast(pa.string()).to_pylist() for name in places}
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{file} cannot be read as Parquet with columns of text ({reason}): write it again.") from error
+        first = str(error).splitlines()[0]
+        raise DataError(f"{file} cannot be read as Parquet with columns of text ({first}): write it again.") from error
     return {name: [(value or "").strip() for value in values] for name, values in texts.items()}
 
 

@@ -7,7 +7,7 @@ from annotated_types import Ge
 from scipy.io import loadmat
 
 from bench.datasets.lists import Listed, Photo, by_class_id, find, split_of
-from bench.datasets.split import DataError, Split
+from bench.datasets.split import DataError, Split, reason
 
 __all__ = ["flowers102"]
 
@@ -47,9 +47,8 @@ def _labels(file: Path) -> list[int]:
             content = loadmat(opened, variable_names=["labels"])
         labels = [int(label) for label in content["labels"].ravel()]
     except Exception as error:  # a broken file can raise nearly anything in SciPy's reader
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(
-            f"{file} cannot be read as the labels of Flowers102 ({reason}): get it again from {SOURCE}."
+            f"{file} cannot be read as the labels of Flowers102 ({reason(error)}): get it again from {SOURCE}."
         ) from error
     if len(labels) != PHOTOS or set(labels) != set(range(1, CLASSES + 1)):
         raise DataError(

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from bench.datasets.cache import cached
 from bench.datasets.choose import choose
+from bench.datasets.enough import kept, left_out, numbered, some
 from bench.datasets.pictures import DECODERS, files, fingerprint, read_all
 from bench.datasets.split import DataError, Images, Split
 
@@ -33,11 +36,10 @@ class Reading(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What was read of one part: pictures, the index of each one's class, and the files that could not be read."""
+    """What was read of one part: pictures, the class of each, and the files that could not be read."""
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    classes: list[str]
+    labels: list[str]
     broken: list[str]
 
 
@@ -116,52 +118,36 @@ def _classes(folder: Path) -> Classes:
 def _disjoint(train: Iterable[str], test: Iterable[str]) -> None:
     both = sorted(set(train) & set(test))
     if both:
-        raise DataError(f"{_some(both)}: in both train and test, where no class may be, so keep each on one side.")
+        raise DataError(f"{some(both)}: in both train and test, where no class may be, so keep each on one side.")
 
 
 def _split(reading: Reading, listed: Mapping[str, Classes]) -> Split:
+    order = sorted({name for classes in listed.values() for name in classes})
+    enough = partial(kept, reading.root, order=order, least=reading.min_images)
+    enough({part: _labels(classes) for part, classes in listed.items()})  # before hours of decoding
     texts = _texts(reading.root / TEXTS)
-    read = {name: _read(reading, classes) for name, classes in listed.items()}
-    kept = _kept(read, reading.min_images)
-    parts = {name: _images(part, kept[name], texts) for name, part in read.items()}
-    for name in ("train", "test"):
-        if len(kept[name]) < 2:
-            raise DataError(
-                f"{reading.root} has {len(kept[name])} {name} class(es) with enough pictures ({reading.min_images}): "
-                "two are needed on either side, so add classes or pictures."
-            )
-    return Split(parts["train"], parts["test"], parts.get("gallery"), notes=_notes(reading, read, kept))
+    read = {part: _read(reading, classes) for part, classes in listed.items()}
+    names = enough({part: found.labels for part, found in read.items()})
+    images = {part: _images(found, names[part], texts) for part, found in read.items()}
+    broken = [path for part in read.values() for path in part.broken]
+    notes = {"folder": reading.root.name, **left_out(order, names, broken=broken, why="cannot be read")}
+    return Split(images["train"], images["test"], images.get("gallery"), notes=notes)
+
+
+def _labels(classes: Classes) -> list[str]:
+    """The class of each file."""
+    return [name for name, paths in classes.items() for _ in paths]
 
 
 def _read(reading: Reading, classes: Classes) -> Part:
     paths = [path for found in classes.values() for path in found]
     pictures = read_all(paths, reading.size, reading.channels, skip_broken=reading.skip_broken)
-    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(found) for found in classes.values()])
-    broken = [paths[index].relative_to(reading.root).as_posix() for index in np.flatnonzero(~pictures.readable)]
-    return Part(pictures.images, labels[pictures.readable], list(classes), broken)
+    broken = [path.relative_to(reading.root).as_posix() for path in compress(paths, ~pictures.readable)]
+    return Part(pictures.images, list(compress(_labels(classes), pictures.readable)), broken)
 
 
-def _kept(read: Mapping[str, Part], min_images: int) -> dict[str, list[str]]:
-    """Part -> classes with enough pictures; gallery classes that no query is of come last, as distractors."""
-    if "gallery" not in read:
-        return {name: _enough(part, min_images) for name, part in read.items()}
-    gallery = _enough(read["gallery"], 1)
-    query = [name for name in _enough(read["test"], 1) if name in set(gallery)]
-    others = [name for name in gallery if name not in set(query)]
-    return {"train": _enough(read["train"], min_images), "test": query, "gallery": query + others}
-
-
-def _enough(part: Part, least: int) -> list[str]:
-    counts = np.bincount(part.labels, minlength=len(part.classes))
-    return [name for name, count in zip(part.classes, counts.tolist(), strict=True) if count >= least]
-
-
-def _images(part: Part, kept: list[str], texts: Mapping[str, str] | None) -> Images:
-    """The pictures of the kept classes, numbered in their order."""
-    place = {name: index for index, name in enumerate(kept)}
-    labels = np.array([place.get(name, -1) for name in part.classes], np.int64)[part.labels]
-    images = part.images if (labels >= 0).all() else part.images[labels >= 0]
-    return Images(images, labels[labels >= 0], tuple(kept), _texts_of(kept, texts))
+def _images(part: Part, names: list[str], texts: Mapping[str, str] | None) -> Images:
+    return Images(*numbered(part.images, part.labels, classes=names), tuple(names), _texts_of(names, texts))
 
 
 def _texts(file: Path) -> dict[str, str] | None:
@@ -176,25 +162,10 @@ def _texts(file: Path) -> dict[str, str] | None:
     return {row["class"]: row["text"] or "" for row in rows}
 
 
-def _texts_of(kept: list[str], texts: Mapping[str, str] | None) -> tuple[str, ...] | None:
+def _texts_of(names: list[str], texts: Mapping[str, str] | None) -> tuple[str, ...] | None:
     if texts is None:
         return None
-    missing = [name for name in kept if not texts.get(name)]
+    missing = [name for name in names if not texts.get(name)]
     if missing:
         raise DataError(f"{TEXTS} has no text for {len(missing)} class(es), such as {missing[0]!r}: add them.")
-    return tuple(texts[name] for name in kept)
-
-
-def _notes(reading: Reading, read: Mapping[str, Part], kept: Mapping[str, list[str]]) -> dict[str, str]:
-    notes = {"folder": reading.root.name}
-    dropped = sorted({name for part, found in read.items() for name in found.classes if name not in set(kept[part])})
-    broken = sorted(path for part in read.values() for path in part.broken)
-    if dropped:
-        notes["classes left out"] = f"{len(dropped)} with too few pictures: {_some(dropped)}"
-    if broken:
-        notes["pictures left out"] = f"{len(broken)} that cannot be read: {_some(broken)}"
-    return notes
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return tuple(texts[name] for name in names)

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 from bench.datasets.cache import cached
 from bench.datasets.lists import Listed, Photo, content, find, images, verify
 from bench.datasets.pictures import DECODERS
-from bench.datasets.split import DataError, Images, Split
+from bench.datasets.split import DataError, Images, Split, reason
 
 __all__ = ["grocery_store"]
 
@@ -162,8 +162,7 @@ def _rows(file: Path) -> list[list[str]]:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
         return [row for row in csv.reader(lines, skipinitialspace=True) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"{file} cannot be read ({reason}): get it again from {SOURCE}.") from error
+        raise DataError(f"{file} cannot be read ({reason(error)}): get it again from {SOURCE}.") from error
 
 
 def _inside(file: Path, path: str) -> str:

@@ -24,8 +24,8 @@ def inshop(data: Path | None, *, size: Annotated[int, Ge(8)] = 256) -> Split:
     """In-Shop: clothes as a shop shows them, DeepFashion (Liu et al., CVPR 2016; non-commercial research only).
 
     The published split: 3,997 items with 25,882 photos to train; of 3,985 others, 14,218 photos are queries and 12,612
-    their gallery. Colour, [size, size, 3], the middle square. The pictures take 10 GB of the cache at the size 256, and
-    as much again while they are decoded. The set's terms forbid passing it on.
+    their gallery. Colour, [size, size, 3], the middle square. The pictures take 10 GB of the cache at the size 256. The
+    set's terms forbid passing it on.
 
     Args:
         data: the folder that holds "In-shop Clothes Retrieval Benchmark", with Eval/list_eval_partition.txt and Img/img

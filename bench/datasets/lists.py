@@ -1,6 +1,8 @@
 """Photos below one folder, as the lists of a published set name them: checked, read and cached."""
 
 import hashlib
+import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +12,12 @@ import numpy as np
 
 from bench.datasets.cache import cached
 from bench.datasets.pictures import DECODERS, fingerprint, read_all
-from bench.datasets.split import DataError, Images, Split
+from bench.datasets.split import DataError, Images, Split, reason
 
 __all__ = ["Listed", "Photo", "by_class_id", "content", "find", "images", "read_list", "split_of", "verify"]
+
+OUTSIDE = re.compile(r"^([/\\]|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)")
+"""A path that begins at a root or a drive, or leaves its folder."""
 
 Line = TypeVar("Line")
 
@@ -128,9 +133,9 @@ def content(listed: Listed) -> list[str]:
     Raises:
         DataError: photos are absent; it says how many and names the first.
     """
-    paths = _paths(listed)
+    paths, above = _paths(listed), os.path.join(listed.root, "")
     try:
-        photos = fingerprint(listed.root, [listed.root / path for path in paths])
+        photos = fingerprint(listed.root, [above + path for path in paths])
     except (OSError, ValueError) as error:
         absent = [path for path in paths if not _is_there(listed.root / path)]
         raise DataError(
@@ -163,8 +168,7 @@ def _lines(file: Path, source: str) -> list[str]:
     try:
         return [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"{file} cannot be read ({reason}): get it again from {source}.") from error
+        raise DataError(f"{file} cannot be read ({reason(error)}): get it again from {source}.") from error
 
 
 def _fitted(file: Path, line: str, fit: Callable[[list[str]], Line], source: str) -> Line:
@@ -194,12 +198,12 @@ def _refuse(listed: Listed, ids: set[int], where: str) -> None:
 
 def _verify_paths(listed: Listed) -> None:
     paths = _paths(listed)
-    for file in map(Path, paths):
-        if file.anchor or ".." in file.parts:
-            raise DataError(
-                f"A list in {listed.root} names '{file}', which is outside its folder: "
-                f"get it again from {listed.source}."
-            )
+    outside = next(filter(OUTSIDE.search, paths), None)
+    if outside:
+        raise DataError(
+            f"A list in {listed.root} names {outside!r}, which is outside its folder: get it again from "
+            f"{listed.source}."
+        )
     path, times = Counter(paths).most_common(1)[0]
     if times > 1:
         raise DataError(

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import compress
+from math import inf
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench.datasets.cache import cached
 from bench.datasets.columns import Columns, read_columns
+from bench.datasets.enough import kept, left_out, numbered, some
 from bench.datasets.pictures import DECODERS, fingerprint, read_all
 from bench.datasets.split import DataError, Images, Split
 
@@ -109,12 +111,12 @@ def _rows(file: Path, columns: Columns) -> list[Row]:
     rows = [Row(*row) for row in zip(paths, columns["label"], _parts(file, columns), strict=True)]
     twice = [path for path, times in Counter(paths).items() if times > 1]
     if twice:
-        raise DataError(f"{file} lists {_some(twice)} more than once: keep one row a picture.")
+        raise DataError(f"{file} lists {some(twice)} more than once: keep one row a picture.")
     train = {row.label for row in rows if row.part == "train"}
     both = sorted(train.intersection(row.label for row in rows if row.part != "train"))
     if both:
         raise DataError(
-            f"{file} has {_some(both)} in both train and test, where no label may be: keep each on one side."
+            f"{file} has {some(both)} in both train and test, where no label may be: keep each on one side."
         )
     return rows
 
@@ -200,10 +202,10 @@ def _split(reading: Reading, rows: Sequence[Row], classes: Classes) -> Split:
             f"{reading.file} lists {len(broken):,} picture(s) that cannot be read, such as {broken[0]}: repair them, "
             "remove their rows, or leave out all such pictures with skip_broken = true (--skip-broken)."
         )
-    kept = _kept(reading, readable)
-    images = {part: _images(read[part], kept[part], classes) for part in parts}
-    notes = _notes(reading.file, rows, kept, broken)
-    return Split(images["train"], images["test"], images.get("gallery"), notes=notes)
+    labels = _kept(reading, readable)
+    images = {part: _images(read[part], labels[part], classes) for part in parts}
+    left = left_out((row.label for row in rows), labels, broken=broken, why="are missing or cannot be read")
+    return Split(images["train"], images["test"], images.get("gallery"), notes={"manifest": reading.file.name, **left})
 
 
 def _read(reading: Reading, rows: Sequence[Row]) -> Part:
@@ -212,48 +214,15 @@ def _read(reading: Reading, rows: Sequence[Row]) -> Part:
     return Part(pictures.images, list(compress(rows, pictures.readable)))
 
 
-def _kept(reading: Reading, rows: Mapping[str, Sequence[Row]]) -> dict[str, list[str]]:
-    """Part -> labels with enough pictures; gallery labels that no query has come last, as distractors."""
-    least = reading.min_images
-    kept = {part: _enough(rows[part], least) for part in SPLITS}
-    if "gallery" in rows:
-        gallery, queried = _enough(rows["gallery"], 1), {row.label for row in rows["test"]}
-        kept["test"] = [label for label in gallery if label in queried]
-        kept["gallery"] = kept["test"] + [label for label in gallery if label not in queried]
-    for part in SPLITS:
-        if len(kept[part]) < 2:
-            raise DataError(
-                f"{reading.file} has {len(kept[part])} {part} class(es) with enough pictures ({least}): two are needed "
-                "on either side, so add classes or pictures."
-            )
-    return kept
+def _kept(reading: Reading, parts: Mapping[str, Sequence[Row]]) -> dict[str, list[str]]:
+    """Part -> labels with enough pictures, those that are numbers by their value."""
+    labels = {part: [row.label for row in rows] for part, rows in parts.items()}
+    order = sorted(set().union(*labels.values()), key=lambda label: (float(label) if label.isdecimal() else inf, label))
+    return kept(reading.file, labels, order=order, least=reading.min_images)
 
 
-def _enough(rows: Sequence[Row], least: int) -> list[str]:
-    """Labels with enough pictures, those that are numbers by their value."""
-    counts = Counter(row.label for row in rows)
-    enough = [label for label, count in counts.items() if count >= least]
-    return sorted(enough, key=lambda label: (float(label) if label.isdecimal() else float("inf"), label))
-
-
-def _images(part: Part, kept: Sequence[str], classes: Classes) -> Images:
-    """The pictures of the kept classes, numbered in their order."""
-    place = {label: index for index, label in enumerate(kept)}
-    labels = np.array([place.get(row.label, -1) for row in part.rows], np.int64)
-    images = part.images if (labels >= 0).all() else part.images[labels >= 0]
-    texts = None if classes.texts is None else tuple(classes.texts[label] for label in kept)
-    return Images(images, labels[labels >= 0], tuple(classes.names[label] for label in kept), texts)
-
-
-def _notes(file: Path, rows: Sequence[Row], kept: Mapping[str, list[str]], broken: Sequence[str]) -> dict[str, str]:
-    notes = {"manifest": file.name}
-    dropped = sorted({row.label for row in rows}.difference(*kept.values()))
-    if dropped:
-        notes["classes left out"] = f"{len(dropped)} with too few pictures: {_some(dropped)}"
-    if broken:
-        notes["pictures left out"] = f"{len(broken)} that are missing or cannot be read: {_some(broken)}"
-    return notes
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _images(part: Part, labels: Sequence[str], classes: Classes) -> Images:
+    """The pictures of the kept labels, numbered in their order."""
+    texts = None if classes.texts is None else tuple(classes.texts[label] for label in labels)
+    names = tuple(classes.names[label] for label in labels)
+    return Images(*numbered(part.images, (row.label for row in part.rows), classes=labels), names, texts)

@@ -22,7 +22,7 @@ def sop(data: Path | None, *, size: Annotated[int, Ge(8)] = 256) -> Split:
 
     The published split, Ebay_train.txt and Ebay_test.txt: 11,318 products with 59,551 photos to train, 11,316 with
     60,502 to test. Colour, [size, size, 3], the middle square. The 120,053 pictures take 24 GB of the cache at the
-    size 256, and as much again while they are decoded; 1.5 GB at the size 64.
+    size 256, 1.5 GB at the size 64.
 
     Args:
         data: the folder that holds Stanford_Online_Products, or a folder sop with it.

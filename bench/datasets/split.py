@@ -7,11 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DataError", "Images", "Split"]
+__all__ = ["DataError", "Images", "Split", "reason"]
 
 
 class DataError(ValueError):
     """One sentence: what is wrong with the data, and what to do."""
+
+
+def reason(error: Exception) -> str:
+    """What an error says, in a few words, for the brackets of a sentence."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 class Images(NamedTuple):
