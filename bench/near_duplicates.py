@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.datasets.cache import _root, _scratch, _unwritable, digest
+from bench.datasets.cache import cache_folder, digest, scratch_folder, unwritable
 from bench.datasets.split import Images, Split
 
 __all__ = ["DISTANCE", "NearDuplicates", "Pair", "near_duplicates"]
@@ -82,19 +82,19 @@ def near_duplicates(split: Split) -> NearDuplicates | None:
     """
     if split.train.images.shape[-1] == 1:
         return None
-    root = _root()
+    root = cache_folder()
     file = root / f"near-duplicates-{_identity(split)}.json"
     known = _read(file)
     if known is not None:
         return known
-    with _scratch(root) as scratch:
+    with scratch_folder(root) as scratch:
         found = _find(split)
         try:
             written = Path(scratch, file.name)
             written.write_text(found.model_dump_json(), encoding="utf-8")
             written.replace(file)
         except OSError as error:
-            raise _unwritable(root, error) from error
+            raise unwritable(root, error) from error
     return found
 
 

@@ -16,7 +16,7 @@ from bench.datasets.cars196 import cars196
 from bench.datasets.cub200 import cub200
 from bench.datasets.flowers102 import flowers102
 from bench.datasets.grocery_store import COLUMNS, grocery_store
-from bench.datasets.inshop import RELEASE, inshop
+from bench.datasets.inshop import inshop
 from bench.datasets.oxford_pets import oxford_pets
 from bench.datasets.sop import HEADER, sop
 from bench.datasets.split import Split
@@ -176,7 +176,7 @@ SETS = {
     ),
     "inshop": Published(
         load=inshop,
-        places=(f"inshop/{RELEASE}", RELEASE, "inshop"),
+        places=("inshop/In-shop Clothes Retrieval Benchmark", "In-shop Clothes Retrieval Benchmark", "inshop"),
         lists=("Eval/list_eval_partition.txt",),
         write=_inshop,
         photo="Img/img/WOMEN/Dresses/id_{id:08}/{number:05}.jpg",

@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 from bench.acquire.bars import Unit
 from bench.acquire.download import Patience
 from bench.acquire.prepare import prepare
-from bench.acquire.sources import File, Source
 from bench.cli_data import app
 from bench.config import Part
+from bench.datasets.sources import File, Source
 from bench.datasets.split import Split
 
 MINE = Part(name="folder", parameters={"path": "mine/pictures", "size": 8}, label="folder")

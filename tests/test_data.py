@@ -13,8 +13,8 @@ from rich.console import Console
 from sample_sets import call, own
 
 from bench.acquire.bars import MEGABYTES, PICTURES, bar
-from bench.acquire.sources import SOURCES, present
 from bench.catalogue import check, entries
+from bench.datasets.sources import SOURCES, present
 from bench.datasets.split import DataError
 
 

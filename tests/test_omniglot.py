@@ -21,7 +21,7 @@ def real(shared: Path) -> Path:
     return shared / "data"
 
 
-def archive(place: Path, name: str, *, characters: int = 0, missing: int = 0) -> None:
+def archive(place: Path, name: str, *, characters: int = 0, missing: int = 0, alike: str = "") -> None:
     """An archive of the official layout with one drawing, repeated."""
     alphabets, official = COUNTS[name]
     characters = characters or official
@@ -30,7 +30,8 @@ def archive(place: Path, name: str, *, characters: int = 0, missing: int = 0) ->
     with ZipFile(place / f"{name}.zip", "w", ZIP_STORED) as writer:
         for character in range(characters * 20 - missing):
             number, drawing = divmod(character, 20)
-            folder = f"{name}/Alphabet_{number % alphabets}/character{number // alphabets + 1:02d}"
+            alphabet = f"{alike or name[7:11]}_{number % alphabets}"
+            folder = f"{name}/{alphabet}/character{number // alphabets + 1:02d}"
             writer.writestr(f"{folder}/{number + 1:04d}_{drawing + 1:02d}.png", buffer.getvalue())
 
 
@@ -120,4 +121,12 @@ def test_a_damaged_member_is_a_sentence(made: Path, tmp_path: Path) -> None:
         content[start + 150] ^= 255
     place.write_bytes(content)
     with pytest.raises(DataError, match="get it again from"):
+        omniglot(tmp_path)
+
+
+def test_a_character_on_both_sides_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "omniglot").mkdir()
+    for name in COUNTS:
+        archive(tmp_path / "omniglot", name, alike="Alphabet")
+    with pytest.raises(DataError, match=r"character\(s\) on both the train and the test side, such as Alphabet_0/"):
         omniglot(tmp_path)

@@ -14,9 +14,9 @@ from sample_sets import LIST, MINE, PICTURES_TGZ, Stages, call, get, hosts, mine
 from scipy.io import savemat
 
 from bench.acquire.prepare import prepare
-from bench.acquire.sources import SOURCES
 from bench.acquire.verify import verify
 from bench.config import Part
+from bench.datasets.sources import SOURCES
 
 
 @pytest.fixture(autouse=True)

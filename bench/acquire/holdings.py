@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.acquire.sources import SOURCES, Source, present
 from bench.catalogue import entries
 from bench.datasets import cache
+from bench.datasets.sources import SOURCES, Source, present
 from bench.datasets.split import Split
 
 __all__ = ["decoded", "holdings", "lines"]
@@ -14,8 +14,8 @@ __all__ = ["decoded", "holdings", "lines"]
 
 def decoded(name: str) -> dict[Path, Split | None]:
     """Folders of the cache that hold a dataset decoded -> what they hold; None where one cannot be read."""
-    folders = sorted(cache._root().glob(f"{name}-{'[0-9a-f]' * 16}"))
-    return {folder: cache._read(folder) for folder in folders}
+    folders = sorted(cache.cache_folder().glob(f"{name}-{'[0-9a-f]' * 16}"))
+    return {folder: cache.read(folder) for folder in folders}
 
 
 def holdings(data: Path | None) -> list[dict[str, Any]]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from bench.acquire.archives import SCRATCH, unpack
 from bench.acquire.bars import MEGABYTES, PICTURES, Unit
 from bench.acquire.download import PATIENCE, Patience, Watch, differs, download
-from bench.acquire.sources import SOURCES, File, Source, present
 from bench.catalogue import find
 from bench.config import Part
 from bench.datasets.pictures import watching
+from bench.datasets.sources import SOURCES, File, Source, present
 from bench.datasets.split import DataError, Split
 
 __all__ = ["Stage", "prepare"]

@@ -11,12 +11,12 @@ from bench.acquire.bars import MEGABYTES, PICTURES
 from bench.acquire.download import differs
 from bench.acquire.holdings import decoded
 from bench.acquire.prepare import Stage
-from bench.acquire.sources import SOURCES, Source, present
 from bench.catalogue import check, find
 from bench.config import Part
 from bench.datasets import cache
 from bench.datasets.columns import read_columns
 from bench.datasets.pictures import EXTENSIONS, files, read_all, watching
+from bench.datasets.sources import SOURCES, Source, present
 from bench.datasets.split import DataError, Split
 
 __all__ = ["Verdict", "verify"]
@@ -131,7 +131,7 @@ def _small(dataset: Part) -> dict[str, Any]:
 def _other_cache() -> Iterator[None]:
     """An empty cache on the disk of the real one, so that everything is read anew."""
     before = os.environ.get("BENCH_CACHE")
-    with cache._scratch(cache._root()) as scratch:
+    with cache.scratch_folder(cache.cache_folder()) as scratch:
         os.environ["BENCH_CACHE"] = scratch
         try:
             yield

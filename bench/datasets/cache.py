@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.datasets.split import DataError, Images, Split, reason
 
-__all__ = ["cached", "digest", "room"]
+__all__ = ["cache_folder", "cached", "digest", "read", "room", "scratch_folder", "unwritable"]
 
 LAYOUT = 1
 MAPPED_BYTES = 16 * 2**20
@@ -63,19 +63,19 @@ def cached(identity: Mapping[str, Any], build: Callable[[], Split]) -> Split:
     Raises:
         DataError: the cache cannot be written.
     """
-    root = _root()
+    root = cache_folder()
     text = json.dumps({"layout": LAYOUT, **identity}, sort_keys=True)
     folder = root / f"{identity['dataset']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    split = _read(folder)
+    split = read(folder)
     if split is not None:
         return split
-    with _scratch(root) as name, _building(Path(name)) as scratch:
+    with scratch_folder(root) as name, _building(Path(name)) as scratch:
         built = build()
         built = built._replace(sha=digest(built))
         try:
             return _keep(built, scratch, folder)
         except OSError as error:
-            raise _unwritable(root, error) from error
+            raise unwritable(root, error) from error
 
 
 def digest(split: Split) -> str:
@@ -100,7 +100,7 @@ def room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     size = math.prod(shape)
     if size <= IN_MEMORY_BYTES:
         return np.empty(shape, np.uint8)
-    root, scratch = _root(), _under_way.get()
+    root, scratch = cache_folder(), _under_way.get()
     try:
         root.mkdir(parents=True, exist_ok=True)
         with (scratch / uuid4().hex).open("x+b") if scratch else tempfile.TemporaryFile(dir=root) as file:
@@ -109,10 +109,11 @@ def room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
                 os.posix_fallocate(file.fileno(), 0, offset + size)
             return np.memmap(file, np.uint8, "r+", offset, shape)
     except OSError as error:
-        raise _unwritable(root, error) from error
+        raise unwritable(root, error) from error
 
 
-def _root() -> Path:
+def cache_folder() -> Path:
+    """BENCH_CACHE, else the user's cache folder."""
     return Path(os.environ.get("BENCH_CACHE") or user_cache_dir("lossbench", appauthor=False))
 
 
@@ -130,13 +131,18 @@ def _building(scratch: Path) -> Iterator[Path]:
         _under_way.reset(token)
 
 
-def _scratch(root: Path) -> tempfile.TemporaryDirectory[str]:
+def scratch_folder(root: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder in the cache for what is not whole yet, gone when it is left.
+
+    Raises:
+        DataError: the cache cannot be written.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
         return tempfile.TemporaryDirectory(prefix=SCRATCH, dir=root, ignore_cleanup_errors=True)
     except OSError as error:
-        raise _unwritable(root, error) from error
+        raise unwritable(root, error) from error
 
 
 def _sweep(root: Path) -> None:
@@ -147,7 +153,8 @@ def _sweep(root: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _unwritable(root: Path, error: OSError) -> DataError:
+def unwritable(root: Path, error: OSError) -> DataError:
+    """The sentence for a cache that cannot be written."""
     return DataError(f"The cache {root} cannot be written ({reason(error)}): set BENCH_CACHE to a folder that can.")
 
 
@@ -158,7 +165,7 @@ def _keep(split: Split, scratch: Path, folder: Path) -> Split:
     for _ in range(2):
         with contextlib.suppress(OSError):
             written.rename(folder)
-        kept = _read(folder)
+        kept = read(folder)
         if kept is not None:
             return kept
         shutil.rmtree(folder, ignore_errors=True)
@@ -204,7 +211,8 @@ def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> int:
     return file.tell()
 
 
-def _read(folder: Path) -> Split | None:
+def read(folder: Path) -> Split | None:
+    """A split as `cached` has stored it; None where the folder cannot be read."""
     try:
         meta = Meta.model_validate_json((folder / "meta.json").read_bytes())
         parts = {name: _read_part(folder / name, part) for name, part in meta.parts.items()}

@@ -8,11 +8,13 @@ from annotated_types import Ge
 from scipy.io import loadmat
 
 from bench.datasets.lists import Listed, Photo, by_class_id, find, split_of
+from bench.datasets.sources import SOURCES
 from bench.datasets.split import DataError, Split, reason
 
 __all__ = ["cars196"]
 
-SOURCE = "https://ai.stanford.edu/~jkrause/cars/car_dataset.html (car_ims.tgz and cars_annos.mat)"
+SOURCE = SOURCES["cars196"].where
+PLACES = SOURCES["cars196"].places
 COUNTS = {"train": (98, 8054), "test": (98, 8131)}
 """Classes and photos of each side."""
 
@@ -30,7 +32,7 @@ def cars196(data: Path | None, *, size: Annotated[int, Ge(8)] = 256) -> Split:
     Raises:
         DataError: something of the set is missing, cannot be read, or is not as published.
     """
-    root = find("cars196", data, places=("cars196",), source=SOURCE)
+    root = find("cars196", data, places=PLACES, source=SOURCE)
     photos, names = _annotations(root / "cars_annos.mat")
     parts = by_class_id(photos, last=COUNTS["train"][0])
     return split_of(Listed("cars196", SOURCE, root, parts, names), counts=COUNTS, size=size)

@@ -6,12 +6,13 @@ from typing import Annotated
 from annotated_types import Ge
 
 from bench.datasets.lists import Listed, Photo, by_class_id, find, read_list, split_of
+from bench.datasets.sources import SOURCES
 from bench.datasets.split import DataError, Split
 
 __all__ = ["cub200"]
 
-SOURCE = "https://www.vision.caltech.edu/datasets/cub_200_2011/ (CUB_200_2011.tgz)"
-PLACES = ("cub200/CUB_200_2011", "CUB_200_2011")
+SOURCE = SOURCES["cub200"].where
+PLACES = SOURCES["cub200"].places
 COUNTS = {"train": (100, 5864), "test": (100, 5924)}
 """Classes and photos of each side."""
 

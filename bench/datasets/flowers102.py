@@ -7,12 +7,13 @@ from annotated_types import Ge
 from scipy.io import loadmat
 
 from bench.datasets.lists import Listed, Photo, by_class_id, find, split_of
+from bench.datasets.sources import SOURCES
 from bench.datasets.split import DataError, Split, reason
 
 __all__ = ["flowers102"]
 
-SOURCE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/ (102flowers.tgz and imagelabels.mat)"
-PLACES = ("flowers102", "flowers-102")
+SOURCE = SOURCES["flowers102"].where
+PLACES = SOURCES["flowers102"].places
 CLASSES, PHOTOS = 102, 8189
 SIDE = CLASSES // 2
 

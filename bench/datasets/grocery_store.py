@@ -11,12 +11,13 @@ from annotated_types import Ge, Le
 from bench.datasets.cache import cached
 from bench.datasets.lists import Listed, Photo, content, find, images, verify
 from bench.datasets.pictures import DECODERS
+from bench.datasets.sources import SOURCES
 from bench.datasets.split import DataError, Images, Split, reason
 
 __all__ = ["grocery_store"]
 
-SOURCE = "https://github.com/marcusklasson/GroceryStoreDataset"
-PLACES = ("grocery_store/dataset", "GroceryStoreDataset/dataset")
+SOURCE = SOURCES["grocery_store"].where
+PLACES = SOURCES["grocery_store"].places
 COLUMNS = [
     "Class Name (str)",
     "Class ID (int)",

@@ -6,13 +6,13 @@ from typing import Annotated
 from annotated_types import Ge
 
 from bench.datasets.lists import Listed, Photo, find, read_list, split_of
+from bench.datasets.sources import SOURCES
 from bench.datasets.split import Split
 
 __all__ = ["inshop"]
 
-SOURCE = "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html (Img/img.zip and Eval)"
-RELEASE = "In-shop Clothes Retrieval Benchmark"
-PLACES = (f"inshop/{RELEASE}", RELEASE, "inshop")
+SOURCE = SOURCES["inshop"].where
+PLACES = SOURCES["inshop"].places
 COLUMNS = "image_name item_id evaluation_status"
 PARTS = {"train": "train", "query": "test", "gallery": "gallery"}
 """Status in the list -> part of the split."""

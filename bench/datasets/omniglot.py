@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -12,6 +12,7 @@ from annotated_types import Ge, Le
 from bench.datasets.cache import cached
 from bench.datasets.choose import choose
 from bench.datasets.pictures import DECODERS, files, fingerprint, read_all
+from bench.datasets.sources import SOURCES
 from bench.datasets.split import DataError, Images, Split
 
 __all__ = ["omniglot"]
@@ -20,9 +21,9 @@ ARCHIVES = {"train": "images_background", "test": "images_evaluation"}
 CHARACTERS = {"train": 964, "test": 659}
 DRAWINGS = 20
 DRAWING = re.compile(r"(?P<character>[^/]+/character\d+)/\d+_\d+\.png$")
-SOURCE = "https://github.com/brendenlake/omniglot (folder python/)"
+SOURCE = SOURCES["omniglot"].where
 
-Drawings = dict[str, list[bytes]]
+Drawings = dict[str, list[str]]
 
 
 def omniglot(
@@ -51,7 +52,9 @@ def omniglot(
     content = {side: fingerprint(place.parent, _on_disk(place)) for side, place in places.items()}
 
     def build() -> Split:
-        train, test = (_part(side, place, size, classes, seed) for side, place in places.items())
+        found = {side: _listed(side, place) for side, place in places.items()}
+        _refuse_shared(places["test"].parent, *(side.characters for side in found.values()))
+        train, test = (_part(places[side], listed, size, classes, seed) for side, listed in found.items())
         return Split(train, test)
 
     identity = {"dataset": "omniglot", "content": content, "decoders": DECODERS}
@@ -61,8 +64,8 @@ def omniglot(
 def _find(data: Path | None, name: str) -> Path:
     if data is None:
         raise DataError("omniglot needs the folder of the data sets: pass --data DIR or set BENCH_DATA.")
-    for folder in (data / "omniglot", data / "omniglot" / "python", data):
-        for place in (folder / f"{name}.zip", folder / name):
+    for folder in SOURCES["omniglot"].places:
+        for place in (data / folder / f"{name}.zip", data / folder / name):
             if place.exists():
                 return place
     raise DataError(f"omniglot has no {name}.zip in {data / 'omniglot'}: get it from {SOURCE} and put it there.")
@@ -72,15 +75,36 @@ def _on_disk(place: Path) -> list[Path]:
     return files(place) if place.is_dir() else [place]
 
 
-def _part(side: str, place: Path, size: int, classes: int | None, seed: int) -> Images:
+class Side(NamedTuple):
+    """What an archive or a folder holds."""
+
+    characters: Drawings
+    """ALPHABET/characterNN -> names of its drawings."""
+    load: Callable[[list[str]], list[bytes]]
+
+
+def _listed(side: str, place: Path) -> Side:
     names, load = _listing(place)
     characters: dict[str, list[str]] = {}
     for name in sorted(names):
         if found := DRAWING.search(name):
             characters.setdefault(found["character"], []).append(name)
     _verify(side, place, characters)
-    chosen = choose(list(characters), len(characters) if classes is None else classes, seed)
-    drawings = load([name for character in chosen for name in characters[character]])
+    return Side(characters, load)
+
+
+def _refuse_shared(folder: Path, train: Drawings, test: Drawings) -> None:
+    shared = sorted(train.keys() & test.keys())
+    if shared:
+        raise DataError(
+            f"The archives in {folder} have {len(shared):,} character(s) on both the train and the test side, such as "
+            f"{shared[0]}: get them again from {SOURCE}."
+        )
+
+
+def _part(place: Path, side: Side, size: int, classes: int | None, seed: int) -> Images:
+    chosen = choose(list(side.characters), len(side.characters) if classes is None else classes, seed)
+    drawings = side.load([name for character in chosen for name in side.characters[character]])
     try:
         pictures = read_all(drawings, size, 1)
     except DataError as error:

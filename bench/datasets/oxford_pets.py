@@ -6,12 +6,13 @@ from typing import Annotated
 from annotated_types import Ge
 
 from bench.datasets.lists import Listed, Photo, by_class_id, find, read_list, split_of
+from bench.datasets.sources import SOURCES
 from bench.datasets.split import DataError, Split
 
 __all__ = ["oxford_pets"]
 
-SOURCE = "https://www.robots.ox.ac.uk/~vgg/data/pets/ (images.tar.gz and annotations.tar.gz)"
-PLACES = ("oxford_pets", "oxford-iiit-pet")
+SOURCE = SOURCES["oxford_pets"].where
+PLACES = SOURCES["oxford_pets"].places
 SIDES = {"train": 19, "test": 18}
 """Classes of each side."""
 CLASSES, PHOTOS = 37, 7349

@@ -6,12 +6,13 @@ from typing import Annotated
 from annotated_types import Ge
 
 from bench.datasets.lists import Listed, Photo, find, read_list, split_of
+from bench.datasets.sources import SOURCES
 from bench.datasets.split import Split
 
 __all__ = ["sop"]
 
-SOURCE = "https://cvgl.stanford.edu/projects/lifted_struct/ (Stanford_Online_Products.zip)"
-PLACES = ("sop/Stanford_Online_Products", "Stanford_Online_Products")
+SOURCE = SOURCES["sop"].where
+PLACES = SOURCES["sop"].places
 HEADER = ("image_id class_id super_class_id path",)
 COUNTS = {"train": (11318, 59551), "test": (11316, 60502)}
 """Classes and photos of each side."""

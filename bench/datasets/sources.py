@@ -41,6 +41,14 @@ class Source(NamedTuple):
     """Path in the set's folder -> published hash of a list or table of labels."""
     note: str = ""
     """Why it cannot be downloaded."""
+    by_hand: str = ""
+    """Names of what to get, where no file is listed."""
+
+    @property
+    def where(self) -> str:
+        """The page, and in brackets what to get from it, for the sentences of errors."""
+        names = " and ".join(file.name for file in self.files) or self.by_hand
+        return f"{self.page} ({names})"
 
     @property
     def bytes(self) -> int | None:
@@ -168,6 +176,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType({
         ),
         needs=(("Eval/list_eval_partition.txt",), ("img", "Img/img")),
         note="its terms want an agreement, and Google Drive a browser",
+        by_hand="Img/img.zip and Eval",
     ),
     "grocery_store": Source(
         page="https://github.com/marcusklasson/GroceryStoreDataset",
