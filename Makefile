@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint reference bench-perf
+.PHONY: demo test lint reference small bench-perf
 
 demo: .venv/ready
 	$(BIN)/bench run demo > /dev/null
@@ -24,6 +24,11 @@ reference: .venv/ready
 	$(BIN)/bench pack results/reference.parquet --results results/reference
 	$(BIN)/bench report --results results/reference.parquet --title "Reference results"
 	$(BIN)/bench complement ensembles --results results/reference
+
+small: .venv/ready
+	$(BIN)/bench run small --results results/small
+	$(BIN)/bench pack results/small.parquet --results results/small
+	$(BIN)/bench report --results results/small.parquet --output reports/small --title "Two cores, an hour, real photos"
 
 bench-perf: .venv/ready
 	$(BIN)/python tests/perf.py

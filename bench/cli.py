@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from bench.config import Job, Matrix
+    from bench.datasets.split import Split
 
 __all__ = ["app"]
 
@@ -103,7 +104,6 @@ def run(
     """Run what is missing of a matrix; the same command again continues."""
     from bench import plan, pool, store
     from bench.expand import expand
-    from bench.near_duplicates import near_duplicates
 
     asked = _load(matrix, seeds, changes, skip_broken)
     jobs = expand(asked)
@@ -116,14 +116,23 @@ def run(
     plan.check_same_data(jobs, splits, rows)
     count = workers or (len(devices) if devices != ["cpu"] else max(1, len(os.sched_getaffinity(0)) // threads))
     slots = [devices[index % len(devices)] for index in range(count)]
-    for split in splits.values() if plan.missing(jobs, store.statuses(rows)) else ():
-        near_duplicates(split)  # once, before every worker asks
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if plan.missing(jobs, store.statuses(rows)):
+        _compare(splits)
     _execute(jobs, "cells", rows, results, data=data, workers=slots, threads=threads)
     rows = store.load(results)
     controls = _controls(asked, jobs, rows)
     _execute(controls, "controls", rows, results, data=data, workers=slots, threads=threads)
     _finish([*jobs, *controls], results)
+
+
+def _compare(splits: "Mapping[str, Split]") -> None:
+    """Find near-duplicates in every dataset once, before every worker asks; of large ones this takes minutes."""
+    from bench.near_duplicates import near_duplicates
+
+    with talk().status("comparing test photos with training photos"):
+        for split in splits.values():
+            near_duplicates(split)
 
 
 def _execute(
