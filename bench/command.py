@@ -1,12 +1,17 @@
-"""What every command shares: its options, its exit codes, and how it says what is wrong."""
+"""What commands share: options, exit codes, reading the matrix, and how to say what is wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from bench.config import Job, Matrix
 
 __all__ = [
     "FAILED",
@@ -20,6 +25,8 @@ __all__ = [
     "SeedsOption",
     "SetOption",
     "SkipOption",
+    "asked_for",
+    "controls_of",
     "guarded",
     "talk",
 ]
@@ -68,3 +75,36 @@ def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
         return app.command(name=function.__name__.rstrip("_"))(run)
 
     return command
+
+
+def asked_for(matrix: str, seeds: int | None, changes: Sequence[str], skip_broken: bool = False) -> "Matrix":
+    """The matrix of a command, with the changes of its options.
+
+    Raises:
+        ConfigError: there is no such matrix, or it is wrong.
+    """
+    from bench.config import load
+
+    loaded = load(matrix, [*changes, *([f"seeds={seeds}"] if seeds else [])])
+    return _skipping(loaded) if skip_broken else loaded
+
+
+def controls_of(matrix: "Matrix", jobs: "Sequence[Job]", rows: "DataFrame") -> "tuple[Job, ...]":
+    """What the ensembles of a matrix are held against, as far as `rows` decide it."""
+    from bench.controls import controls
+
+    return controls(jobs, rows) if matrix.controls else ()
+
+
+def _skipping(matrix: "Matrix") -> "Matrix":
+    """The matrix with `skip_broken` set on every dataset that has it."""
+    from bench.catalogue import entries
+
+    def able(name: str) -> bool:
+        return name in entries("datasets") and "skip_broken" in entries("datasets")[name].parameters
+
+    datasets = [
+        part.model_copy(update={"parameters": {**part.parameters, "skip_broken": True}}) if able(part.name) else part
+        for part in matrix.datasets
+    ]
+    return matrix.model_copy(update={"datasets": tuple(datasets)})
