@@ -20,3 +20,14 @@ def shared() -> Path:
     if not place.is_dir():
         pytest.skip(f"{place} is not there: set BENCH_SHARED to the folder of reference material")
     return place
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """What a worker computes with."""
+    import torch  # which tests of the report, say, need not wait for
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,9 +1,15 @@
 """Small real jobs for tests: a few rendered letters, a narrow Conv-4, seconds to train."""
 
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from bench import store
 from bench.config import Job, Matrix
 from bench.expand import expand
+from bench.row import Result
+from bench.run import run
 
 DATASET = {"name": "glyphs", "classes": 12, "images_per_class": 8, "test_classes": 8, "test_images_per_class": 4}
 BACKBONE = {"name": "conv4", "width": 8}
@@ -29,3 +35,10 @@ def matrix_file(folder: Path, **changes: str) -> Path:
     file = folder / "tiny.toml"
     file.write_text(text, encoding="utf-8")
     return file
+
+
+def go(job: Job, results: Path, **options: Any) -> Result:
+    """Run a job on the processor and store it."""
+    result = run(job, data=None, results=results, device=torch.device("cpu"), **options)
+    store.write(results, result)
+    return result

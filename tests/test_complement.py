@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-import torch
-from jobs import tiny
+from jobs import go, tiny
 from scipy import stats
 
 from bench import datasets, store
@@ -9,7 +8,6 @@ from bench.complement import _drawn, _halves, _task, study
 from bench.config import ConfigError
 from bench.datasets.split import Images, Split
 from bench.row import Result, Row
-from bench.run import run
 
 DIMS = (3, 5, 4, 6)
 SIZES = (1, 7, 4, 5, 2, 6, 3)  # the first class has nothing to find but in a gallery
@@ -291,20 +289,14 @@ def test_senseless_sizes_are_a_sentence(tmp_path, options):
         study(jobs_of(), {}, tmp_path, **options)
 
 
-def test_trained_jobs_end_to_end(tmp_path):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def test_trained_jobs_end_to_end(tmp_path, one_thread):
     jobs = tiny(
         losses=["triplet", "proxy_nca"],
         ensembles=[{"name": "sum", "members": ["triplet", "proxy_nca"]}],
         model_ensembles=[{"name": "concatenate", "members": ["triplet", "proxy_nca"]}],
         seeds=2,
     )
-    results = {}
-    for job in jobs:
-        results[job.key] = run(job, data=None, results=tmp_path, device=torch.device("cpu"))
-        store.write(tmp_path, results[job.key])
-    torch.set_num_threads(before)
+    results = {job.key: go(job, tmp_path) for job in jobs}
     one = studied(tmp_path, jobs, datasets.load(jobs[0].dataset, None))
     scores = {(job.objective.label, job.seed): results[job.key].row.scores["recall_at_1"] for job in jobs}
     assert one.labels == ("triplet", "proxy_nca", "sum[triplet, proxy_nca]")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from jobs import BACKBONE, tiny
+from jobs import BACKBONE, go, tiny
 
 import bench
 from bench import datasets, store
@@ -11,23 +11,9 @@ from bench.floors import pixels
 from bench.run import run
 from bench.validation import folds
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def go(job, results, **options):
-    result = run(job, data=None, results=results, device=CPU, **options)
-    store.write(results, result)
-    return result
-
-
 VALIDATED = {"validation": {"share": 0.25}, "select": "validation", "epochs": 3, "classes_per_batch": 4}
 
 

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from jobs import tiny
+from jobs import go, tiny
 from PIL import Image
 
 import bench
@@ -14,25 +14,13 @@ from bench.fit import _objective
 from bench.provenance import contamination
 from bench.report.boards import boards
 from bench.report.gains import gains
-from bench.run import refusals, run
+from bench.run import refusals
 from losses.shape import Shape, Unsuitable
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 SCORES = ["recall_at_1", "recall_at_8", "map_at_r", "r_precision", "nmi", "ami"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def go(job, results, **options):
-    result = run(job, data=None, results=results, device=CPU, **options)
-    store.write(results, result)
-    return result
 
 
 def test_a_job_leaves_a_row_with_scores_cost_and_provenance(tmp_path):
