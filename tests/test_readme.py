@@ -14,7 +14,7 @@ from bench.expand import expand
 from bench.listing import markdown
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "results/README.md", "reports/README.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "results/README.md", "reports/README.md", "reports/small/README.md"]
 
 
 def test_the_matrix_of_the_readme_expands():
@@ -35,13 +35,14 @@ def test_the_catalogue_of_losses_is_in_step():
     assert table.strip() == markdown(entries("losses").values())
 
 
-def test_every_column_is_explained():
-    """Of the committed reference results, by results/README.md."""
+@pytest.mark.parametrize("file", ["reference", "small"])
+def test_every_column_is_explained(file):
+    """Of the committed results, by results/README.md."""
     import bench
 
     text = (ROOT / "results/README.md").read_text(encoding="utf-8")
-    columns = bench.load(ROOT / "results/reference.parquet").columns
-    unexplained = [name for name in columns if f"`{re.sub('recall_at_[0-9]+$', 'recall_at_K', name)}`" not in text]
+    columns = bench.load(ROOT / f"results/{file}.parquet").columns
+    unexplained = [name for name in columns if f"`{re.sub('^recall_at_[0-9]+$', 'recall_at_K', name)}`" not in text]
     assert unexplained == []
 
 
