@@ -32,6 +32,7 @@ small: .venv/ready
 
 bench-perf: .venv/ready
 	$(BIN)/python tests/perf.py
+	$(BIN)/python tests/perf_evaluation.py
 	$(BIN)/python tests/perf_losses.py
 	$(BIN)/python tests/perf_ensembles.py
 

@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 import faiss
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["Clustering", "clusterings", "kmeans"]
+__all__ = ["Clustering", "clusterings", "kmeans", "lloyd"]
 
 
 class Clustering(NamedTuple):
@@ -36,15 +38,62 @@ def kmeans(
     return nearest[:, 0], float(distance.sum(dtype=np.float64))
 
 
+def lloyd(embeddings: Tensor, classes: int, *, seed: int, iterations: int = 20) -> tuple[NDArray[np.int64], float]:
+    """`kmeans` of embeddings [N, dim] where they lie, on any device: from the same rows, by the same steps.
+
+    Rounding aside it differs only where a cluster is left empty: its centre moves to the row that is farthest from its
+    own, the next empty one's to the next farthest, ties to the lower index; faiss splits clusters drawn at random. So
+    inertia never increases. Sums are in double precision and in the order of the rows: the same seed gives the same
+    clusters. No iteration waits for the device.
+    """
+    # Distances do not change with an offset that all rows share, but it costs the products their digits.
+    points = (embeddings - embeddings.mean(0, dtype=torch.float64)).float()
+    centres = points[torch.from_numpy(_first_rows(len(points), classes, seed)).to(points.device)]
+    for _ in range(iterations):
+        centres = _means(points, *_nearest(points, centres), classes)
+    assignment, _ = _nearest(points, centres)
+    inertia = (points - centres[assignment]).square().sum(dtype=torch.float64)
+    return assignment.cpu().numpy(), float(inertia)
+
+
 def clusterings(
-    embeddings: NDArray[np.float32], labels: NDArray[np.int64], *, restarts: int, seed: int
+    embeddings: NDArray[np.float32] | Tensor, labels: NDArray[np.int64], *, restarts: int, seed: int
 ) -> list[Clustering]:
     """Cluster embeddings [N, dim] into as many clusters as there are labels, once a restart, each seeded from `seed`.
 
-    No clusterings where there are fewer than two classes to tell apart.
+    An array by `kmeans`, a tensor by `lloyd`. No clusterings where there are fewer than two classes to tell apart.
     """
     classes = len(np.unique(labels))
     if classes < 2:
         return []
-    seeds = np.random.SeedSequence(seed).generate_state(restarts) % 2**31
-    return [Clustering(labels, *kmeans(embeddings, classes, seed=int(one))) for one in seeds]
+    seeds = (int(one) for one in np.random.SeedSequence(seed).generate_state(restarts) % 2**31)
+    if isinstance(embeddings, Tensor):
+        return [Clustering(labels, *lloyd(embeddings, classes, seed=one)) for one in seeds]
+    return [Clustering(labels, *kmeans(embeddings, classes, seed=one)) for one in seeds]
+
+
+def _first_rows(rows: int, classes: int, seed: int) -> NDArray[np.int64]:
+    """Which rows faiss starts from."""
+    order = np.empty(rows, dtype=np.int32)
+    faiss.rand_perm(faiss.swig_ptr(order), rows, seed + 1)  # type: ignore[attr-defined]
+    return order[:classes].astype(np.int64)
+
+
+def _nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest centre of each row, [N], ties to the lower index, and its squared distance, [N]."""
+    square, step = centres.square().sum(1), max(1, 2**26 // len(centres))
+    found = [torch.addmm(square, some, centres.T, alpha=-2).min(1) for some in torch.split(points, step)]
+    distance = torch.cat([one.values for one in found]) + points.square().sum(1)
+    return torch.cat([one.indices for one in found]), distance
+
+
+def _means(points: Tensor, assignment: Tensor, distance: Tensor, classes: int) -> Tensor:
+    """The means [classes, dim] of the rows assigned to each; the farthest rows where none are."""
+    # Sums by index would be added in any order on a GPU; rows sorted by cluster are added one after the other.
+    ordered, order = assignment.sort(stable=True)
+    size = torch.searchsorted(ordered, torch.arange(classes + 1, device=points.device)).diff()
+    sums = torch.segment_reduce(points[order].double(), "sum", lengths=size, unsafe=True)
+    means = (sums / size.clamp(min=1)[:, None]).float()
+    empty = size == 0
+    farthest = distance.argsort(descending=True, stable=True)[(empty.cumsum(0) - 1).clamp(min=0)]
+    return torch.where(empty[:, None], points[farthest], means)

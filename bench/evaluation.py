@@ -41,9 +41,12 @@ def evaluate(
     Each row is a query; its candidates are the gallery [N, dim], or without one all other rows. Compared by Euclidean
     distance as given: normalise first for cosine. A query with nothing to find is left out of every ranking mean and
     counted (queries_without_hit). k-means runs over the queries alone, `restarts` times: NAME is the mean, NAME_sd the
-    standard deviation (n - 1) and NAME_best the value at the lowest inertia. nan: the score cannot be computed (no
-    query has anything to find; fewer than two classes; no restart, or for sd fewer than two). Raises ValueError, in
-    one sentence, for inputs that do not fit together or are not finite.
+    standard deviation (n - 1) and NAME_best the value at the lowest inertia. recall_at_1_chance is what a random order
+    would score, nmi_chance what the clusters of lowest inertia score with their rows dealt out at random (`seed`); AMI
+    is 0 there. nan: the score cannot be computed (no query has anything to find; fewer than two classes; no restart,
+    or for sd fewer than two). Searched and clustered on the device that the embeddings are on; beyond these memory is
+    that of a chunk, of [Q, largest K or R] flags, and of copies of the embeddings. Raises ValueError, in one sentence,
+    for inputs that do not fit together or are not finite.
     """
     given = {"gallery": gallery, "gallery_labels": gallery_labels}
     return score(embeddings, labels, **given, ks=ks, restarts=restarts, seed=seed).scores
@@ -67,7 +70,8 @@ def score(
     pool, pool_classes = _checked_gallery(points, gallery, gallery_labels)
     classes, pool_classes = _numbered(classes, pool_classes)
     ranking = rank(points, classes, gallery=pool, gallery_labels=pool_classes, depth=max(ks))
-    clusters = clusterings(points.float().cpu().numpy(), classes, restarts=restarts, seed=seed)
+    single = points.float() if points.is_cuda else points.float().cpu().numpy()
+    clusters = clusterings(single, classes, restarts=restarts, seed=seed)
     return _evaluation(ranking, clusters, ks, seed=seed)
 
 

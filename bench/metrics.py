@@ -43,8 +43,9 @@ def r_precision(ranking: Ranking) -> float:
 
     The mean over queries of the share of relevant candidates among the first R.
     """
-    within = np.arange(ranking.relevant.shape[1]) < ranking.n_relevant[:, None]
-    return _mean(ranking, (ranking.relevant & within).sum(1) / np.maximum(ranking.n_relevant, 1))
+    within = np.arange(ranking.n_relevant.max(initial=0)) < ranking.n_relevant[:, None]
+    found = (ranking.relevant[:, : within.shape[1]] & within).sum(1)
+    return _mean(ranking, found / np.maximum(ranking.n_relevant, 1))
 
 
 def nmi(clustering: Clustering) -> float:
@@ -110,7 +111,9 @@ def _entropy(sizes: NDArray[np.int64]) -> float:
 def _expected_information(classes: NDArray[np.int64], clusters: NDArray[np.int64]) -> float:
     """Mutual information expected of random clusters of these sizes, which overlap by the hypergeometric law.
 
-    It depends on the sizes alone, so pairs of equal sizes are computed once: seconds become milliseconds.
+    It depends on the sizes alone, so pairs of equal sizes are computed once: seconds become milliseconds. The rounding
+    of log-factorials grows as n log n: for 60,502 rows in 11,316 classes the sum is 4e-10 nats off 40-digit arithmetic
+    (that of scikit-learn 2e-9, so the two agree to 1e-12 on small sets alone).
     """
     n = int(classes.sum())
     log_factorial = gammaln(np.arange(n + 1) + 1.0)

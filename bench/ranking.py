@@ -1,22 +1,17 @@
 """The nearest neighbours of every query, found once and in chunks, and what ranking metrics need of them."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Ranking", "blocks", "neighbours", "rank", "rank_order"]
+from bench.search import Proposal, Space, exact_order, exact_squares, exhaustive, left_open, prepare, propose, spans
 
-EXTRA = 16
-"""How much deeper than asked the search goes, so that rounding and ties at the end can be put right."""
-SMALL = 1024
-"""Up to this many candidates all are sorted exactly."""
-DEEP = 256
-"""From this many wanted on, a selection among all distances is faster on a CPU than a search that keeps the best."""
+__all__ = ["Ranking", "blocks", "neighbours", "rank", "rank_order"]
 
 
 class Ranking(NamedTuple):
@@ -30,6 +25,15 @@ class Ranking(NamedTuple):
     """[Q]: rank, from 1, of the first relevant candidate; 0 where there is none within depth."""
     candidates: int
     """How many candidates each query has."""
+
+
+class _Labels(NamedTuple):
+    queries: NDArray[np.int64]
+    """[Q]."""
+    pool: NDArray[np.int64]
+    """[N]."""
+    order: NDArray[np.int64]
+    """[N]: the candidates sorted by label."""
 
 
 def rank(
@@ -46,9 +50,13 @@ def rank(
     By Euclidean distance of the vectors as given; ties by lower index. `depth` is raised to the largest R. Memory is
     that of `chunk` queries at a time plus the result, never Q x N.
     """
-    return _ranking(
-        lambda deep: blocks(queries, gallery, depth=deep, chunk=chunk), query_labels, gallery_labels, depth=depth
-    )
+    others = query_labels if gallery_labels is None else gallery_labels
+    counts, depth, candidates = _extent(query_labels, gallery_labels, depth)
+    relevant = np.zeros((len(query_labels), depth), dtype=bool)
+    space, labels = prepare(queries, gallery), _Labels(query_labels, others, np.argsort(others, kind="stable"))
+    for one in propose(space, depth=depth, chunk=chunk):
+        relevant[one.rows] = _relevant(space, one, labels, depth)
+    return Ranking(relevant, counts, _first(relevant), candidates)
 
 
 def rank_order(
@@ -64,23 +72,21 @@ def rank_order(
     As `rank` in all else. Raises ValueError where the order ends before `depth` or the largest R and leaves candidates
     out.
     """
-
-    def cut(deep: int) -> Iterator[tuple[slice, NDArray[np.integer]]]:
-        if order.shape[1] < deep:
-            raise ValueError(f"an order {order.shape[1]} deep ends before the largest R or K, {deep}: raise its depth.")
-        for start in range(0, len(order), chunk):
-            rows = slice(start, start + chunk)
-            yield rows, order[rows, :deep]
-
-    return _ranking(cut, query_labels, gallery_labels, depth=depth)
+    others = query_labels if gallery_labels is None else gallery_labels
+    counts, depth, candidates = _extent(query_labels, gallery_labels, depth)
+    if order.shape[1] < depth:
+        raise ValueError(f"an order {order.shape[1]} deep ends before the largest R or K, {depth}: raise its depth.")
+    relevant = np.zeros((len(query_labels), depth), dtype=bool)
+    for start in range(0, len(order), chunk):
+        rows = slice(start, start + chunk)
+        np.equal(others[order[rows, :depth]], query_labels[rows, None], out=relevant[rows])
+    return Ranking(relevant, counts, _first(relevant), candidates)
 
 
 def neighbours(queries: Tensor, gallery: Tensor | None = None, *, depth: int, chunk: int = 4096) -> NDArray[np.int64]:
     """Indices [Q, depth] of the nearest of the gallery [N, dim], or of the other queries, nearest first.
 
     By Euclidean distance of the vectors as given, ties by lower index; fewer columns where there are fewer candidates.
-    Among more than SMALL candidates, a tie that goes on for more than EXTRA places past the last column may be cut
-    elsewhere.
     """
     return np.concatenate([found for _, found in blocks(queries, gallery, depth=depth, chunk=chunk)])
 
@@ -90,44 +96,36 @@ def blocks(
 ) -> Iterator[tuple[slice, NDArray[np.int64]]]:
     """`neighbours` in pieces of at most `chunk` queries: which rows, and their indices [rows, depth].
 
-    How the rows are cut depends on the device and on how many queries and candidates there are, on nothing else. The
-    search proposes; direct differences, which lose no digits, decide the order. So neither the size of a chunk nor the
-    number of threads shows in the result.
+    How the rows are cut depends on the device and on how many queries and candidates there are, on nothing else.
     """
-    queries = queries.detach()
-    pool = queries if gallery is None else gallery.detach()
-    width = len(pool) if len(pool) <= SMALL else min(depth + 1 + EXTRA, len(pool))
-    wanted, offered = _for_search(queries, pool)
-    step = max(1, min(chunk, 2**20 // width if queries.device.type == "cpu" else 2**26 // len(pool)))
-    for start in range(0, len(queries), step):
-        rows = slice(start, min(start + step, len(queries)))
-        found = _search(wanted[rows], offered, width)
-        own = torch.arange(rows.start, rows.stop, device=found.device) if gallery is None else None
-        yield rows, _ordered(queries[rows], pool, found, own)[:, :depth].cpu().numpy()
+    space = prepare(queries, gallery)
+    for one in propose(space, depth=depth, chunk=chunk):
+        close = one.near[:, 1:] - one.near[:, :-1] <= 2 * one.slack
+        doubt = torch.zeros_like(one.found, dtype=torch.bool)
+        doubt[:, 1:] |= close
+        doubt[:, :-1] |= close
+        row, column, order = exact_order(space, one, doubt)
+        one.found[row, column] = one.found[row, column][order]
+        found = one.found[:, :depth].cpu().numpy()
+        left = left_open(space, one, depth)
+        if len(left):
+            found[left.cpu().numpy()] = exhaustive(space, left + one.rows.start, depth)
+        yield one.rows, found
 
 
-def _ranking(
-    find: Callable[[int], Iterator[tuple[slice, NDArray[np.integer]]]],
-    query_labels: NDArray[np.int64],
-    gallery_labels: NDArray[np.int64] | None,
-    *,
-    depth: int,
-) -> Ranking:
-    """What is relevant of the candidates that `find` gives, in pieces, down to the depth it is told."""
+def _extent(
+    query_labels: NDArray[np.int64], gallery_labels: NDArray[np.int64] | None, depth: int
+) -> tuple[NDArray[np.int64], int, int]:
+    """R of every query, the depth of a ranking that reaches the largest R, and the number of candidates."""
     others = query_labels if gallery_labels is None else gallery_labels
     candidates = len(others) - (gallery_labels is None)
-    n_relevant = _count(others, query_labels) - (gallery_labels is None)
-    depth = min(max(depth, int(n_relevant.max())), candidates)
-    relevant = np.zeros((len(query_labels), depth), dtype=bool)
-    for rows, found in find(depth):
-        np.equal(others[found], query_labels[rows, None], out=relevant[rows])
-    return Ranking(relevant, n_relevant, _first(relevant), candidates)
+    counts = np.subtract(*_places(np.sort(others), query_labels)) - (gallery_labels is None)
+    return counts, min(max(depth, int(counts.max())), candidates), candidates
 
 
-def _count(labels: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many of `labels` equal each of `wanted`."""
-    ordered = np.sort(labels)
-    return np.searchsorted(ordered, wanted, side="right") - np.searchsorted(ordered, wanted, side="left")
+def _places(ordered: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Past the last of `ordered` that equals each of `wanted`, and the first."""
+    return np.searchsorted(ordered, wanted, side="right"), np.searchsorted(ordered, wanted, side="left")
 
 
 def _first(relevant: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -136,49 +134,44 @@ def _first(relevant: NDArray[np.bool_]) -> NDArray[np.int32]:
     return np.where(relevant.any(1), relevant.argmax(1) + 1, 0).astype(np.int32)
 
 
-def _for_search(queries: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in single precision, moved to the origin where an offset they share would cost the search its digits."""
-    mean = pool.mean(0, dtype=torch.float64)
-    if mean.square().sum() > 0.9 * pool.square().sum(1).mean(dtype=torch.float64):
-        queries, pool = queries - mean, pool - mean
-    return queries.float().contiguous(), pool.float().contiguous()
+def _relevant(space: Space, one: Proposal, labels: _Labels, depth: int) -> NDArray[np.bool_]:
+    """Which of the first `depth` candidates of some queries are relevant: [rows, depth].
+
+    The order of those that are not relevant among each other does not matter, nor that of those that are.
+    """
+    own, pool = labels.queries[one.rows], torch.from_numpy(labels.pool).to(one.found.device)
+    # Indexing in any other way is shared among threads at any size.
+    found = pool.index_select(0, one.found.flatten()).view(one.found.shape)
+    relevant = found == torch.from_numpy(own).to(pool.device)[:, None]
+    row, column, order = exact_order(space, one, _mixed(one, relevant))
+    relevant[row, column] = relevant[row, column][order]
+    result = relevant[:, :depth].cpu().numpy()
+    left = left_open(space, one, depth)
+    if len(left):
+        left = left[_cut_matters(space, one, left, labels, depth)]
+        place = left.cpu().numpy()
+        result[place] = labels.pool[exhaustive(space, left + one.rows.start, depth)] == own[place, None]
+    return result
 
 
-def _search(queries: Tensor, pool: Tensor, width: int) -> Tensor:
-    """Indices [rows, width] of the nearest, in no promised order."""
-    on_cpu = queries.device.type == "cpu"
-    if on_cpu and width < DEEP:
-        return torch.from_numpy(faiss.knn(queries.numpy(), pool.numpy(), width)[1])
-    square = pool.square().sum(1)
-    some = torch.split(queries, max(1, (2**22 if on_cpu else 2**26) // len(pool)))
-    found = [torch.addmm(square, one, pool.T, alpha=-2).topk(width, largest=False, sorted=False) for one in some]
-    return torch.cat([one.indices for one in found])
+def _mixed(one: Proposal, relevant: Tensor) -> Tensor:
+    """The columns that single precision cannot tell from a relevant one, where any of them is not relevant."""
+    before = torch.where(relevant, one.near, -math.inf).cummax(1).values
+    behind = torch.where(relevant, one.near, math.inf).flip(1).cummin(1).values.flip(1)
+    doubt = torch.minimum(one.near - before, behind - one.near) <= 2 * one.slack
+    return doubt & (doubt & ~relevant).any(1, keepdim=True)
 
 
-def _ordered(queries: Tensor, pool: Tensor, found: Tensor, own: Tensor | None) -> Tensor:
-    """The candidates found, by exact distance and then by index; `own` [rows]: the query's own index, taken out."""
-    if own is not None:
-        missing = (found != own[:, None]).all(1)
-        found[missing, -1] = own[missing]
-    found = found.sort(1).values
-    distance = _distances(queries, pool, found)
-    if own is None:
-        return found.gather(1, distance.argsort(dim=1, stable=True))
-    distance[found == own[:, None]] = -1
-    return found.gather(1, distance.argsort(dim=1, stable=True))[:, 1:]
+def _cut_matters(space: Space, one: Proposal, left: Tensor, labels: _Labels, depth: int) -> Tensor:
+    """Of which of the queries left open [left] a relevant candidate may lie at the cut.
 
-
-def _distances(queries: Tensor, pool: Tensor, found: Tensor) -> Tensor:
-    """Distances [rows, width], summed in double precision, from each query to what it found, a few rows at a time."""
-    # On a CPU the differences should stay in its cache, and in one buffer: to allocate them, or to gather them by
-    # indexing, takes longer than all the rest, and small results kept between them leave holes in the heap, gigabytes.
-    width, dim = found.shape[1], queries.shape[1]
-    step = max(1, (2**17 if queries.device.type == "cpu" else 2**25) // (width * dim))
-    buffer = pool.new_empty((min(step, len(queries)) * width, dim))
-    distance = torch.empty(found.shape, dtype=torch.float64, device=queries.device)
-    for start in range(0, len(queries), step):
-        rows = slice(start, start + step)
-        chosen = found[rows].flatten()
-        near = torch.index_select(pool, 0, chosen, out=buffer[: len(chosen)]).view(-1, width, dim)
-        torch.linalg.vector_norm(near.sub_(queries[rows, None]), dim=2, dtype=torch.float64, out=distance[rows])
-    return distance
+    One nearer than all that were not proposed has its place; one beyond the first `depth` proposed has none.
+    """
+    place = left.cpu().numpy()
+    stop, start = _places(labels.pool[labels.order], labels.queries[one.rows][place])
+    row, mate = np.repeat(place, stop - start), labels.order[spans(start, stop - start)]
+    different = row + one.rows.start != mate if space.alone else np.ones(len(row), dtype=bool)
+    rows, mates = (torch.from_numpy(values[different]).to(left.device) for values in (row, mate))
+    square = exact_squares(space.queries[one.rows], space.pool, rows, mates)
+    low, high = one.near[rows, -1] - one.slack[rows, 0], one.near[rows, depth - 1] + one.slack[rows, 0]
+    return torch.isin(left, rows[(square >= low) & (square <= high)])

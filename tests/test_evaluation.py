@@ -218,29 +218,56 @@ def test_orders_that_do_not_fit_are_named(case: str) -> None:
 
 
 MEMORY = """
-import resource, sys
+import sys
+from pathlib import Path
 import numpy as np
 from bench.evaluation import evaluate
+def peak():
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
 n, dim = 6_000, 256
 points = np.random.default_rng(0).normal(size=(n, dim)).astype(np.float32)
 labels = np.arange(n) % 10
 evaluate(points[:600], labels[:600], restarts=1)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 evaluate(points, labels, restarts=1)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print((peak() - before) // 1024)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in KiB on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_memory_stays_far_below_all_pairs() -> None:
     """6,000 x 6,000 distances would be 144 MB in single precision; few large classes make the ranking deep."""
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 144
+    assert 0 < int(done.stdout) < 144
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_a_deep_evaluation_agrees_with_loops(kind: str) -> None:
+    """More candidates than are all proposed, classes of one to eleven, copies of one vector, and a large K."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat(np.arange(250), rng.integers(1, 12, 250)))
+    points = (rng.normal(size=(250, 16))[labels] + rng.normal(size=(len(labels), 16))).astype(kind)
+    points[::7] = points[3]
+    scores = evaluate(points, labels, ks=(1, 10, 100, 1000), restarts=1)
+    precision, found = [], []
+    for i, one in enumerate(points.astype(np.float64)):
+        order = np.argsort(((points.astype(np.float64) - one) ** 2).sum(1), kind="stable")
+        hits = (labels == labels[i])[order[order != i]]
+        r = hits.sum()
+        if r:
+            found.append([hits[:k].any() for k in (1, 10, 100, 1000)])
+            precision.append([(hits[:r] * hits[:r].cumsum() / np.arange(1, r + 1)).sum() / r, hits[:r].mean()])
+    names = ["recall_at_1", "recall_at_10", "recall_at_100", "recall_at_1000", "map_at_r", "r_precision"]
+    expected = [*np.mean(found, axis=0), *np.mean(precision, axis=0)]
+    assert [scores[name] for name in names] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_agrees_with_the_cpu() -> None:
+    """The ranking exactly; clusters that overlap part ways with every rounding, so of these only the score is close."""
     points, labels = sample(2000)
     on_cpu, on_cuda = (score(torch.from_numpy(points).to(device), labels) for device in ("cpu", "cuda"))
-    assert on_cuda.scores == pytest.approx(on_cpu.scores, abs=1e-6)
     assert np.array_equal(on_cuda.first_hit, on_cpu.first_hit)
+    for name, value in on_cpu.scores.items():
+        clustered = name.startswith(("nmi", "ami"))
+        assert on_cuda.scores[name] == pytest.approx(value, abs=0.02 if clustered else 0)

@@ -1,4 +1,6 @@
-"""Neighbours against a brute-force sort, and what must not show in them: chunks, threads, offsets, device."""
+"""Neighbours against a brute-force sort, and what must not show in them: search, chunks, threads, offsets, device."""
+
+from collections.abc import Callable
 
 import numpy as np
 import psutil
@@ -7,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench import ranking
+from bench import search
 from bench.ranking import blocks, neighbours, rank, rank_order
+
+Points = Callable[..., Tensor]
 
 
 def cloud(n: int = 300, *, dim: int = 8, seed: int = 0) -> Tensor:
@@ -18,6 +22,24 @@ def cloud(n: int = 300, *, dim: int = 8, seed: int = 0) -> Tensor:
 def grid(n: int = 300, *, dim: int = 3, seed: int = 0) -> Tensor:
     """Points of a small integer grid: many duplicates, many ties, all distances exact."""
     return torch.randint(0, 4, (n, dim), generator=torch.Generator().manual_seed(seed)).float()
+
+
+def clusters(n: int = 300, *, dim: int = 8, seed: int = 0) -> Tensor:
+    """A few tight clusters far from each other: within them single precision sees nothing but its own rounding."""
+    return 100 * cloud(7, dim=dim, seed=99)[torch.arange(n) % 7] + 1e-4 * cloud(n, dim=dim, seed=seed)
+
+
+def copies(n: int = 300, *, dim: int = 8, seed: int = 0) -> Tensor:
+    """Every vector about forty times over: ties go on past any cut."""
+    return cloud(max(1, n // 40), dim=dim)[labels_of(n, max(1, n // 40), seed=seed)]
+
+
+def signs(n: int = 300, *, dim: int = 12, seed: int = 0) -> Tensor:
+    """Codes of length 1: many ties between different vectors, of distances that single precision cannot hold."""
+    return cloud(n, dim=dim, seed=seed).sign() / dim**0.5
+
+
+KINDS = [cloud, grid, clusters, copies, signs]
 
 
 def labels_of(n: int, classes: int = 20, *, seed: int = 0) -> NDArray[np.int64]:
@@ -38,64 +60,115 @@ def brute_force(queries: Tensor, gallery: Tensor | None) -> NDArray[np.int64]:
 @pytest.fixture
 def searched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Search even among few candidates, as among many."""
-    monkeypatch.setattr(ranking, "SMALL", 0)
+    monkeypatch.setattr(search, "SMALL", 0)
 
 
-@pytest.fixture(params=[0, 10**9], ids=["selected", "searched"])
-def deep(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to propose candidates on a CPU, whatever their number."""
-    monkeypatch.setattr(ranking, "DEEP", request.param)
+def by_torch(queries: Tensor, pool: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    best = search._squares_to_all(queries, pool).topk(width, largest=False)
+    return best.values, best.indices
 
 
-@pytest.mark.parametrize("points", [cloud, grid])
+def as_bad_as_can_be(queries: Tensor, pool: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Every squared distance off by up to the slack, and ties in any order."""
+    exact = torch.cdist(queries.double(), pool.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
+    random = torch.rand(exact.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    best = (exact + 0.99 * search._slack(queries, pool) * (2 * random - 1)).float().topk(width, largest=False)
+    return best.values, best.indices
+
+
+@pytest.fixture(params=[None, by_torch, as_bad_as_can_be], ids=["faiss", "torch", "worst"])
+def proposed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way to propose candidates, and the worst."""
+    if request.param:
+        monkeypatch.setattr(search, "_search", request.param)
+
+
+@pytest.mark.parametrize("points", KINDS)
 @pytest.mark.parametrize("with_gallery", [False, True])
-def test_few_candidates_are_ordered_exactly(points: type[cloud], with_gallery: bool) -> None:
+def test_few_candidates_are_ordered_exactly(points: Points, with_gallery: bool) -> None:
     queries, gallery = points(), points(120, seed=1) if with_gallery else None
     found = neighbours(queries, gallery, depth=1000)
     assert np.array_equal(found, brute_force(queries, gallery))
 
 
-@pytest.mark.usefixtures("searched")
-@pytest.mark.parametrize("points", [cloud, grid])
+@pytest.mark.usefixtures("searched", "proposed")
+@pytest.mark.parametrize("points", KINDS)
 @pytest.mark.parametrize("with_gallery", [False, True])
 @pytest.mark.parametrize("depth", [1, 7, 130])
-def test_searched_candidates_are_ordered_as_by_brute_force(points: type[cloud], with_gallery: bool, depth: int) -> None:
+def test_searched_candidates_are_ordered_as_by_brute_force(points: Points, with_gallery: bool, depth: int) -> None:
     queries, gallery = points(), points(250, seed=1) if with_gallery else None
     found = neighbours(queries, gallery, depth=depth)
     assert np.array_equal(found, brute_force(queries, gallery)[:, :depth])
 
 
-@pytest.mark.usefixtures("deep")
+@pytest.mark.usefixtures("searched", "proposed")
+@pytest.mark.parametrize("points", KINDS)
+@pytest.mark.parametrize("with_gallery", [False, True])
+@pytest.mark.parametrize(("classes", "depth"), [(60, 1), (60, 40), (5, 1), (2, 20), (2, 299)])
+def test_what_is_relevant_stands_where_brute_force_puts_it(
+    points: Points, with_gallery: bool, classes: int, depth: int
+) -> None:
+    """Although order is exact around relevant candidates alone; with few classes R goes far beyond the depth."""
+    queries, labels = points(), labels_of(300, classes)
+    gallery, others = (points(250, seed=1), labels_of(250, classes, seed=1)) if with_gallery else (None, None)
+    made = rank(queries, labels, gallery=gallery, gallery_labels=others, depth=depth, chunk=77)
+    relevant = (labels if others is None else others)[brute_force(queries, gallery)] == labels[:, None]
+    assert made.relevant.shape[1] == min(max(depth, relevant.sum(1).max()), relevant.shape[1])
+    assert np.array_equal(made.relevant, relevant[:, : made.relevant.shape[1]])
+
+
 @pytest.mark.parametrize("with_gallery", [False, True])
 @pytest.mark.parametrize("depth", [1, 100, 1000])
 def test_many_candidates_are_ordered_as_by_brute_force(with_gallery: bool, depth: int) -> None:
-    """Of whole numbers, so that single precision holds every difference."""
-    queries, gallery = ((1000 * cloud(n, seed=n)).round() for n in (1300, 1800))
+    queries, gallery = (1000 * cloud(n, seed=n) for n in (1300, 1800))
     gallery = gallery if with_gallery else None
     found = neighbours(queries, gallery, depth=depth, chunk=500)
     assert np.array_equal(found, brute_force(queries, gallery)[:, :depth])
 
 
-@pytest.mark.usefixtures("deep")
+@pytest.mark.usefixtures("proposed")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_an_offset_does_not_cost_digits(dtype: torch.dtype) -> None:
     points = cloud(3000, dim=64).to(dtype) + 30_000
-    found = neighbours(points, points, depth=20)
-    assert np.array_equal(found[:100], brute_force(points[:100], points)[:, :20])
+    found = neighbours(points[:100], points, depth=20)
+    assert np.array_equal(found, brute_force(points[:100], points)[:, :20])
 
 
-def test_ties_the_search_returns_in_any_order_go_to_the_lower_index() -> None:
-    points = grid()
-    shuffled = torch.stack([torch.randperm(300, generator=torch.Generator().manual_seed(i)) for i in range(300)])
-    found = ranking._ordered(points, points, shuffled, torch.arange(300))
-    assert np.array_equal(found.numpy(), brute_force(points, None))
+@pytest.mark.usefixtures("searched", "proposed")
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e15])
+def test_neither_small_nor_large_numbers_cost_digits(scale: float) -> None:
+    points = scale * cloud(200)
+    assert np.array_equal(neighbours(points, depth=20), brute_force(points, None)[:, :20])
+
+
+@pytest.mark.parametrize("way", [search._search, by_torch])
+@pytest.mark.parametrize("points", KINDS)
+@pytest.mark.parametrize("dim", [3, 64, 512])
+def test_single_precision_is_off_by_no_more_than_the_slack(way: Points, points: Points, dim: int) -> None:
+    space = search.prepare(points(100, dim=dim).double() * 1.1 + 5, points(400, dim=dim, seed=1).double() * 1.1 + 5)
+    near, found = way(space.wanted, space.offered, 400)
+    row = torch.arange(100).repeat_interleave(400)
+    exact = search.exact_squares(space.queries, space.pool, row, found.flatten()).view(100, 400)
+    assert ((near - exact).abs() <= space.slack).all()
+    assert (space.slack < 1e-3 * (space.offered.norm(dim=1).max() + space.wanted.norm(dim=1)[:, None]) ** 2).all()
+
+
+@pytest.mark.parametrize("dim", [1, 2, 7, 64, 513])
+def test_exact_squares_are_those_of_double_precision(dim: int) -> None:
+    queries, pool = cloud(50, dim=dim), cloud(60, dim=dim, seed=1)
+    row, index = torch.arange(50).repeat_interleave(60), torch.arange(60).repeat(50)
+    expected = ((queries.double()[:, None] - pool.double()) ** 2).sum(2).flatten()
+    found = search.exact_squares(queries, pool, row, index)
+    assert torch.allclose(found, expected, rtol=1e-14, atol=0)
+    one_by_one = [search.exact_squares(queries, pool, row[i, None], index[i, None]) for i in range(0, 3000, 97)]
+    assert torch.equal(torch.cat(one_by_one), found[::97])
 
 
 @pytest.mark.usefixtures("searched")
 def test_the_query_is_left_out_by_index_among_its_duplicates() -> None:
-    points = torch.zeros(100, 4)
+    points = torch.zeros(300, 4)
     found = neighbours(points, depth=3)
-    assert not (found == np.arange(100)[:, None]).any()
+    assert not (found == np.arange(300)[:, None]).any()
     assert np.array_equal(found, brute_force(points, None)[:, :3])
 
 
@@ -103,20 +176,20 @@ def test_how_the_rows_are_cut_depends_on_their_number_alone() -> None:
     """So that several models can be searched side by side."""
     pieces = [list(blocks(cloud(3000, dim=dim, seed=dim), depth=40, chunk=700)) for dim in (2, 64)]
     assert [rows for rows, _ in pieces[0]] == [rows for rows, _ in pieces[1]]
-    assert pieces[0][0][0] == slice(0, 700)
+    assert all(rows.stop - rows.start <= 700 for rows, _ in pieces[0])
     whole = neighbours(cloud(3000, dim=64, seed=64), depth=40)
     assert np.array_equal(np.concatenate([found for _, found in pieces[1]]), whole)
 
 
 @pytest.mark.usefixtures("searched")
-@pytest.mark.parametrize("points", [cloud, grid])
-def test_the_size_of_a_chunk_does_not_show(points: type[cloud]) -> None:
+@pytest.mark.parametrize("points", KINDS)
+def test_the_size_of_a_chunk_does_not_show(points: Points) -> None:
     queries, gallery = points(400, dim=48), points(3000, dim=48, seed=1)
     whole = neighbours(queries, gallery, depth=9)
     assert all(np.array_equal(neighbours(queries, gallery, depth=9, chunk=size), whole) for size in (1, 7, 64, 399))
 
 
-@pytest.mark.usefixtures("searched", "deep")
+@pytest.mark.usefixtures("searched")
 def test_the_number_of_threads_does_not_show() -> None:
     import faiss
 
@@ -186,14 +259,14 @@ def test_memory_is_that_of_a_chunk() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("points", [cloud, grid])
+@pytest.mark.parametrize("points", KINDS)
 @pytest.mark.parametrize("with_gallery", [False, True])
-def test_cuda_agrees_with_the_cpu(points: type[cloud], with_gallery: bool) -> None:
+def test_cuda_agrees_with_the_cpu(points: Points, with_gallery: bool) -> None:
     queries, gallery = points(2000), points(1500, seed=1) if with_gallery else None
     labels, others = labels_of(2000), labels_of(1500) if with_gallery else None
     on_cpu = rank(queries, labels, gallery=gallery, gallery_labels=others, depth=9)
     moved = None if gallery is None else gallery.cuda()
     on_cuda = rank(queries.cuda(), labels, gallery=moved, gallery_labels=others, depth=9)
-    if points is cloud:
-        assert all(np.array_equal(one, other) for one, other in zip(on_cpu, on_cuda, strict=True))
-    assert np.array_equal(on_cpu.n_relevant, on_cuda.n_relevant)
+    assert all(np.array_equal(one, other) for one, other in zip(on_cpu, on_cuda, strict=True))
+    order = neighbours(queries, gallery, depth=40)
+    assert np.array_equal(neighbours(queries.cuda(), moved, depth=40), order)

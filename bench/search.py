@@ -1,0 +1,282 @@
+"""The nearest candidates of every query as far as single precision can tell, with a bound on how far that is.
+
+A search in single precision proposes candidates. What its rounding leaves open is decided by squared distances in
+double precision, and then by index: so neither the library that searched, nor its threads, nor the size of a chunk
+shows in a result.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import NamedTuple
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = [
+    "Groups",
+    "Proposal",
+    "Space",
+    "exact_order",
+    "exact_squares",
+    "exhaustive",
+    "left_open",
+    "prepare",
+    "propose",
+    "spans",
+]
+
+EXTRA = 16
+"""How many more candidates than asked for are proposed, and one in 64 besides, so that few queries are left open."""
+SMALL = 1024
+"""Up to this many candidates all are proposed."""
+
+
+class Groups(NamedTuple):
+    """Candidates grouped by equal vectors, G of them."""
+
+    offered: Tensor
+    """[G, dim]: the vectors in single precision."""
+    members: NDArray[np.int64]
+    """[N]: indices of candidates, group by group, ascending within each."""
+    start: NDArray[np.int64]
+    """[G]: where the members of each group start."""
+    size: NDArray[np.int64]
+    """[G]: how many there are."""
+
+
+class Space(NamedTuple):
+    """Queries and candidates, as given and as they are searched."""
+
+    queries: Tensor
+    """[Q, dim]."""
+    pool: Tensor
+    """[N, dim]."""
+    wanted: Tensor
+    """[Q, dim]: the queries in single precision."""
+    offered: Tensor
+    """[N, dim]: the candidates in single precision."""
+    slack: Tensor
+    """[Q, 1]: how far a squared distance in single precision may be from that of the vectors as given."""
+    alone: bool
+    """Are the queries each other's candidates?"""
+    groups: Callable[[], Groups]
+    """The candidates by equal vectors; made when first asked for."""
+
+
+class Proposal(NamedTuple):
+    """What the search proposes to some of the queries, nearest first as far as single precision can tell."""
+
+    rows: slice
+    """Which queries."""
+    found: Tensor
+    """[rows, width]: indices of candidates, never the query's own."""
+    near: Tensor
+    """[rows, width]: their squared distances, ascending, in single precision."""
+    slack: Tensor
+    """[rows, 1]: as in `Space`."""
+
+
+def prepare(queries: Tensor, gallery: Tensor | None) -> Space:
+    """Queries [Q, dim] and their candidates [N, dim], or without these each other's, made ready for the search.
+
+    They are moved to the origin where an offset they share would cost single precision its digits.
+    """
+    queries = queries.detach()
+    pool = queries if gallery is None else gallery.detach()
+    mean = pool.mean(0, dtype=torch.float64)
+    moved = bool(mean.square().sum() > 0.9 * _lengths(pool).square().mean())
+
+    def single(points: Tensor) -> Tensor:
+        return (points - mean if moved else points).float().contiguous()
+
+    wanted = single(queries)
+    offered = wanted if gallery is None else single(pool)
+    groups = cache(lambda: _groups(pool, offered))
+    return Space(queries, pool, wanted, offered, _slack(wanted, offered), gallery is None, groups)
+
+
+def propose(space: Space, *, depth: int, chunk: int) -> Iterator[Proposal]:
+    """At least `depth` candidates for each query, or all there are, in pieces of at most `chunk` queries.
+
+    How the queries are cut depends on the device and on how many queries and candidates there are, on nothing else.
+    """
+    count, on_cpu = len(space.pool), space.pool.device.type == "cpu"
+    width = count if count <= SMALL else min(depth + 1 + EXTRA + depth // 64, count)
+    batch = max(1, min(chunk, 2**22 // width if on_cpu else 2**26 // count))
+    # A search is fastest of many queries; what follows, in a CPU's cache and in steps that torch leaves to one thread:
+    # to change between its threads and those of faiss takes longer than the steps.
+    piece = max(1, 2**15 // width) if on_cpu else batch
+    for start in range(0, len(space.queries), batch):
+        near, found = _search(space.wanted[start : start + batch], space.offered, width)
+        for first in range(0, len(near), piece):
+            some = slice(first, min(first + piece, len(near)))
+            yield _proposal(space, slice(start + some.start, start + some.stop), near[some], found[some])
+
+
+def exact_order(space: Space, one: Proposal, doubt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows and columns of what is in doubt [rows, width], and the order they come in by exact distance and index.
+
+    A candidate from which all that are not in doubt differ by more than twice the slack is then in its place, as
+    those it is nearer than and those it is farther than are known.
+    """
+    row, column = doubt.nonzero(as_tuple=True)
+    index = one.found[row, column]
+    square = exact_squares(space.queries[one.rows], space.pool, row, index)
+    order = np.lexsort([key.cpu().numpy() for key in (index, square, row)])
+    return row, column, torch.from_numpy(order).to(row.device)
+
+
+def exact_squares(queries: Tensor, pool: Tensor, row: Tensor, index: Tensor) -> Tensor:
+    """Squared distances [pairs] in double precision from queries[row] to pool[index], of the vectors as given.
+
+    Made of single steps in a fixed order, so that the bits are the same on any device and however many pairs there are.
+    """
+    # In one buffer, as to allocate it anew takes longer than the rest, and on a CPU as small as in `propose`.
+    dim = queries.shape[1]
+    step = max(1, (2**15 if queries.device.type == "cpu" else 2**24) // dim)
+    ours, theirs = (points.new_empty((min(step, len(row)), dim)) for points in (queries, pool))
+    gaps = torch.empty(ours.shape, dtype=torch.float64, device=queries.device)
+    result = torch.empty(len(row), dtype=torch.float64, device=queries.device)
+    for start in range(0, len(row), step):
+        some = slice(start, start + step)
+        count = len(row[some])
+        torch.index_select(queries, 0, row[some], out=ours[:count])
+        torch.index_select(pool, 0, index[some], out=theirs[:count])
+        gap = gaps[:count].copy_(theirs[:count]).sub_(ours[:count])
+        result[some] = _row_sums(gap.mul_(gap))
+    return result
+
+
+def left_open(space: Space, one: Proposal, depth: int) -> Tensor:
+    """Positions in `one` of the queries to which a candidate not proposed may be among the first `depth`.
+
+    Those proposed at the first `depth` places are at most the slack beyond the last of them, all that were not
+    proposed at most the slack below the last proposed.
+    """
+    if one.near.shape[1] == len(space.pool) - space.alone:
+        return torch.zeros(0, dtype=torch.int64, device=one.near.device)
+    return (one.near[:, depth - 1] + 2 * one.slack[:, 0] >= one.near[:, -1]).nonzero()[:, 0]
+
+
+def exhaustive(space: Space, queries: Tensor, depth: int) -> NDArray[np.int64]:
+    """The first `depth` candidates [len(queries), depth], in exact order, of queries given by index, among all.
+
+    Ties that a search cannot get to the end of are mostly of equal vectors, so each of these is compared once.
+    """
+    result = np.empty((len(queries), depth), dtype=np.int64)
+    first = torch.from_numpy(space.groups().members[space.groups().start]).to(queries.device)
+    step = max(1, 2**22 // len(space.pool))
+    for start in range(0, len(queries), step):
+        some = queries[start : start + step]
+        row, group = _in_reach(space, some, depth).nonzero(as_tuple=True)
+        square = exact_squares(space.queries[some], space.pool, row, first[group])
+        result[start : start + step] = _nearest_members(space, some, row, group, square, depth)
+    return result
+
+
+def spans(start: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The `count` whole numbers from each `start` on, one after the other."""
+    return np.arange(count.sum()) + np.repeat(start + count - np.cumsum(count), count)
+
+
+def _in_reach(space: Space, queries: Tensor, depth: int) -> Tensor:
+    """Of which groups [queries, G] members may be among the first `depth`."""
+    groups, needed = space.groups(), depth + space.alone
+    near = _squares_to_all(space.wanted[queries], groups.offered)
+    best = near.topk(min(needed, near.shape[1]), largest=False)
+    reached = torch.from_numpy(groups.size).to(near.device)[best.indices].cumsum(1) >= needed
+    last = best.values.gather(1, (~reached).sum(1, keepdim=True))
+    return near <= last + 2 * space.slack[queries]
+
+
+def _nearest_members(
+    space: Space, queries: Tensor, row: Tensor, group: Tensor, square: Tensor, depth: int
+) -> NDArray[np.int64]:
+    """The nearest `depth` candidates of each query, given the groups in its reach [pairs] and how far these are."""
+    own, rows, kept, distance = (values.cpu().numpy() for values in (queries, row, group, square))
+    groups = space.groups()
+    size = groups.size[kept]
+    index = groups.members[spans(groups.start[kept], size)]
+    rows, distance = np.repeat(rows, size), np.repeat(distance, size)
+    if space.alone:
+        other = index != own[rows]
+        rows, distance, index = rows[other], distance[other], index[other]
+    begin = np.searchsorted(rows, np.arange(len(own)))
+    order = np.lexsort((index, distance, rows))
+    return np.asarray(index[order[begin[:, None] + np.arange(depth)]])
+
+
+def _slack(queries: Tensor, pool: Tensor) -> Tensor:
+    """How far off any squared distance to the pool may be, for each of the queries: [Q, 1].
+
+    Let u be 2^-24 and g = n u / (1 - n u) with n = dim + 2. In whatever order dim numbers are summed, and with the
+    additions that follow, |x|², |y|² and x·y are off by at most g|x|², g|y|² and g|x||y| (Higham, Accuracy and
+    Stability of Numerical Algorithms, 2002, section 3.1). So |x|² - 2 x·y + |y|² is off by at most g(|x| + |y|)², and
+    a sum of squared differences by no more. That x and y were rounded to single precision adds 2u(|x| + |y|)² and
+    terms in u². With n = dim + 16 this is covered, and the rounding of what is compared with it too.
+    """
+    n = queries.shape[1] + 16
+    share = n * 2.0**-24 / (1 - n * 2.0**-24)
+    # Where torch may round the factors of a product, to 8 bits at worst, twice a product is off by 2^-6 of itself.
+    share += 0 if torch.get_float32_matmul_precision() == "highest" else 2.0**-6
+    reach = _lengths(queries) + _lengths(pool).max()
+    # A product too small for single precision may be lost whole.
+    return (share * reach.square() + 4 * n * torch.finfo(torch.float32).tiny)[:, None]
+
+
+def _lengths(points: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(points, dim=1, dtype=torch.float64)
+    return lengths
+
+
+def _groups(points: Tensor, offered: Tensor) -> Groups:
+    rows = points.cpu().contiguous().numpy()
+    whole = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0]
+    _, group, size = np.unique(whole, return_inverse=True, return_counts=True)
+    members, start = np.argsort(group, kind="stable"), np.cumsum(size) - size
+    return Groups(offered[torch.from_numpy(members[start]).to(offered.device)], members, start, size)
+
+
+def _search(queries: Tensor, pool: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Squared distances [rows, width] to the nearest, ascending, and their indices."""
+    if queries.device.type == "cpu":
+        near, found = faiss.knn(queries.numpy(), pool.numpy(), width)
+        return torch.from_numpy(near), torch.from_numpy(found)
+    best = _squares_to_all(queries, pool).topk(width, largest=False)
+    return best.values, best.indices
+
+
+def _squares_to_all(queries: Tensor, pool: Tensor) -> Tensor:
+    """Squared distances [rows, N] in single precision."""
+    product = torch.addmm(pool.square().sum(1), queries, pool.T, alpha=-2)
+    return product.add_(queries.square().sum(1, keepdim=True))
+
+
+def _proposal(space: Space, rows: slice, near: Tensor, found: Tensor) -> Proposal:
+    """Where the queries are each other's candidates, one column less: the own index, or where it is not there the last.
+
+    What is dropped is no nearer than the last that stays, as far as single precision can tell, or of no account.
+    """
+    if space.alone:
+        last = found.shape[1] - 1
+        own = torch.arange(rows.start, rows.stop, device=found.device)
+        place = torch.full_like(own, last)
+        row, column = (found == own[:, None]).nonzero(as_tuple=True)
+        place[row] = column
+        behind = torch.arange(last, device=own.device) >= place[:, None]
+        near = torch.where(behind, near[:, 1:], near[:, :-1])
+        found = torch.where(behind, found[:, 1:], found[:, :-1])
+    return Proposal(rows, found, near, space.slack[rows])
+
+
+def _row_sums(values: Tensor) -> Tensor:
+    """Sums [rows] of values [rows, width], which are used up: the halves added to each other again and again."""
+    left = values.shape[1]
+    while left > 1:
+        half = left // 2
+        values[:, :half].add_(values[:, left - half : left])
+        left -= half
+    return values[:, 0]
