@@ -6,9 +6,8 @@ import torch
 from jobs import tiny
 from torch.nn import functional as F
 
-from bench import datasets
-from bench import run as harness
-from bench.run import refusals
+from bench import datasets, fit
+from bench.run import refusals, run
 from bench.text import class_vectors
 
 TEXTS = ["LATIN SMALL LETTER A", "LATIN SMALL LETTER A WITH ACUTE", "GREEK CAPITAL LETTER OMEGA"]
@@ -53,7 +52,7 @@ def test_scikit_learn_waits_until_a_text_is_read():
 )
 def test_texts_are_read_only_for_an_objective_that_needs_them(monkeypatch, objective, seen):
     read = []
-    monkeypatch.setattr(harness, "class_vectors", lambda texts, encoder: read.append(encoder) or class_vectors(texts))
+    monkeypatch.setattr(fit, "class_vectors", lambda texts, encoder: read.append(encoder) or class_vectors(texts))
     (job,) = tiny(**objective)
     assert refusals([job], None) == []
     assert read == (["tfidf"] if seen else [])
@@ -98,7 +97,7 @@ def test_a_model_gives_unit_vectors_the_means_of_its_tokens(model):
 def test_a_job_takes_its_margins_from_a_model(model, tmp_path):
     (job,) = tiny(losses=["adaptive_additive"], recipe={"text": str(model), "epochs": 1})
     assert len(datasets.load(job.dataset, None).train.texts) == 12
-    result = harness.run(job, data=None, results=tmp_path, device=torch.device("cpu"))
+    result = run(job, data=None, results=tmp_path, device=torch.device("cpu"))
     assert result.row.status == "done"
 
 
