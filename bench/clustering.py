@@ -10,6 +10,9 @@ from torch import Tensor
 
 __all__ = ["Clustering", "clusterings", "kmeans", "lloyd"]
 
+LARGE = 2**24
+"""From this many pairs of a row and a centre on, centres that have not changed are left out of k-means."""
+
 
 class Clustering(NamedTuple):
     """Classes and clusters of the same rows."""
@@ -27,15 +30,25 @@ def kmeans(
 ) -> tuple[NDArray[np.int64], float]:
     """Lloyd's k-means over every row of embeddings [N, dim] from a random choice of rows; k is `classes`, at most N.
 
-    Returns the assignment [N] to 0 .. classes - 1 and its inertia. The same seed gives the same clusters.
+    Returns the assignment [N] to 0 .. classes - 1 and its inertia. The same seed gives the same clusters: those of
+    faiss, whose steps these are. They are taken here so that its last assignment is not computed once more, and so that
+    on large sets rows are compared with those centres alone that have changed.
     """
     points = np.ascontiguousarray(embeddings, dtype=np.float32)
-    # Without these two limits faiss trains on a sample of large sets, and warns on small ones.
-    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": len(points)}
-    model = faiss.Kmeans(points.shape[1], classes, niter=iterations, seed=seed, **limits)
-    model.train(points)
-    distance, nearest = model.index.search(points, 1)
-    return nearest[:, 0], float(distance.sum(dtype=np.float64))
+    if iterations < 1 or classes == len(points):
+        return _by_faiss(points, classes, seed, iterations)
+    centres = points[_first_rows(len(points), classes, seed)]
+    found, objective = _assigned(points, centres), np.float32(np.nan)
+    for _ in range(iterations):
+        if not np.bincount(found.nearest, minlength=classes).all():
+            return _by_faiss(points, classes, seed, iterations)
+        before, centres, past = centres, _faiss_means(points, found.nearest, classes), objective
+        objective = found.distance.cumsum(dtype=np.float32)[-1]
+        found = _reassigned(points, found, before, centres)
+        # Here faiss stops, by this sum in single precision, though rows may still change.
+        if objective == past:
+            break
+    return found.nearest, float(found.distance.sum(dtype=np.float64))
 
 
 def lloyd(embeddings: Tensor, classes: int, *, seed: int, iterations: int = 20) -> tuple[NDArray[np.int64], float]:
@@ -70,6 +83,57 @@ def clusterings(
     if isinstance(embeddings, Tensor):
         return [Clustering(labels, *lloyd(embeddings, classes, seed=one)) for one in seeds]
     return [Clustering(labels, *kmeans(embeddings, classes, seed=one)) for one in seeds]
+
+
+class _Assignment(NamedTuple):
+    nearest: NDArray[np.int64]
+    """[N]: the nearest centre of each row."""
+    distance: NDArray[np.float32]
+    """[N]: its squared distance."""
+
+
+def _by_faiss(points: NDArray[np.float32], classes: int, seed: int, iterations: int) -> tuple[NDArray[np.int64], float]:
+    """What `kmeans` returns, where a cluster is left empty too: faiss then splits others."""
+    # Without these two limits faiss trains on a sample of large sets, and warns on small ones.
+    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": len(points)}
+    model = faiss.Kmeans(points.shape[1], classes, niter=iterations, seed=seed, **limits)
+    model.train(points)
+    distance, nearest = model.index.search(points, 1)
+    return nearest[:, 0], float(distance.sum(dtype=np.float64))
+
+
+def _assigned(points: NDArray[np.float32], centres: NDArray[np.float32]) -> _Assignment:
+    distance, nearest = faiss.knn(points, centres, 1)
+    return _Assignment(nearest[:, 0], distance[:, 0])
+
+
+def _reassigned(
+    points: NDArray[np.float32], last: _Assignment, before: NDArray[np.float32], centres: NDArray[np.float32]
+) -> _Assignment:
+    """The nearest of the centres, given those of the centres `before`, most of which stay as they are towards the end.
+
+    A row whose centre has not changed can leave it only for one that has.
+    """
+    changed = (centres != before).any(1)
+    if not changed.any():
+        return last
+    lost = changed[last.nearest]
+    # Products of other sizes round otherwise; on small sets, where little is gained, results stay those of faiss.
+    if len(points) * len(centres) < LARGE or changed.mean() + lost.mean() > 1:
+        return _assigned(points, centres)
+    among = _assigned(points, centres[changed])
+    closer = among.distance < last.distance
+    nearest = np.where(closer, np.flatnonzero(changed)[among.nearest], last.nearest)
+    distance = np.where(closer, among.distance, last.distance)
+    nearest[lost], distance[lost] = _assigned(points[lost], centres)
+    return _Assignment(nearest, distance)
+
+
+def _faiss_means(points: NDArray[np.float32], nearest: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    """The mean of each cluster with the bits of faiss: summed in single precision in the order of the rows."""
+    index = torch.from_numpy(nearest)
+    sums = torch.zeros(classes, points.shape[1]).index_add_(0, index, torch.from_numpy(points))
+    return (sums * torch.bincount(index, minlength=classes).float().reciprocal()[:, None]).numpy()
 
 
 def _first_rows(rows: int, classes: int, seed: int) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
+from bench import clustering
 from bench.clustering import _first_rows, clusterings, kmeans, lloyd
 
 Found = tuple[NDArray[np.int64], float]
@@ -87,6 +88,30 @@ def test_as_many_clusters_as_rows(cluster: Callable[..., Found]) -> None:
 
 def test_one_class_is_not_clustered() -> None:
     assert clusterings(np.eye(4, dtype=np.float32), np.zeros(4, dtype=np.int64), restarts=3, seed=0) == []
+
+
+def by_faiss(points: NDArray[np.float32], classes: int, *, seed: int, iterations: int) -> Found:
+    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": len(points)}
+    model = faiss.Kmeans(points.shape[1], classes, niter=iterations, seed=seed, **limits)
+    model.train(points)
+    distance, nearest = model.index.search(points, 1)
+    return nearest[:, 0], float(distance.sum(dtype=np.float64))
+
+
+@pytest.mark.parametrize("large", [0, clustering.LARGE], ids=["changed centres alone", "all centres"])
+@pytest.mark.parametrize("iterations", [0, 1, 2, 5, 20])
+@pytest.mark.parametrize(("rows", "classes", "dim"), [(40, 3, 2), (600, 150, 8), (900, 90, 40), (50, 50, 4)])
+def test_clusters_are_those_of_faiss(
+    monkeypatch: pytest.MonkeyPatch, large: int, iterations: int, rows: int, classes: int, dim: int
+) -> None:
+    monkeypatch.setattr(clustering, "LARGE", large)
+    rng = np.random.default_rng(rows)
+    overlapping = rng.normal(size=(classes, dim))[rng.integers(0, classes, rows)] + rng.normal(size=(rows, dim))
+    for points in (overlapping.astype(np.float32), overlapping.round().astype(np.float32)):  # with copies and ties
+        assignment, inertia = kmeans(points, classes, seed=7, iterations=iterations)
+        expected, least = by_faiss(points, classes, seed=7, iterations=iterations)
+        assert np.array_equal(assignment, expected)
+        assert inertia == (least if large else pytest.approx(least, rel=1e-5))
 
 
 def plain(points: NDArray[np.float32], classes: int, *, seed: int, iterations: int = 20) -> tuple[NDArray[Any], float]:
