@@ -114,6 +114,16 @@ def test_clusters_are_those_of_faiss(
         assert inertia == (least if large else pytest.approx(least, rel=1e-5))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_k_means_stops_where_faiss_does(seed: int) -> None:
+    """A few rows far out and far apart: beside their distances those of the others are lost in single precision."""
+    points = np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32)
+    points[:60] = 1e4 * points[:60] + np.float32([1e6, 0])
+    found, expected = kmeans(points, 10, seed=seed, iterations=50), by_faiss(points, 10, seed=seed, iterations=50)
+    assert np.array_equal(found[0], expected[0])
+    assert found[1] == expected[1]
+
+
 def plain(points: NDArray[np.float32], classes: int, *, seed: int, iterations: int = 20) -> tuple[NDArray[Any], float]:
     """Lloyd's k-means in double precision, by the definition, for data that leave no cluster empty."""
     x = points.astype(np.float64)
