@@ -31,10 +31,10 @@ small: .venv/ready
 	$(BIN)/bench report --results results/small.parquet --output reports/small --title "Two cores, an hour, real photos"
 
 bench-perf: .venv/ready
-	$(BIN)/python tests/perf.py
-	$(BIN)/python tests/perf_evaluation.py
-	$(BIN)/python tests/perf_losses.py
-	$(BIN)/python tests/perf_ensembles.py
+	PYTHONPATH=tests $(BIN)/python tests/perf/training.py
+	PYTHONPATH=tests $(BIN)/python tests/perf/evaluation.py
+	PYTHONPATH=tests $(BIN)/python tests/perf/losses.py
+	PYTHONPATH=tests $(BIN)/python tests/perf/ensembles.py
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

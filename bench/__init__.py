@@ -5,7 +5,7 @@ from typing import Any
 
 __all__ = ["evaluate", "load"]
 
-_HOME = {"evaluate": "bench.evaluation", "load": "bench.store"}
+_HOME = {"evaluate": "bench.scoring.evaluation", "load": "bench.store"}
 
 
 def __getattr__(name: str) -> Any:

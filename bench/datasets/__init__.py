@@ -4,9 +4,9 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from bench.catalogue import find
-from bench.config import Part
 from bench.datasets.split import Split
+from bench.matrix.catalogue import find
+from bench.matrix.job import Part
 
 __all__ = ["load"]
 

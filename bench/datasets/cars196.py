@@ -7,8 +7,8 @@ from typing import Annotated
 from annotated_types import Ge
 from scipy.io import loadmat
 
-from bench.datasets.lists import Listed, Photo, by_class_id, find, split_of
-from bench.datasets.sources import SOURCES
+from bench.datasets.acquire.sources import SOURCES
+from bench.datasets.reading.published_lists import Listed, Photo, by_class_id, find, split_of
 from bench.datasets.split import DataError, Split, reason
 
 __all__ = ["cars196"]

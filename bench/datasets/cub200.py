@@ -5,8 +5,8 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from bench.datasets.lists import Listed, Photo, by_class_id, find, read_list, split_of
-from bench.datasets.sources import SOURCES
+from bench.datasets.acquire.sources import SOURCES
+from bench.datasets.reading.published_lists import Listed, Photo, by_class_id, find, read_list, split_of
 from bench.datasets.split import DataError, Split
 
 __all__ = ["cub200"]

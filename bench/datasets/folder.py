@@ -12,10 +12,10 @@ import numpy as np
 from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
 
-from bench.datasets.cache import cached
-from bench.datasets.choose import choose
-from bench.datasets.enough import kept, left_out, numbered, some
-from bench.datasets.pictures import DECODERS, files, fingerprint, read_all
+from bench.datasets.reading.cache import cached
+from bench.datasets.reading.decode import DECODERS, files, fingerprint, read_all
+from bench.datasets.reading.small_classes import kept, left_out, numbered, some
+from bench.datasets.reading.stable_choice import choose
 from bench.datasets.split import DataError, Images, Split
 
 __all__ = ["folder"]

@@ -8,10 +8,10 @@ from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Ge, Le
 
-from bench.datasets.cache import cached
-from bench.datasets.lists import Listed, Photo, content, find, images, verify
-from bench.datasets.pictures import DECODERS
-from bench.datasets.sources import SOURCES
+from bench.datasets.acquire.sources import SOURCES
+from bench.datasets.reading.cache import cached
+from bench.datasets.reading.decode import DECODERS
+from bench.datasets.reading.published_lists import Listed, Photo, content, find, images, verify
 from bench.datasets.split import DataError, Images, Split, reason
 
 __all__ = ["grocery_store"]

@@ -13,10 +13,10 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from bench.datasets.cache import cached
-from bench.datasets.columns import Columns, read_columns
-from bench.datasets.enough import kept, left_out, numbered, some
-from bench.datasets.pictures import DECODERS, fingerprint, read_all
+from bench.datasets.reading.cache import cached
+from bench.datasets.reading.columns import Columns, read_columns
+from bench.datasets.reading.decode import DECODERS, fingerprint, read_all
+from bench.datasets.reading.small_classes import kept, left_out, numbered, some
 from bench.datasets.split import DataError, Images, Split
 
 __all__ = ["manifest"]

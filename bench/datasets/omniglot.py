@@ -9,10 +9,10 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from annotated_types import Ge, Le
 
-from bench.datasets.cache import cached
-from bench.datasets.choose import choose
-from bench.datasets.pictures import DECODERS, files, fingerprint, read_all
-from bench.datasets.sources import SOURCES
+from bench.datasets.acquire.sources import SOURCES
+from bench.datasets.reading.cache import cached
+from bench.datasets.reading.decode import DECODERS, files, fingerprint, read_all
+from bench.datasets.reading.stable_choice import choose
 from bench.datasets.split import DataError, Images, Split
 
 __all__ = ["omniglot"]

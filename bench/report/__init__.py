@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.report.leaderboard import boards, markdown, terminal
+from bench.report.markdown import boards, markdown, terminal
 
 __all__ = ["boards", "markdown", "terminal", "write"]
 
@@ -23,11 +23,11 @@ def write(
     same bytes. Raises ValueError where there are no rows, and OSError where the folder `output` cannot be written.
     """
     # Drawing takes a second to import, which a leaderboard on a terminal need not wait for.
+    from bench.analysis.facts import facts
     from bench.report.files import replace
-    from bench.report.page import page
-    from bench.report.pictures import pictures
-    from bench.report.provenance import facts
-    from bench.report.svg import Logs, standalone
+    from bench.report.page.page import page
+    from bench.report.plots.draw import pictures
+    from bench.report.plots.svg import Logs, standalone
 
     if rows.empty:
         raise ValueError("there are no rows to report; run a matrix first, for example `bench run demo`.")

@@ -1,0 +1,1 @@
+"""What stored rows say: boards, gains, who complements whom. Values, no layout."""

@@ -1,0 +1,92 @@
+"""`bench data`: where the sets come from, getting them ready, and whether what is on disk is whole."""
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import FAILED, DataOption, JsonOption, SetOption, guarded, talk
+
+if TYPE_CHECKING:
+    from bench.datasets.acquire.prepare import Stage
+    from bench.datasets.split import Split
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="List, download, decode and check data sets.")
+
+NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Datasets (`bench data list`).")]
+MatrixOption = Annotated[str | None, typer.Option("--matrix", metavar="MATRIX", help="All datasets of a matrix.")]
+
+
+@guarded(app)
+def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """List datasets: what each is, its licence, where to get it and put it, whether it is there and decoded."""
+    from bench.datasets.acquire.inventory import holdings, lines
+
+    found = holdings(data)
+    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines(found)))
+
+
+@guarded(app)
+def prepare(
+    names: NamesArgument = None,
+    data: DataOption = None,
+    matrix: MatrixOption = None,
+    changes: SetOption = [],  # noqa: B006
+) -> None:
+    """Download what is not there, where a host still serves it, and decode it; the same command again continues."""
+    from bench.datasets.acquire.prepare import prepare as made_ready
+    from bench.datasets.acquire.targets import requested
+    from bench.datasets.split import DataError
+
+    problems = []
+    for part in requested(names or [], matrix, changes, data):
+        start = time.perf_counter()
+        try:
+            split = made_ready(part, data, _stage())
+        except DataError as error:
+            problems.append(str(error))
+        else:
+            typer.echo(f"{part.label}: {_summary(split)}; {time.perf_counter() - start:.1f} s")
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+@guarded(app)
+def verify(
+    names: NamesArgument = None,
+    data: DataOption = None,
+    matrix: MatrixOption = None,
+    changes: SetOption = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """Check what is on disk: counts, every picture, published hashes, the cache; exit code 1 if something is wrong."""
+    from bench.datasets.acquire.targets import requested
+    from bench.datasets.acquire.verify import verify as looked_into
+
+    verdicts = [looked_into(part, data, _stage()) for part in requested(names or [], matrix, changes, data)]
+    if as_json:
+        typer.echo(json.dumps([{"good": not one.problems, **one._asdict()} for one in verdicts], indent=2))
+    else:
+        for one in verdicts:
+            typer.echo(f"{one.dataset}: {'wrong' if one.problems else 'good'}")
+            typer.echo("\n".join(f"    {sentence}" for sentence in (*one.problems, *one.checks, *one.remarks)))
+    if any(one.problems for one in verdicts):
+        raise typer.Exit(FAILED)
+
+
+def _stage() -> "Stage":
+    from functools import partial
+
+    from bench.cli.step_bar import bar
+
+    return partial(bar, talk())
+
+
+def _summary(split: "Split") -> str:
+    """Classes and pictures of each part, and how large a picture is."""
+    parts = [(name, part) for name, part in zip(("train", "test", "gallery"), split[:3], strict=True) if part]
+    counts = ", ".join(f"{name} {len(part.classes):,} classes {len(part.labels):,} pictures" for name, part in parts)
+    return f"{counts}; {' × '.join(map(str, split.train.images.shape[1:]))}"

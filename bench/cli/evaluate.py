@@ -1,0 +1,161 @@
+"""The command `bench evaluate`: stored embeddings scored by this harness's rules, and by those of other tools."""
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from bench.scoring.conventions.rescore import Images
+    from bench.scoring.embeddings_file import Stored
+
+__all__ = ["evaluate"]
+
+
+class Distance(StrEnum):
+    """By what neighbours are found."""
+
+    euclidean = "euclidean"
+    cosine = "cosine"
+
+
+VectorsArgument = Annotated[
+    Path, typer.Argument(metavar="EMBEDDINGS", help=".npy, .npz or .parquet, or the folder of a job.")
+]
+LabelsArgument = Annotated[
+    Path | None, typer.Argument(metavar="LABELS", help=".npy, .npz, .parquet, .csv or .txt: one label a row.")
+]
+GalleryOption = Annotated[
+    Path | None, typer.Option("--gallery", metavar="FILE", help="Embeddings to find the queries in.")
+]
+GalleryLabelsOption = Annotated[Path | None, typer.Option("--gallery-labels", metavar="FILE", help="Their labels.")]
+ConventionOption = Annotated[
+    list[str],
+    typer.Option("--convention", metavar="NAME", help="Whose rules: lossbench, pml, revisiting, ...; or all."),
+]
+DistanceOption = Annotated[
+    Distance | None,
+    typer.Option("--distance", help="For every convention; cosine L2-normalises first. Default: as each has it."),
+]
+KOption = Annotated[str, typer.Option("--k", metavar="K,K", help="The K of Recall@K.")]
+RestartsOption = Annotated[int, typer.Option(min=0, help="Runs of k-means; 0 leaves NMI and AMI out.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of k-means.")]
+
+
+def evaluate(
+    embeddings: VectorsArgument,
+    labels: LabelsArgument = None,
+    gallery: GalleryOption = None,
+    gallery_labels: GalleryLabelsOption = None,
+    convention: ConventionOption = ["lossbench"],  # noqa: B006
+    distance: DistanceOption = None,
+    k: KOption = "1,2,4,8",
+    restarts: RestartsOption = 5,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Score stored embeddings; with several conventions, side by side, and say which rule makes them differ."""
+    from bench.scoring.conventions.rescore import scorer
+    from bench.scoring.conventions.rules import CONVENTIONS
+    from bench.scoring.conventions.side_by_side import compare, text, values
+
+    ks = _ks(k)
+    chosen = _chosen(convention, distance, has_gallery=gallery is not None)
+    images = _images(embeddings, labels, gallery, gallery_labels)
+    if images.gallery is not None:  # which a job's folder may hold as well
+        chosen = _chosen(convention, distance, has_gallery=True)
+        if silent := [name for name, one in CONVENTIONS.items() if "all" in convention and one.gallery is None]:
+            typer.echo(f"bench: {' and '.join(silent)} know no gallery, so they are left out", err=True)
+    _check_directions(images, chosen)
+    table = compare(chosen, scorer(images, ks=ks, restarts=restarts, seed=seed))
+    typer.echo(json.dumps(values(images, table), indent=2) if as_json else text(images, table))
+
+
+def _ks(text: str) -> list[int]:
+    from bench.matrix.job import ConfigError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise ConfigError(f"--k {text} is no list of whole numbers from 1 up: write it as 1,2,4,8.")
+    return sorted({int(part) for part in parts})
+
+
+def _chosen(names: Sequence[str], distance: Distance | None, *, has_gallery: bool) -> "dict[str, Any]":
+    """Name -> convention and the rules that it follows here."""
+    from bench.matrix.job import ConfigError
+    from bench.scoring.conventions.rules import CONVENTIONS, convention
+
+    found = {}
+    asked = [*CONVENTIONS, *(name for name in names if name != "all")] if "all" in names else names
+    for name in asked:
+        one = convention(name)
+        rules = one.gallery if has_gallery else one.rules
+        if rules is not None:
+            found[name] = (one, rules if distance is None else rules._replace(distance=distance.value))
+        elif name in names:
+            raise ConfigError(f"{name} knows no gallery: leave that convention out, or --gallery.")
+    return found
+
+
+def _images(file: Path, labels: Path | None, gallery: Path | None, gallery_labels: Path | None) -> "Images":
+    import numpy as np
+
+    from bench.matrix.job import ConfigError
+    from bench.scoring.conventions.rescore import Images
+    from bench.scoring.embeddings_file import read_embeddings
+
+    if gallery is None and gallery_labels is not None:
+        raise ConfigError("--gallery-labels belong to a gallery: add --gallery.")
+    stored = read_embeddings(file)
+    names, points, cut = _labels(file, stored, labels, "LABELS"), stored.points, stored.queries
+    others, other_names = (points[cut:], names[cut:]) if cut < len(points) else (None, None)
+    if gallery is not None:
+        if others is not None:
+            raise ConfigError(f"{file} holds queries and their gallery already: leave --gallery out.")
+        found = read_embeddings(gallery)
+        others, other_names = found.points, _labels(gallery, found, gallery_labels, "--gallery-labels")
+        if others.shape[1] != points.shape[1]:
+            raise ConfigError(
+                f"the queries are {points.shape[1]} wide, the gallery {others.shape[1]}: embed both alike."
+            )
+    every = names[:cut] if other_names is None else np.concatenate([names[:cut], other_names])
+    classes, numbers = np.unique(every, return_inverse=True)
+    if len(classes) == 1:
+        raise ConfigError(
+            f"every label is {classes[0]!s}: give images of two classes at least, so that one can be wrong."
+        )
+    numbers = numbers.astype(np.int64)
+    return Images(points[:cut], numbers[:cut], others, None if others is None else numbers[cut:])
+
+
+def _labels(file: Path, stored: "Stored", labels: Path | None, option: str) -> Any:
+    from bench.matrix.job import ConfigError
+    from bench.scoring.embeddings_file import read_labels
+
+    if labels is None and stored.labels is None:
+        raise ConfigError(f"{file} holds no labels: add {option}.")
+    found = stored.labels if labels is None else read_labels(labels)
+    assert found is not None
+    if len(found) != len(stored.points):
+        raise ConfigError(
+            f"{file} holds {len(stored.points):,} rows but {labels} {len(found):,} labels: give one a row."
+        )
+    return found
+
+
+def _check_directions(images: "Images", chosen: "dict[str, Any]") -> None:
+    from bench.matrix.job import ConfigError
+
+    if all(rules.distance != "cosine" for _, rules in chosen.values()):
+        return
+    for points in (images.points, images.gallery):
+        if points is not None and not points.any(axis=1).all():
+            row = int(points.any(axis=1).argmin()) + 1
+            raise ConfigError(
+                f"row {row:,} is all zeros and has no direction: leave it out, or add --distance euclidean."
+            )

@@ -1,0 +1,63 @@
+"""What `bench list` shows: parts as text, as JSON values, and as the README's table of losses."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from bench.matrix.catalogue import Entry, Parameter
+from bench.matrix.recipe import Recipe
+
+__all__ = ["describe", "lines", "markdown", "recipe"]
+
+
+def describe(entry: Entry) -> dict[str, Any]:
+    """The entry as JSON values; of a loss also its family, citation, what it trains and what it needs."""
+    parameters = [
+        {"name": p.name, "type": p.annotation, "default": p.default, "required": p.required}
+        for p in entry.parameters.values()
+    ]
+    own: dict[str, Any] = {}
+    if entry.kind == "losses":
+        own = {"family": entry.family, "citation": entry.citation, "trains": entry.trains, "needs": list(entry.needs)}
+    return {"name": entry.name, "label": entry.label, "module": entry.module, **own, "parameters": parameters}
+
+
+def recipe() -> list[dict[str, Any]]:
+    """The fields of a recipe, each with its default as JSON and what it means."""
+    defaults = Recipe().model_dump(mode="json")
+    fields = Recipe.model_fields.items()
+    return [{"name": name, "default": defaults[name], "label": field.description or ""} for name, field in fields]
+
+
+def lines(entries: Iterable[Entry]) -> Iterator[str]:
+    """For a terminal: name and label, then a line for every parameter, and what a loss trains and needs."""
+    for entry in entries:
+        yield entry.name
+        yield f"    {entry.label}"
+        if entry.kind == "losses":
+            yield f"      family {entry.family}" + _clause("trains", entry.trains) + _clause("needs", *entry.needs)
+        for p in entry.parameters.values():
+            yield f"      {p.name}: {p.annotation} {'required' if p.required else f'= {p.default!r}'}"
+
+
+def markdown(entries: Iterable[Entry]) -> str:
+    """A table a family: loss and source, what it trains and needs, parameters with their defaults."""
+    families = groupby(entries, key=lambda entry: entry.family)
+    return "\n\n".join(f"**`losses/{family}.py`**\n\n{_table(members)}" for family, members in families)
+
+
+def _table(entries: Iterable[Entry]) -> str:
+    head = ("loss", "source", "trains", "needs", "parameters")
+    rows = [
+        (f"`{e.name}`", e.label.removesuffix("."), e.trains, ", ".join(e.needs), _settings(e.parameters.values()))
+        for e in entries
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _settings(parameters: Iterable[Parameter]) -> str:
+    return ", ".join(f"{p.name}\u00a0{'none' if p.default is None else p.default}" for p in parameters)
+
+
+def _clause(verb: str, *what: str) -> str:
+    return f"; {verb} {', '.join(what)}" if any(what) else ""

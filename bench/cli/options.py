@@ -1,0 +1,111 @@
+"""What commands share: options, exit codes, reading the matrix, and how to say what is wrong."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from bench.matrix.file import Matrix
+    from bench.matrix.job import Job
+
+__all__ = [
+    "FAILED",
+    "NOTHING",
+    "RESULTS",
+    "WRONG",
+    "DataOption",
+    "JsonOption",
+    "MatrixArgument",
+    "ResultsOption",
+    "SeedsOption",
+    "SetOption",
+    "SkipOption",
+    "asked_for",
+    "controls_of",
+    "guarded",
+    "talk",
+]
+
+FAILED, WRONG, NOTHING, INTERRUPTED = 1, 2, 3, 130
+"""Exit codes."""
+
+MatrixArgument = Annotated[str, typer.Argument(metavar="MATRIX", help="A name (`bench list matrices`) or a path.")]
+ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of stored results.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", envvar="BENCH_DATA", help="Folder that holds one folder a dataset."),
+]
+SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds, 0 to N - 1.")]
+SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: recipe.epochs=3.")]
+SkipOption = Annotated[bool, typer.Option("--skip-broken", help="Leave out images that cannot be read.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RESULTS = Path("results/runs")
+
+
+def talk() -> Console:
+    """Where a command talks to its user: stderr, since stdout is for results."""
+    return Console(stderr=True)
+
+
+def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command of `app`: expected errors become sentences, an interruption exit code 130."""
+
+    def command(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def run(*args: Any, **kwargs: Any) -> None:
+            from bench.datasets.split import DataError
+            from bench.matrix.job import ConfigError
+            from bench.store.folder import StoreError
+
+            try:
+                function(*args, **kwargs)
+            except (ConfigError, DataError, StoreError, FileNotFoundError) as error:
+                for sentence in str(error).splitlines():
+                    typer.echo(f"bench: {sentence}", err=True)
+                raise typer.Exit(WRONG) from None
+            except KeyboardInterrupt:
+                typer.echo("bench: interrupted; the same command continues", err=True)
+                raise typer.Exit(INTERRUPTED) from None
+
+        return app.command(name=function.__name__.rstrip("_"))(run)
+
+    return command
+
+
+def asked_for(matrix: str, seeds: int | None, changes: Sequence[str], skip_broken: bool = False) -> "Matrix":
+    """The matrix of a command, with the changes of its options.
+
+    Raises:
+        ConfigError: there is no such matrix, or it is wrong.
+    """
+    from bench.matrix.file import load
+
+    loaded = load(matrix, [*changes, *([f"seeds={seeds}"] if seeds else [])])
+    return _skipping(loaded) if skip_broken else loaded
+
+
+def controls_of(matrix: "Matrix", jobs: "Sequence[Job]", rows: "DataFrame") -> "tuple[Job, ...]":
+    """What the ensembles of a matrix are held against, as far as `rows` decide it."""
+    from bench.execute.controls import controls
+
+    return controls(jobs, rows) if matrix.controls else ()
+
+
+def _skipping(matrix: "Matrix") -> "Matrix":
+    """The matrix with `skip_broken` set on every dataset that has it."""
+    from bench.matrix.catalogue import entries
+
+    def able(name: str) -> bool:
+        return name in entries("datasets") and "skip_broken" in entries("datasets")[name].parameters
+
+    datasets = [
+        part.model_copy(update={"parameters": {**part.parameters, "skip_broken": True}}) if able(part.name) else part
+        for part in matrix.datasets
+    ]
+    return matrix.model_copy(update={"datasets": tuple(datasets)})

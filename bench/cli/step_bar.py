@@ -1,0 +1,44 @@
+"""How far one long step is: a bar on a terminal, now and then a line elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench.datasets.acquire.steps import Unit
+
+__all__ = ["bar"]
+
+SECONDS = 10.0
+
+
+@contextmanager
+def bar(
+    console: Console, name: str, unit: Unit, *, seconds: float = SECONDS
+) -> Iterator[Callable[[int, int | None], None]]:
+    """A function to call with what is done and, where that is known, of how much.
+
+    Args:
+        console: where it is shown.
+        name: what is being done.
+        unit: of the amounts; those given are not yet divided by its size.
+        seconds: between two lines where there is no terminal; the first one comes that late too.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[amount]}"))
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task(name, total=None, amount="")
+        last = time.monotonic()
+
+        def update(done: int, total: int | None) -> None:
+            nonlocal last
+            amount = " of ".join(format(count / unit.size, unit.form) for count in (done, total) if count is not None)
+            progress.update(task, completed=done, total=total, amount=f"{amount} {unit.name}")
+            if not console.is_terminal and time.monotonic() - last >= seconds:
+                last = time.monotonic()
+                console.print(f"{name}: {amount} {unit.name}", markup=False, highlight=False, soft_wrap=True)
+
+        yield update

@@ -1,0 +1,1 @@
+"""What the test images were perhaps seen in before."""

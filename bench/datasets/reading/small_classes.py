@@ -1,0 +1,71 @@
+"""Anybody's classes: those with enough pictures are numbered, the others are left out and named."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.datasets.reading.decode import compact
+from bench.datasets.split import DataError
+
+__all__ = ["kept", "left_out", "numbered", "some"]
+
+SIDES = ("train", "test")
+
+
+def kept(place: Path, labels: Mapping[str, Iterable[str]], *, order: Sequence[str], least: int) -> dict[str, list[str]]:
+    """Part -> its labels with enough pictures, in their order.
+
+    Of query and gallery a label with a picture on both is kept, and one of the gallery alone too, as a distractor;
+    distractors come last, so that both parts number the labels that they share alike.
+
+    Args:
+        place: what the sentence of the error calls the set.
+        labels: part ("train", "test" and perhaps "gallery") -> the label of each of its pictures.
+        order: all labels, in the order of the classes.
+        least: that many pictures are enough, on a side without a gallery.
+
+    Raises:
+        DataError: fewer than two labels are kept on one side.
+    """
+    counts = {part: Counter(found) for part, found in labels.items()}
+    enough = {side: [label for label in order if counts[side][label] >= least] for side in SIDES}
+    if "gallery" in counts:
+        gallery = [label for label in order if counts["gallery"][label]]
+        enough["test"] = [label for label in gallery if counts["test"][label]]
+        enough["gallery"] = enough["test"] + [label for label in gallery if not counts["test"][label]]
+    for side in SIDES:
+        if len(enough[side]) < 2:
+            raise DataError(
+                f"{place} has {len(enough[side])} {side} class(es) with enough pictures ({least}): two are needed on "
+                "either side, so add classes or pictures."
+            )
+    return enough
+
+
+def numbered(
+    images: NDArray[np.uint8], labels: Iterable[str], *, classes: Sequence[str]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The pictures of the classes kept, in the same array, and the number of each one's class."""
+    numbers = {label: number for number, label in enumerate(classes)}
+    found = np.array([numbers.get(label, -1) for label in labels], np.int64)
+    return compact(images, found >= 0), found[found >= 0]
+
+
+def left_out(
+    labels: Iterable[str], classes: Mapping[str, Sequence[str]], *, broken: Iterable[str], why: str
+) -> dict[str, str]:
+    """Notes on the labels that no part kept, and on the pictures that are broken; `why` says what that means."""
+    small, unread = sorted(set(labels).difference(*classes.values())), sorted(broken)
+    said = {
+        "classes left out": f"{len(small)} with too few pictures: {some(small)}" if small else "",
+        "pictures left out": f"{len(unread)} that {why}: {some(unread)}" if unread else "",
+    }
+    return {key: note for key, note in said.items() if note}
+
+
+def some(names: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

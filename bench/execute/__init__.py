@@ -1,0 +1,1 @@
+"""Many jobs: planned, run on the devices there are, held against controls."""

@@ -1,0 +1,142 @@
+"""What a matrix would do: its problems in sentences, its cells, and how long it may take."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench import datasets
+from bench.datasets.held_out import folds
+from bench.datasets.split import DataError, Images, Split
+from bench.matrix.catalogue import did_you_mean
+from bench.matrix.job import TRAINED, ConfigError, Job
+from bench.store.folder import TRAINING
+from bench.store.row import Status
+
+__all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "missing"]
+
+FINAL = ("done", "diverged")
+"""Outcomes that the same job would reach again; other cells are run again."""
+
+
+class Forecast(NamedTuple):
+    """What the missing cells are likely to cost."""
+
+    seconds: float | None
+    """Of one worker's time; None while no job of the same dataset and backbone was measured."""
+    bytes: int
+    """Stored embeddings."""
+
+
+def check_same_data(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFrame) -> None:
+    """See that stored rows of these jobs were measured on the data that is there now.
+
+    Raises:
+        ConfigError: a dataset has changed since.
+    """
+    stored = dict(zip(rows["key"], rows["dataset_sha"], strict=True))
+    now = {job.key: splits[job.dataset.label].sha for job in jobs}
+    other = [job for job in jobs if isinstance(stored.get(job.key), str) and stored[job.key] != now[job.key]]
+    if other:
+        names = ", ".join(sorted({job.dataset.label for job in other}))
+        raise ConfigError(f"{names}: {len(other)} stored rows are of other data; name another folder with --results")
+
+
+def missing(jobs: Sequence[Job], statuses: Mapping[str, Status]) -> list[Job]:
+    """The jobs without a final outcome."""
+    return [job for job in jobs if statuses.get(job.key) not in FINAL]
+
+
+def check(jobs: Sequence[Job], data: Path | None) -> dict[str, Split]:
+    """Load every dataset and compare it with what the recipe asks of it; split by dataset label.
+
+    Raises:
+        ConfigError: missing or broken data, batches that cannot be drawn, unknown timm models; one sentence a problem.
+    """
+    problems: dict[str, None] = {}
+    splits = {}
+    for job in {job.dataset.label: job for job in jobs}.values():
+        try:
+            splits[job.dataset.label] = datasets.load(job.dataset, data)
+        except DataError as error:
+            problems[str(error)] = None
+    for job in jobs:
+        if job.dataset.label in splits and (sentence := _unfit(job, splits[job.dataset.label].train)):
+            problems[sentence] = None
+    problems |= dict.fromkeys(_unknown_models({job.backbone.name for job in jobs}))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return splits
+
+
+def _unfit(job: Job, train: Images) -> str | None:
+    """Why P × K batches cannot be drawn from these classes, or nothing can be told from those held out."""
+    recipe, label = job.recipe, job.dataset.label
+    if recipe.crop is not None and recipe.crop > min(train.images.shape[1:3]):
+        have = min(train.images.shape[1:3])
+        return (
+            f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels; raise the size of the dataset"
+        )
+    sizes = np.bincount(train.labels, minlength=len(train.classes))
+    if recipe.images_per_class > 1 and sizes.min() < 2:
+        lone = train.classes[sizes.argmin()]
+        return f"{label}: the class {lone!r} has a single image, no pair to learn from; remove it or add one"
+    parted = folds(train.labels, recipe.validation, seed=job.seed)
+    fewest = min(len(fold.classes) for fold in parted)
+    if recipe.classes_per_batch > fewest:
+        return f"{label}: a batch takes {recipe.classes_per_batch} classes, but {fewest} train; lower classes_per_batch"
+    if recipe.validation and max(len(fold.classes) for fold in parted) > len(sizes) - 2:
+        return f"{label}: fewer than two classes are held out of {len(sizes)}; raise validation.share or lower folds"
+    return None
+
+
+def _unknown_models(backbones: set[str]) -> list[str]:
+    names = sorted(name.partition("/")[2] for name in backbones if name.startswith("timm/"))
+    if not names:
+        return []
+    import timm
+
+    known = timm.list_models()
+    return [f"timm has no model {n!r}{did_you_mean(n, known)}" for n in names if n.partition(".")[0] not in known]
+
+
+def forecast(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFrame) -> Forecast:
+    """Time and disk of these jobs, judged by what the same dataset and backbone took before.
+
+    Args:
+        jobs: the missing ones.
+        splits: by dataset label.
+        rows: stored rows, maybe none.
+    """
+    seconds = [_seconds(job, splits[job.dataset.label], rows) for job in jobs if job.kind in TRAINED]
+    known = [s for s in seconds if s is not None]
+    total = sum(known) if len(known) == len(seconds) else None
+    return Forecast(total, sum(_bytes(job, splits[job.dataset.label]) for job in jobs))
+
+
+def _bytes(job: Job, split: Split) -> int:
+    """Of the embeddings of queries, gallery and training images, float32; a model ensemble's stand side by side."""
+    images = len(split.test.labels) + (len(split.gallery.labels) if split.gallery else 0)
+    images += min(TRAINING, len(split.train.labels))
+    return 0 if job.kind == "floor" else 4 * images * job.recipe.dim * job.recipe.models * max(1, len(job.members))
+
+
+def _seconds(job: Job, split: Split, rows: pd.DataFrame) -> float | None:
+    if rows.empty:
+        return None
+    same = rows[(rows["dataset"] == job.dataset.label) & (rows["backbone"] == job.backbone.label)]
+    same = same[(same["status"] == "done") & same["images_per_second"].notna()]
+    speed = same["images_per_second"].median()
+    if pd.isna(speed):
+        return None
+    parts = folds(split.train.labels, job.recipe.validation, seed=job.seed)
+    images = sum(len(fold.labels) - len(fold.held_out) for fold in parts) * job.recipe.epochs
+    return float(images / speed + (same["seconds"] - same["seconds_train"]).median())
+
+
+def counts(jobs: Sequence[Job], statuses: Mapping[str, Status]) -> Counter[str]:
+    """How many cells are done, failed, diverged, skipped, and new."""
+    return Counter(statuses.get(job.key, "new") for job in jobs)

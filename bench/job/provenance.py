@@ -1,0 +1,106 @@
+"""Where a result was made: versions, commit, device, memory."""
+
+import platform
+import resource
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from bench.datasets.contamination.near_duplicates import near_duplicates
+from bench.datasets.contamination.overlap import known_overlap
+from bench.datasets.split import Split
+from bench.matrix.job import Job
+from bench.store.row import Provenance
+
+__all__ = ["contamination", "device_name", "peak_memory_mb", "provenance", "reset_peak_memory"]
+
+
+def provenance(device: torch.device, dataset_sha: str, weights_sha: str | None) -> Provenance:
+    """Versions, commit and device of this process."""
+    commit, dirty = _commit()
+    return Provenance(
+        commit=commit,
+        dirty=dirty,
+        python=platform.python_version(),
+        torch=version("torch"),
+        timm=version("timm"),
+        pytorch_metric_learning=version("pytorch-metric-learning"),
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        dataset_sha=dataset_sha,
+        weights_sha=weights_sha,
+    )
+
+
+def contamination(job: Job, split: Split) -> dict[str, str | int | None]:
+    """What the test images of a job were perhaps seen in before: columns `overlap` and `near_duplicates` of its row."""
+    trunk, found = job.backbone.parameters, near_duplicates(split)
+    pretrained = bool(trunk.get("pretrained")) and job.kind != "floor"
+    weights = trunk["weights"] if job.kind != "floor" else None
+    name = _tagged(job.backbone.name) if pretrained else job.backbone.name
+    return {
+        "overlap": known_overlap(name, pretrained=pretrained, weights=weights, dataset=job.dataset.name),
+        "near_duplicates": found.images if found else None,
+    }
+
+
+def _tagged(backbone: str) -> str:
+    """The backbone with the weights that a bare name of timm's means, as "timm/resnet50.a1_in1k"."""
+    import timm  # which is slow, and few jobs are pretrained
+
+    config = None if "." in backbone else timm.get_pretrained_cfg(backbone.partition("/")[2])
+    return f"{backbone}.{config.tag}" if config else backbone
+
+
+@cache
+def _commit() -> tuple[str | None, bool | None]:
+    """Commit of the harness and whether its tree has changes; (None, None) where it is installed without git."""
+    home = Path(__file__).parents[1]
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=home, capture_output=True, text=True, check=True)
+        changes = subprocess.run(
+            ["git", "status", "--porcelain", "--", home, home.parent / "losses"],
+            cwd=home,
+            capture_output=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return head.stdout.strip(), bool(changes.stdout)
+
+
+@cache
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start a new peak for the next job, where the system can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak since the reset: of the GPU's memory, or of this process (MB = 10^6 bytes)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

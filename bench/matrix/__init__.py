@@ -1,0 +1,1 @@
+"""What is asked: the matrix file, its jobs, and the catalogue they choose from."""

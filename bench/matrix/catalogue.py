@@ -1,0 +1,198 @@
+"""What there is to choose from, read from the source without importing it.
+
+A part (loss, ensemble, dataset, backbone, model ensemble, metric) is a public function: its name is in the `__all__`
+of its file, the first line of its docstring is its label, its keyword-only arguments are what a matrix may set. Reading
+the syntax tree instead of importing keeps planning and listing free of torch.
+"""
+
+import ast
+import difflib
+import importlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import annotated_types
+from pydantic import TypeAdapter, ValidationError
+
+__all__ = ["KINDS", "Entry", "Parameter", "check", "did_you_mean", "entries", "find"]
+
+BENCH = Path(__file__).parents[1]
+LOSSES = BENCH.parent / "losses"
+NAMESPACE = {**vars(annotated_types), "Annotated": Annotated, "Literal": Literal, "Sequence": Sequence}
+
+KINDS = {
+    "losses": (LOSSES, "*.py", ("shape",)),
+    "ensembles": (LOSSES, "*.py", ("shape", "members")),
+    "datasets": (BENCH / "datasets", "*.py", ("data",)),
+    "backbones": (BENCH / "job", "backbones.py", None),
+    "model_ensembles": (BENCH / "job", "fusion.py", None),
+    "floors": (BENCH / "job", "floors.py", None),
+    "metrics": (BENCH / "scoring", "metrics.py", None),
+}
+"""Kind -> folder, files, and the positional arguments that tell its functions from others (None: every function)."""
+
+
+class Parameter(NamedTuple):
+    """One keyword-only argument of a part."""
+
+    name: str
+    annotation: str
+    default: Any
+    required: bool
+
+
+class Entry(NamedTuple):
+    """One public function, as its source states it."""
+
+    kind: str
+    name: str
+    module: str
+    label: str
+    """First line of the docstring: what it is, with its citation."""
+    text: str
+    """The whole docstring."""
+    positional: tuple[str, ...]
+    parameters: dict[str, Parameter]
+
+    @property
+    def family(self) -> str:
+        """The file it is in, "pair" for losses/pair.py."""
+        return self.module.rpartition(".")[2]
+
+    @property
+    def citation(self) -> str:
+        """What the label has in brackets; empty where it has none."""
+        return self.label.partition("(")[2].rpartition(")")[0]
+
+    @property
+    def trains(self) -> str:
+        """What parameters a loss has of its own, the docstring's line "Trains: ..."; empty for none."""
+        return self._line("Trains: ").removesuffix(".")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What a loss cannot do without, the docstring's line "Needs: ...": "text", "P × K batches"."""
+        line = self._line("Needs: ").removesuffix(".")
+        return tuple(line.split("; ")) if line else ()
+
+    def _line(self, start: str) -> str:
+        return next((line.removeprefix(start) for line in self.text.splitlines() if line.startswith(start)), "")
+
+    def function(self) -> Callable[..., Any]:
+        """The function itself; this imports its module."""
+        found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.name)
+        return found
+
+
+@cache
+def entries(kind: str) -> dict[str, Entry]:
+    """Every part of a kind, by name.
+
+    Raises:
+        KeyError: the kind is not in KINDS.
+    """
+    folder, pattern, positional = KINDS[kind]
+    found = [entry for file in sorted(folder.glob(pattern)) for entry in _read(kind, file)]
+    wanted = {entry.name: entry for entry in found if positional is None or entry.positional == positional}
+    return {**wanted, **_with_common_parameters(wanted)} if kind == "backbones" else wanted
+
+
+def find(kind: str, name: str) -> Entry:
+    """The part of that name; `timm/resnet18` is the backbone `timm`, told which model.
+
+    Raises:
+        LookupError: no such part, with what was perhaps meant.
+    """
+    known = entries(kind)
+    stem, slash, _ = name.partition("/")
+    if stem in known and ("model" in known[stem].positional) == bool(slash):
+        return known[stem]
+    shown = [f"{entry.name}/NAME" if "model" in entry.positional else entry.name for entry in known.values()]
+    raise LookupError(f"there is no {_singular(kind)} {name!r}{did_you_mean(name, shown)}")
+
+
+def check(entry: Entry, parameters: dict[str, Any]) -> dict[str, Any]:
+    """All parameters of a part: the given ones checked against their annotations, the others at their defaults.
+
+    Raises:
+        LookupError: a parameter that the part does not have, or one that it needs and was not given.
+        ValueError: a value of the wrong type or out of bounds.
+    """
+    for name in parameters.keys() - entry.parameters.keys():
+        raise LookupError(f"{entry.name} has no parameter {name!r}{did_you_mean(name, entry.parameters)}")
+    for name, parameter in entry.parameters.items():
+        if parameter.required and name not in parameters:
+            raise LookupError(f"{entry.name} needs the parameter {name!r}: {parameter.annotation}")
+    return {name: _checked(entry, p, parameters[name]) if name in parameters else p.default
+            for name, p in entry.parameters.items()}  # fmt: skip
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A clause that ends a sentence about an unknown word: the nearest known one, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(sorted(known))}" if known else "; there are none"
+
+
+def _singular(kind: str) -> str:
+    return {"losses": "loss"}.get(kind, kind.removesuffix("s").replace("_", " "))
+
+
+def _checked(entry: Entry, parameter: Parameter, value: Any) -> Any:
+    adapter = TypeAdapter(eval(parameter.annotation, NAMESPACE))  # our own source, never the user's text
+    try:
+        return adapter.validate_json(json.dumps(value), strict=True)
+    except (ValidationError, TypeError) as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise ValueError(f"{entry.name}: {parameter.name} = {value!r} is not possible; {_lower(why)}") from None
+
+
+def _lower(sentence: str) -> str:
+    return (sentence[:1].lower() + sentence[1:]).replace("input should", "it should")
+
+
+def _read(kind: str, file: Path) -> list[Entry]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    public = {name for node in tree.body for name in _public_names(node)}
+    package = ".".join(file.relative_to(BENCH.parent).with_suffix("").parts)
+    return [
+        _entry(kind, package, node) for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in public
+    ]
+
+
+def _public_names(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
+        names: list[str] = ast.literal_eval(node.value)
+        return names
+    return []
+
+
+def _entry(kind: str, module: str, node: ast.FunctionDef) -> Entry:
+    text = ast.get_docstring(node) or ""
+    parameters = [_parameter(a, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+    return Entry(
+        kind=kind,
+        name=node.name,
+        module=module,
+        label=text.partition("\n")[0],
+        text=text,
+        positional=tuple(a.arg.lstrip("_") for a in node.args.args),  # unused ones are underscored
+        parameters={p.name: p for p in parameters},
+    )
+
+
+def _parameter(argument: ast.arg, default: ast.expr | None) -> Parameter:
+    annotation = ast.unparse(argument.annotation) if argument.annotation else "Any"
+    value = None if default is None else ast.literal_eval(default)
+    return Parameter(argument.arg, annotation, value, default is None)
+
+
+def _with_common_parameters(backbones: dict[str, Entry]) -> dict[str, Entry]:
+    """Pooling, head and weights are the same for every backbone: the keyword-only arguments of `embedder.embedder`."""
+    (common,) = [entry for entry in _read("backbones", BENCH / "job" / "embedder.py") if entry.name == "embedder"]
+    return {name: e._replace(parameters={**e.parameters, **common.parameters}) for name, e in backbones.items()}

@@ -1,0 +1,207 @@
+"""A matrix becomes jobs: names looked up, parameters resolved, every entry checked before anything trains."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from bench.matrix.catalogue import check, did_you_mean, entries, find
+from bench.matrix.file import Matrix, sentences
+from bench.matrix.job import TRAINED, ConfigError, Job, Kind, Part
+from bench.matrix.recipe import Recipe
+
+__all__ = ["expand"]
+
+OBJECTIVES = ("losses", "ensembles", "model_ensembles", "floors")
+"""The entries of a matrix that become lines of its tables."""
+
+
+class Objective(NamedTuple):
+    """A resolved entry of losses, ensembles or model_ensembles."""
+
+    kind: Kind
+    part: Part
+    members: tuple["Objective", ...] = ()
+
+
+def expand(matrix: Matrix) -> tuple[Job, ...]:
+    """All jobs, trained ones first and model ensembles after them; every parameter resolved and checked.
+
+    Raises:
+        ConfigError: unknown names or parameters, wrong members, repeated entries; one sentence a problem.
+    """
+    problems: list[str] = []
+    labelled = {part.label: part for part in matrix.losses if part.label}
+    parts = {
+        kind: [
+            _resolved(kind, index, part, labelled, matrix.recipe, problems)
+            for index, part in enumerate(getattr(matrix, kind))
+        ]
+        for kind in ("datasets", "backbones", *OBJECTIVES)
+    }
+    trained = [Objective("loss", part) for part in parts["losses"] if part]
+    trained += [Objective("ensemble", part) for part in parts["ensembles"] if part]
+    floors = [Objective("floor", part) for part in parts["floors"] if part]
+    fused = [_fusion(index, part, trained, problems) for index, part in enumerate(parts["model_ensembles"]) if part]
+    problems += [
+        f"{objective.part.label!r} fuses {objective.part.seeds} seeds, but the matrix has {len(matrix.seeds)}"
+        for objective in fused
+        if objective.part.seeds > len(matrix.seeds)
+    ]
+    problems += _repeats([part for kind in OBJECTIVES for part in parts[kind]])
+    problems += _repeats(parts["datasets"]) + _repeats(parts["backbones"])
+    if problems:
+        raise ConfigError("\n".join(problems))
+    places = [(d, b) for d in parts["datasets"] for b in parts["backbones"] if d and b]
+    jobs = [
+        _job(matrix.recipe, *place, seeds, objective)
+        for objectives in (trained, floors, fused)
+        for place in places
+        for seed in matrix.seeds
+        for objective in objectives
+        if (seeds := _seeds_from(seed, matrix.seeds, objective.part.seeds))
+    ]
+    _refuse_same_job(jobs)
+    _refuse_lone_images(jobs)
+    return tuple(jobs)
+
+
+def _resolved(
+    kind: str, index: int, part: Part, labelled: Mapping[str, Part], recipe: Recipe, problems: list[str]
+) -> Part | None:
+    """The part with every parameter and its label, or None and a new problem."""
+    where = f"{kind}.{index}"
+    try:
+        Recipe.model_validate({**recipe.model_dump(), **part.recipe})
+        return _resolve_fusion(part) if kind == "model_ensembles" else _resolve(part, kind, labelled)
+    except ValidationError as error:
+        problems += [f"{where}.{sentence}" for sentence in sentences(error, inside=("recipe",))]
+    except (LookupError, ValueError) as error:
+        problems.append(f"{where}: {error.args[0]}")
+    return None
+
+
+def _resolve(part: Part, kind: str, labelled: Mapping[str, Part]) -> Part:
+    if part.seeds > 1:
+        raise ValueError(
+            f"seeds = {part.seeds} belongs to a model ensemble; {part.name} is trained with each seed apart"
+        )
+    entry = find(kind, part.name)
+    parameters = check(entry, part.parameters)
+    if (kind == "ensembles") != bool(part.members):
+        raise ValueError(
+            f"{part.name} needs members = [...]" if kind == "ensembles" else f"{part.name} takes no members"
+        )
+    members = tuple(_member(member, labelled) for member in part.members)
+    label = part.label or _label(
+        part.name, members, {k: v for k, v in parameters.items() if v != entry.parameters[k].default}
+    )
+    return part.model_copy(update={"parameters": parameters, "members": members, "label": label})
+
+
+def _member(part: Part, labelled: Mapping[str, Part]) -> Part:
+    """A loss or an ensemble inside an ensemble; a bare label stands for the loss that carries it."""
+    if part.recipe:
+        raise ValueError(f"the member {part.name!r} has a recipe, but members train together; give it to the ensemble")
+    part = labelled.get(part.name, part).model_copy(update={"recipe": {}})
+    return _resolve(part, "ensembles" if part.name in entries("ensembles") else "losses", labelled)
+
+
+def _resolve_fusion(part: Part) -> Part:
+    entry = find("model_ensembles", part.name)
+    if not part.members:
+        raise ValueError(f"{part.name} needs members = [...], names or labels from losses and ensembles")
+    parameters = check(entry, part.parameters)
+    shown = {**part.parameters, **({"seeds": part.seeds} if part.seeds > 1 else {})}
+    label = part.label or _label(part.name, part.members, shown)
+    return part.model_copy(update={"parameters": parameters, "label": label})
+
+
+def _fusion(index: int, part: Part, trained: list[Objective], problems: list[str]) -> Objective:
+    """Point each member of a model ensemble at the entry of the matrix that trains it."""
+    members = []
+    for member in part.members:
+        matches = [o for o in trained if o.part.label == member.name] or [
+            o for o in trained if o.part.name == member.name
+        ]
+        if len(matches) == 1 and member == Part(name=member.name):
+            members += matches
+        elif len(matches) == 1:
+            problems.append(
+                f"model_ensembles.{index}: name the member {member.name!r} alone; it is trained as it stands"
+            )
+        elif matches:
+            problems.append(
+                f"model_ensembles.{index}: {member.name!r} could be several entries; give one a label and name that"
+            )
+        else:
+            known = [o.part.label for o in trained]
+            problems.append(
+                f"model_ensembles.{index}: {member.name!r} is not trained here{did_you_mean(member.name, known)}"
+            )
+    resolved = tuple(objective.part for objective in members)
+    return Objective("model_ensemble", part.model_copy(update={"members": resolved}), tuple(members))
+
+
+def _label(name: str, members: Iterable[Part], parameters: Mapping[str, Any]) -> str:
+    shown = [part.label or part.name for part in members]
+    settings = [f"{key}={value}" for key, value in parameters.items()]
+    return name + (f"[{', '.join(shown)}]" if shown else "") + (f"({', '.join(settings)})" if settings else "")
+
+
+def _repeats(parts: list[Part | None]) -> list[str]:
+    """Two entries that are the same job, or that a table could not tell apart."""
+    problems = []
+    seen: dict[str, Part] = {}
+    for part in filter(None, parts):
+        if part.label in seen:
+            problems.append(f"{part.label!r} stands twice; remove one, or give each a label of its own")
+        seen[part.label] = part
+    return problems
+
+
+def _refuse_same_job(jobs: list[Job]) -> None:
+    seen: dict[str, Job] = {}
+    for job in jobs:
+        other = seen.setdefault(job.key, job)
+        if other is not job:
+            raise ConfigError(f"{other.objective.label!r} and {job.objective.label!r} are the same job; remove one")
+
+
+def _refuse_lone_images(jobs: list[Job]) -> None:
+    """Batches of one image a class, for a loss that compares images of a class."""
+    for job in (job for job in jobs if job.kind in TRAINED):
+        comparing = [name for name in _losses(job.objective) if "P × K batches" in find("losses", name).needs]
+        if comparing and job.recipe.epochs and job.recipe.images_per_class == 1:
+            raise ConfigError(
+                f"{comparing[0]} compares images of a class; set images_per_class to 2 or more in the recipe"
+            )
+
+
+def _losses(part: Part) -> list[str]:
+    """Names of the losses in an objective."""
+    return [name for member in part.members for name in _losses(member)] if part.members else [part.name]
+
+
+def _seeds_from(seed: int, seeds: Sequence[int], count: int) -> tuple[int, ...]:
+    """The seeds of the block of `count` that begins with this one; none if no whole block does.
+
+    Blocks do not overlap, so that no model is in two cells and the cells are independent.
+    """
+    place = seeds.index(seed)
+    block = tuple(seeds[place : place + count])
+    return block if place % count == 0 and len(block) == count else ()
+
+
+def _job(recipe: Recipe, dataset: Part, backbone: Part, seeds: Sequence[int], objective: Objective) -> Job:
+    """A cell; `seeds` are those of its members, the first is its own."""
+    overrides = {**dataset.recipe, **backbone.recipe, **objective.part.recipe}
+    return Job(
+        dataset=dataset,
+        backbone=backbone,
+        objective=objective.part,
+        kind=objective.kind,
+        seed=seeds[0],
+        recipe=Recipe.model_validate({**recipe.model_dump(), **overrides}),
+        members=tuple(_job(recipe, dataset, backbone, [s], member) for member in objective.members for s in seeds),
+    )

@@ -1,0 +1,116 @@
+"""The matrix file: reading it, changing single values, and saying in sentences what is wrong with it."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from bench.matrix.catalogue import did_you_mean
+from bench.matrix.job import ConfigError, Part
+from bench.matrix.recipe import Recipe, Validation
+
+__all__ = ["Matrix", "headline", "load", "matrices", "sentences"]
+
+MATRICES = Path(__file__).parents[1] / "matrices"
+
+
+class Matrix(BaseModel):
+    """backbones × (losses + ensembles + model ensembles + floors) × datasets × seeds, and one recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    datasets: tuple[Part, ...] = Field(min_length=1)
+    backbones: tuple[Part, ...] = Field(min_length=1)
+    losses: tuple[Part, ...] = ()
+    ensembles: tuple[Part, ...] = ()
+    model_ensembles: tuple[Part, ...] = ()
+    floors: tuple[Part, ...] = ()
+    """What needs no learning, for the learned to be seen beside."""
+    seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], Field(min_length=1)] = (0,)
+    controls: bool = True
+    """Whether ensembles are held against their best member at equal size and at equal cost."""
+    recipe: Recipe = Recipe()
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count(cls, raw: Any) -> Any:
+        return tuple(range(raw)) if isinstance(raw, int) and not isinstance(raw, bool) else raw
+
+    @model_validator(mode="after")
+    def _something_to_run(self) -> "Matrix":
+        if not self.losses and not self.ensembles:
+            raise ValueError("losses and ensembles are both empty; name at least one of either")
+        return self
+
+
+def matrices() -> dict[str, Path]:
+    """The matrices that come with the project, by name."""
+    return {path.stem: path for path in sorted(MATRICES.glob("*.toml"))}
+
+
+def headline(path: Path) -> str:
+    """The comment that a matrix file begins with."""
+    return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
+
+
+def load(matrix: str, changes: Sequence[str] = ()) -> Matrix:
+    """Read a matrix by name or path, with `key.key=value` changes applied.
+
+    Raises:
+        ConfigError: there is no such file, it is not TOML in UTF-8, or an entry is unknown or of the wrong type.
+    """
+    path = matrices().get(matrix, Path(matrix))
+    try:
+        raw = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError:
+        raise ConfigError(f"{matrix}: no such matrix file{did_you_mean(matrix, matrices())}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8; save the matrix as UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML; {error}") from None
+    for change in changes:
+        _apply(raw, change)
+    try:
+        return Matrix.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(sentences(error))) from None
+
+
+def _apply(raw: dict[str, Any], change: str) -> None:
+    """Set one value: `recipe.epochs=3`. What is not a TOML value is taken as text."""
+    dotted, equals, text = change.partition("=")
+    *folders, last = dotted.strip().split(".")
+    if not equals or not last:
+        raise ConfigError(f"--set {change}: write it as key=value, for example recipe.epochs=3")
+    for folder in folders:
+        raw = raw.setdefault(folder, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"--set {change}: {folder} is not a table")
+    try:
+        raw[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        raw[last] = text.strip()
+
+
+def sentences(error: ValidationError, *, inside: tuple[str, ...] = ()) -> list[str]:
+    """What a validation of the table `inside` a matrix found, one sentence a problem."""
+    return [
+        _sentence(found["type"], (*inside, *found["loc"]), found["msg"], found["input"]) for found in error.errors()
+    ]
+
+
+def _sentence(kind: str, where: tuple[int | str, ...], message: str, value: Any) -> str:
+    dotted = ".".join(str(step) for step in where)
+    if kind == "extra_forbidden":
+        models: dict[str, type[BaseModel]] = {"recipe": Recipe, "validation": Validation}
+        known = models.get(str(where[-2]) if len(where) > 1 else "", Matrix).model_fields
+        return f"{dotted}: unknown{did_you_mean(str(where[-1]), known)}"
+    if kind == "missing":
+        return f"{dotted}: missing; a matrix needs {where[-1]}"
+    if kind == "too_short":
+        return f"{dotted}: empty; name at least one"
+    text = message.removeprefix("Value error, ").replace("Input should", "it should")
+    return f"{dotted}: {text}, not {value!r}" if dotted and kind != "value_error" else text

@@ -1,0 +1,91 @@
+"""The job: one cell of a matrix for one seed, every parameter resolved, and the key that names its results."""
+
+import hashlib
+import json
+import re
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bench.matrix.recipe import LATER, Recipe
+
+__all__ = ["PROTOCOL", "TRAINED", "ConfigError", "Job", "Kind", "Part"]
+
+PROTOCOL = 1
+"""Raised when the harness changes what a job computes, so that old rows are never mixed with new ones."""
+
+
+Kind = Literal["loss", "ensemble", "model_ensemble", "floor"]
+TRAINED = ("loss", "ensemble")
+"""Kinds that are trained; the others are made of stored embeddings or of images."""
+
+
+class ConfigError(ValueError):
+    """The request is wrong; each line is one sentence that says what to do."""
+
+
+class Part(BaseModel):
+    """One entry of a matrix: a name, or a table of a name and its parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    parameters: dict[str, Any] = {}
+    members: tuple["Part", ...] = ()
+    label: str = ""
+    recipe: dict[str, Any] = {}
+    seeds: int = Field(1, ge=1, strict=True, description="model ensembles: seeds of each member that are fused")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _table(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            return {"name": raw}
+        if not isinstance(raw, dict) or "parameters" in raw:
+            return raw
+        own = {key: raw[key] for key in raw.keys() & {"name", "members", "label", "recipe", "seeds"}}
+        return {**own, "parameters": {key: value for key, value in raw.items() if key not in own}}
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result: not the label, and the recipe only once it is merged into the job's."""
+        return {
+            "name": self.name,
+            "parameters": self.parameters,
+            "members": [part.identity() for part in self.members],
+        }
+
+
+class Job(BaseModel):
+    """One cell of the matrix, every parameter resolved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: Part
+    backbone: Part
+    objective: Part
+    kind: Kind
+    seed: int
+    recipe: Recipe
+    members: tuple["Job", ...] = ()
+    """The jobs whose embeddings a model ensemble fuses."""
+    control: bool = False
+    """Whether it is there for an ensemble to be held against. What it computes does not depend on that."""
+
+    def changed(self, **fields: Any) -> "Job":
+        """The same job but for these fields, and so with a key of its own."""
+        return Job(**{name: getattr(self, name) for name in Job.model_fields} | fields)
+
+    def identity(self) -> dict[str, Any]:
+        """All that the result depends on, as JSON values."""
+        parts = {name: getattr(self, name).identity() for name in ("dataset", "backbone", "objective")}
+        recipe = {k: v for k, v in self.recipe.model_dump(mode="json").items() if k not in LATER or v != LATER[k]}
+        rest = {"kind": self.kind, "seed": self.seed, "recipe": recipe}
+        return {**parts, **rest, "members": [job.key for job in self.members], "protocol": PROTOCOL}
+
+    @cached_property
+    def key(self) -> str:
+        """A readable prefix and a hash of the identity: the name of the job's folder."""
+        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:12]
+        words = (self.dataset.name, self.backbone.name, self.objective.name, f"s{self.seed}", digest)
+        return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)

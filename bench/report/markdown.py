@@ -1,0 +1,122 @@
+"""The leaderboard in Markdown, and in short for a terminal."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bench.analysis.boards import Board, boards
+from bench.analysis.gains import EnsembleGain, gains
+from bench.report.epoch_table import selection
+from bench.report.explanations import GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
+from bench.report.tables import Cell, Table, contamination, glance, ladder, percent, scoreboard, unfinished
+from bench.stats.intervals import Gain
+
+__all__ = ["boards", "markdown", "markdown_pictures", "markdown_table", "plain", "terminal"]
+
+Links = Mapping[tuple[str, ...], Sequence[tuple[str, str]]]
+ON_A_TERMINAL = ("Objective", "Recall@1", "MAP@R", "NMI", "Seeds", "Time")
+
+
+def markdown(
+    boards: Sequence[Board], *, title: str, facts: Sequence[tuple[str, str]] = (), plots: Links | None = None
+) -> str:
+    """The whole leaderboard as GitHub Markdown.
+
+    `facts` are name and value of the provenance; `plots` maps what a plot is about, (dataset, backbone) or (), to
+    pairs of caption and file name.
+    """
+    links = plots or {}
+    heard = {(board.dataset, board.backbone) for board in boards}
+    overall = [link for about, found in links.items() if about not in heard for link in found]
+    parts = [
+        f"# {plain(title)}",
+        "Made by `bench report` from stored rows; [index.html](index.html) is the same with tables that sort.",
+        "\n".join(f"- **{name}:** {plain(value)}" for name, value in facts),
+        "## At a glance",
+        markdown_table(glance(boards)),
+        *markdown_pictures(overall),
+        *(part for board in boards for part in _board(board, links.get((board.dataset, board.backbone), ()))),
+        "## How to read this",
+        "\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
+    selected, gained, holes = selection(board), ladder(board), unfinished(board)
+    return [
+        f"## {plain(board.dataset)}, {plain(board.backbone)}",
+        board.queries and f"{board.queries}.",
+        board.recipe and f"Recipe: {plain(board.recipe)}.",
+        *([f"Contamination: {plain(marked)}."] if (marked := contamination(board)) else []),
+        *board.notes,
+        markdown_table(scoreboard(board)) if board.lines else "Nothing was measured here.",
+        *([f"### {SELECTION}", SELECTION_READ, markdown_table(selected)] if selected.rows else []),
+        *([f"### {GAINS}", GAINS_READ, markdown_table(gained)] if gained.rows else []),
+        *(["### Without scores", "These cells are in no mean.", markdown_table(holes)] if holes.rows else []),
+        *markdown_pictures(plots),
+    ]
+
+
+def markdown_table(table: Table) -> str:
+    """A table as GitHub Markdown."""
+    rule = ["---"] * table.texts + ["--:"] * (len(table.heads) - table.texts)
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in ([plain(head) for head in table.heads], rule, *rows))
+
+
+def _cell(cell: Cell) -> str:
+    return f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
+
+
+def markdown_pictures(plots: Iterable[tuple[str, str]]) -> list[str]:
+    """Pictures by caption and file name, each with its caption below."""
+    return [f"![{plain(caption)}]({file})\n\n*{plain(caption)}*" for caption, file in plots]
+
+
+def plain(text: str) -> str:
+    """`text` so that Markdown shows it letter by letter, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", " ".join(text.split())).replace("&", "&amp;")
+
+
+def terminal(boards: Sequence[Board]) -> Group:
+    """One narrow table a board, for `rich.console.Console.print`, with gains and what has no scores below it."""
+    return Group(*(part for board in boards for part in _narrow(board)))
+
+
+def _narrow(board: Board) -> list[RenderableType]:
+    table = scoreboard(board)
+    kept = [index for index, head in enumerate(table.heads) if head in ON_A_TERMINAL]
+    grid = Grid(title=Text(f"{board.dataset}, {board.backbone}"), title_justify="left", box=None, header_style="dim")
+    for index in kept:
+        grid.add_column(table.heads[index], justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
+    for row in table.rows:
+        grid.add_row(*(Text(row[index].text, style="bold" if row[index].best else "") for index in kept))
+    gained = [_gained(entry) for entry in gains(board)]
+    holes = [
+        f"{cell.label}, seed {', '.join(map(str, cell.seeds))}, {cell.status}: {cell.reason}"
+        for cell in board.unfinished
+    ]
+    scores = grid if board.lines else Text(f"{board.dataset}, {board.backbone}: nothing was measured.")
+    return [scores, *map(Text, (*filter(None, gained), *holes, *board.notes)), Text()]
+
+
+def _gained(entry: EnsembleGain) -> str:
+    """One sentence on an ensemble: its gain over the best member, then at equal size and cost where these differ."""
+    label = entry.line.label
+    if entry.gain is None:
+        return f"{label}: {_points(entry.naive)} over the best of its members by these scores" if entry.naive else ""
+    others = (
+        (entry.size, entry.reduced, "reduced to its size"),
+        (entry.size, entry.grown, "over it at this size"),
+        (entry.cost, entry.longer, "over it at this cost"),
+    )
+    parts = [f"{_points(gain)} {name}" for ratio, gain, name in others if gain and ratio != 1]
+    return "; ".join([f"{label}: {_points(entry.gain)} over {', '.join(line.label for line in entry.best)}", *parts])
+
+
+def _points(gain: Gain) -> str:
+    return f"{percent(gain.mean, gain.half_width, sign='+')} points"

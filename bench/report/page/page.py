@@ -1,0 +1,61 @@
+"""The leaderboard as one HTML page that needs nothing else: no web, no other file."""
+
+from collections.abc import Sequence
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bench.analysis.boards import Board
+from bench.report.epoch_table import selection
+from bench.report.explanations import GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
+from bench.report.plots.draw import Picture
+from bench.report.tables import contamination, glance, ladder, scoreboard, unfinished
+
+__all__ = ["page"]
+
+
+def page(
+    boards: Sequence[Board], *, title: str, facts: Sequence[tuple[str, str]] = (), pictures: Sequence[Picture] = ()
+) -> str:
+    """HTML of the whole report: every text is escaped, the <svg> elements of `pictures` are put in as they are.
+
+    `facts` are name and value of the provenance.
+    """
+    environment = Environment(
+        loader=PackageLoader("bench.report.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    heard = {(board.dataset, board.backbone) for board in boards}
+    return environment.get_template("page.html.jinja").render(
+        title=title,
+        facts=facts,
+        guide=GUIDE,
+        selection_title=SELECTION,
+        selection_read=SELECTION_READ,
+        gains_title=GAINS,
+        gains_read=GAINS_READ,
+        boards=[_section(board, pictures) for board in boards],
+        glance=glance(boards),
+        overall=[_inline(picture) for picture in pictures if picture.about not in heard],
+    )
+
+
+def _section(board: Board, pictures: Sequence[Picture]) -> dict[str, object]:
+    about = (board.dataset, board.backbone)
+    return {
+        "name": f"{board.dataset}, {board.backbone}",
+        "board": board,
+        "contamination": contamination(board),
+        "scores": scoreboard(board),
+        "selection": selection(board),
+        "gains": ladder(board),
+        "unfinished": unfinished(board),
+        "pictures": [_inline(picture) for picture in pictures if picture.about == about],
+    }
+
+
+def _inline(picture: Picture) -> tuple[str, Markup]:
+    return picture.caption, Markup(picture.svg)

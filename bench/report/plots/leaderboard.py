@@ -1,0 +1,193 @@
+"""The plots of a leaderboard. Each public function is one: `(boards, logs) -> Iterator[Drawing]`.
+
+The first line of its docstring is its caption, and its name begins the names of its files.
+"""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from bench.analysis.boards import Board, Line
+from bench.report.plots.axes import COLOURS, HUES, MOST, ROW, WIDTH, canvas, figure_of, key, wrapped
+from bench.report.plots.svg import INK, Drawing, Logs
+from bench.report.tables import kind_name
+from bench.scoring.names import metric_name
+
+__all__ = ["heat_map", "nmi", "recall_at_1", "training"]
+
+DASHES = {"loss": "-", "ensemble": (0, (5, 2))}
+NAME = 0.17
+
+
+def recall_at_1(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:  # noqa: ARG001
+    """Recall@1 with its 95 % interval over seeds, and the chance level."""
+    yield from _bars(boards, "recall_at_1")
+
+
+def nmi(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:  # noqa: ARG001
+    """NMI with its 95 % interval over seeds, and the chance level."""
+    yield from _bars(boards, "nmi")
+
+
+def heat_map(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:  # noqa: ARG001
+    """Recall@1 (%) of every objective on every dataset; colour runs from the lowest to the highest of each column."""
+    for backbone in sorted({board.backbone for board in boards}):
+        scores = {
+            board.dataset: {
+                line.label: 100 * line.scores["recall_at_1"].mean
+                for line in board.lines
+                if "recall_at_1" in line.scores
+            }
+            for board in boards
+            if board.backbone == backbone
+        }
+        table = pd.DataFrame({dataset: pd.Series(column, dtype=float) for dataset, column in scores.items() if column})
+        if table.shape[1] > 1:
+            yield Drawing((backbone,), _heat(table, f"Recall@1 (%), {backbone}"))
+
+
+def training(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:
+    """Training loss relative to the first epoch, mean over seeds; ensembles dashed; scales differ: compare shapes."""
+    relative = _relative(logs.epochs)
+    places = {
+        key: (number, line.label)
+        for number, board in enumerate(boards)
+        for line in board.lines[:MOST]
+        for key in line.keys
+    }
+    drawn = relative[relative["key"].isin(list(places))]
+    number, label = (drawn["key"].map({key: place[part] for key, place in places.items()}) for part in (0, 1))
+    means = drawn.groupby([number.rename("board"), label.rename("label"), "epoch"])["relative"].mean()
+    found = set(number)
+    for index, board in enumerate(boards):
+        if index in found:
+            curves = means.loc[index].unstack("epoch")
+            if curves.shape[1] > 1:
+                yield Drawing((board.dataset, board.backbone), _curves(curves, board))
+
+
+def _bars(boards: Sequence[Board], metric: str) -> Iterator[Drawing]:
+    for board in boards:
+        lines = sorted(
+            (line for line in board.lines if metric in line.scores), key=lambda line: -line.scores[metric].mean
+        )
+        if lines:
+            yield Drawing((board.dataset, board.backbone), _bar_chart(lines[:MOST], len(lines), metric, board))
+
+
+def _bar_chart(lines: Sequence[Line], count: int, metric: str, board: Board) -> Figure:
+    means = np.array([100 * line.scores[metric].mean for line in lines])
+    widths = np.nan_to_num([100 * line.scores[metric].half_width for line in lines])
+    of_all = f", best {len(lines)} of {count:,}" if len(lines) < count else ""
+    labels = [wrapped(line.label) for line in lines]
+    axes = canvas(labels, f"{metric_name(metric)}: {board.dataset}, {board.backbone}{of_all}")
+    y = np.arange(len(lines)) + 0.5
+    colours = [COLOURS[line.kind] for line in lines]
+    # Thick lines instead of `barh`: one artist, not one a bar, which a report of many boards feels.
+    axes.hlines(y, 0, means, colors=colours, linewidth=0.7 * 72 * ROW, alpha=0.75)
+    axes.hlines(y, np.maximum(means - widths, 0), means + widths, colors=INK, linewidth=1.4)
+    chance = board.chance.get(metric)
+    if chance is not None:
+        axes.axvline(100 * chance, color=INK, linestyle=":", linewidth=1.2)
+    axes.set_xlim(0, min(100, 1.03 * float((means + widths).max()) or 1))
+    axes.set_xlabel(f"{metric_name(metric)} (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    kinds = {line.kind for line in lines}
+    marks = [("■", colour, kind_name(kind)) for kind, colour in COLOURS.items() if kind in kinds]
+    key(figure_of(axes), marks + ([] if chance is None else [("┊", INK, f"chance ({100 * chance:.1f} %)")]))
+    return figure_of(axes)
+
+
+def _heat(table: pd.DataFrame, title: str) -> Figure:
+    span = (table.max() - table.min()).replace(0, 1)
+    place = (table - table.min()) / span
+    ranked = place.mean(axis=1).sort_values(ascending=False, kind="stable").index[:MOST]
+    names = [textwrap.shorten(name, 24, placeholder=" …") for name in table.columns]
+    upright = 4 * max(map(len, names)) * len(names) > 180
+    bottom = 0.3 + 0.06 * max(map(len, names)) if upright else 0.35
+    axes = canvas([wrapped(label) for label in ranked], title, top=0.4, bottom=bottom)
+    sns.heatmap(
+        place.loc[ranked],
+        vmin=-0.15,
+        vmax=1,
+        cmap="cividis",
+        annot=table.loc[ranked],
+        fmt=".1f",
+        cbar=False,
+        xticklabels=names,
+        yticklabels=False,
+        ax=axes,
+        linewidths=0.8,
+        linecolor="none",
+    )
+    axes.tick_params(axis="x", length=0, rotation=40 if upright else 0)
+    if upright:
+        for name in axes.get_xticklabels():
+            name.set(ha="right", rotation_mode="anchor")
+    return figure_of(axes)
+
+
+def _relative(history: pd.DataFrame) -> pd.DataFrame:
+    """Columns key, epoch, relative: the loss over that of the job's first epoch, where that is positive and finite."""
+    ordered = history.astype({"loss": float}).sort_values(["key", "epoch"])
+    first = ordered.groupby("key")["loss"].transform("first")
+    relative = (ordered["loss"] / first).where((first > 0) & np.isfinite(first))
+    return ordered.assign(relative=relative).replace([np.inf, -np.inf], np.nan).dropna(subset=["relative"])
+
+
+def _curves(curves: pd.DataFrame, board: Board) -> Figure:
+    """`curves`: one row a label, one column an epoch."""
+    kinds = {line.label: line.kind for line in board.lines}
+    ends = curves.ffill(axis=1).iloc[:, -1].sort_values(ascending=False, kind="stable")
+    axes = _beside_names(len(ends), f"Training loss: {board.dataset}, {board.backbone}")
+    hues = [HUES[index % len(HUES)] for index in range(len(ends))]
+    dashes = [DASHES.get(kinds[label], "-") for label in ends.index]
+    epochs, heights = curves.columns.to_numpy(dtype=float), curves.loc[ends.index].to_numpy(dtype=float)
+    paths = [np.column_stack([epochs, height])[~np.isnan(height)] for height in heights]
+    axes.add_collection(LineCollection(paths, colors=hues, linestyles=dashes, linewidths=1.4))
+    first, last = float(curves.columns[0]), float(curves.columns[-1])
+    axes.set(xlim=(first, last), ylim=(0, 1.03 * float(curves.max().max())))
+    axes.set(xlabel="epoch", ylabel="training loss / that of epoch 1")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _name_ends(axes, paths, hues, list(ends.index))
+    return figure_of(axes)
+
+
+def _beside_names(count: int, title: str) -> Axes:
+    height = max(2.6, NAME * count + 0.3)
+    whole = height + 0.9
+    figure = Figure(figsize=(WIDTH, whole))
+    figure.text(0.1 / WIDTH, 1 - 0.08 / whole, title, va="top", weight="bold", size=10)
+    return figure.add_axes((0.6 / WIDTH, 0.5 / whole, 3.5 / WIDTH, height / whole))
+
+
+def _name_ends(axes: Axes, paths: Sequence[NDArray[np.float64]], hues: Sequence[str], names: Sequence[str]) -> None:
+    """Names beside the ends of the curves, spread so that none covers another, each tied to its curve."""
+    (first, last), (low, high) = axes.get_xlim(), axes.get_ylim()
+    gap = NAME * (high - low) / (figure_of(axes).get_figheight() * axes.get_position().height)
+    beside = last + 0.05 * (last - first)
+    places = _spread([path[-1, 1] for path in paths], gap, low)
+    ties = [[path[-1], (last, path[-1, 1]), (beside, y)] for path, y in zip(paths, places, strict=True)]
+    axes.add_collection(LineCollection(ties, colors=hues, linewidths=0.8, clip_on=False), autolim=False)
+    for name, y in zip(names, places, strict=True):
+        shown = textwrap.shorten(name, 38, placeholder=" …")
+        axes.text(beside + 0.01 * (last - first), y, shown, fontsize=8, va="center")
+
+
+def _spread(values: Iterable[float], gap: float, low: float) -> list[float]:
+    """Descending `values`, moved to lie at least `gap` apart and not below `low`."""
+    placed: list[float] = []
+    for value in values:
+        placed.append(min(value, placed[-1] - gap) if placed else value)
+    for index in range(len(placed) - 1, -1, -1):
+        floor = low if index == len(placed) - 1 else placed[index + 1] + gap
+        placed[index] = max(placed[index], floor)
+    return placed

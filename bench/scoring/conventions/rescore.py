@@ -1,0 +1,221 @@
+"""Scores of the same embeddings by any rules, and which rule changes which score."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.scoring import metrics
+from bench.scoring.clustering import Clustering, clusterings, kmeans
+from bench.scoring.conventions.rules import SENTENCES, Rules
+from bench.scoring.ranking import blocks
+
+__all__ = ["Cause", "Images", "Scorer", "causes", "scorer"]
+
+SEED = 1234
+"""From which faiss clusters unless it is told otherwise."""
+CLUSTERED = ("nmi", "ami")
+Flags = NDArray[np.bool_]
+
+
+class Images(NamedTuple):
+    """What is scored."""
+
+    points: NDArray[np.floating]
+    """[Q, dim], float32 or float64: the queries."""
+    labels: NDArray[np.int64]
+    """[Q]"""
+    gallery: NDArray[np.floating] | None = None
+    """[N, dim]; None where every query is compared with the other queries."""
+    gallery_labels: NDArray[np.int64] | None = None
+    """[N]"""
+
+
+class Cause(NamedTuple):
+    """One rule that changes a score."""
+
+    rule: str
+    """Field of `Rules`."""
+    sentence: str
+    effect: float
+    """What the score changes by where this rule alone is taken over."""
+
+
+Scorer = Callable[[Rules], dict[str, float]]
+
+
+def scorer(images: Images, *, ks: Sequence[int] = (1, 2, 4, 8), restarts: int = 5, seed: int = 0) -> Scorer:
+    """A function from rules to scores in [0, 1], nan where one cannot be computed, and counts of queries.
+
+    What rules share is searched and clustered once. `restarts` and `seed` are those of k-means where the rules do not
+    set their own; without restarts no rules cluster. Ties are by lower index unless the rules say otherwise.
+    """
+    others = images.labels if images.gallery_labels is None else images.gallery_labels
+    n_same = (np.bincount(others, minlength=images.labels.max() + 1))[images.labels]
+    n_others = n_same - (images.gallery is None)
+    depth = min(max(*ks, int(n_same.max())), len(others))
+
+    @cache
+    def points(distance: str) -> tuple[Tensor, Tensor | None]:
+        kind = images.points.dtype if images.gallery is None else np.result_type(images.points, images.gallery)
+        queries, gallery = (_pointed(p, kind, distance) for p in (images.points, images.gallery))
+        assert queries is not None
+        return queries, gallery
+
+    @cache
+    def found(distance: str, search: str) -> tuple[Flags, Flags | None]:
+        return _found(*points(distance), images.labels, others, single=search == "single", depth=depth)
+
+    @cache
+    def clustered(distance: str, how: str) -> list[Clustering]:
+        given = points(distance)[0].float().numpy()
+        if how == "restarts":
+            return clusterings(given, images.labels, restarts=restarts, seed=seed)
+        return [Clustering(images.labels, _once(given, images.labels, sampled=how == "sampled"))] if restarts else []
+
+    @cache
+    def score(rules: Rules) -> dict[str, float]:
+        hits = _without_own(*found(rules.distance, rules.search), first=rules.own == "first")
+        scores = _ranked(hits, n_others + (rules.r == "class"), rules.depth, ks)
+        if rules.ties == "favour":
+            ranks = _favoured(*points(rules.distance), images.labels, others)
+            scores |= {f"recall_at_{k}": (ranks <= k).astype(np.float64) for k in ks}
+        agreement = {name: _agreement(name, clustered(rules.distance, rules.clusters), rules) for name in CLUSTERED}
+        return _means(scores, n_others == 0, images.labels, rules) | agreement | _counts(n_others == 0, rules)
+
+    return score
+
+
+def causes(name: str, base: Rules, other: Rules, score: Scorer) -> list[Cause]:
+    """Which rules of `other` change the score `name`, each alone put in the place of that of `base`; largest first."""
+    start, found = score(base)[name], []
+    for place, (rule, value) in enumerate(other._asdict().items()):
+        if value != base[place]:
+            effect = score(Rules._make((*base[:place], value, *base[place + 1 :])))[name] - start
+            if not abs(effect) < 1e-12:
+                sentence = SENTENCES[rule, 0 if isinstance(value, int) else value]
+                found.append(Cause(rule, sentence, effect))
+    return sorted(found, key=lambda cause: -abs(cause.effect))
+
+
+def _pointed(points: NDArray[np.floating] | None, kind: np.dtype[Any], distance: str) -> Tensor | None:
+    if points is None:
+        return None
+    given = torch.from_numpy(points.astype(kind))
+    return F.normalize(given) if distance == "cosine" else given
+
+
+def _found(
+    queries: Tensor,
+    gallery: Tensor | None,
+    labels: NDArray[np.int64],
+    others: NDArray[np.int64],
+    *,
+    single: bool,
+    depth: int,
+) -> tuple[Flags, Flags | None]:
+    """Of the nearest candidates [Q, depth], or one more with the query among them: which are of its class, which it."""
+    pool = queries if gallery is None else gallery
+    deep = min(depth + (gallery is None), len(pool))
+    same = np.empty((len(queries), deep), dtype=bool)
+    own = None if gallery is not None else np.empty_like(same)
+    for rows, found in _single(queries, pool, deep) if single else blocks(queries, pool, depth=deep):
+        np.equal(others[found], labels[rows, None], out=same[rows])
+        if own is not None:
+            np.equal(found, np.arange(rows.start, rows.stop)[:, None], out=own[rows])
+    return same, own
+
+
+def _single(queries: Tensor, pool: Tensor, deep: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    index = faiss.IndexFlatL2(pool.shape[1])
+    index.add(pool.float().numpy())
+    # In one call, as the others search: by the number of queries faiss decides how to compute distances.
+    yield slice(0, len(queries)), index.search(queries.float().numpy(), deep)[1]
+
+
+def _without_own(same: Flags, own: Flags | None, *, first: bool) -> Flags:
+    """[Q, depth]: is the candidate at this rank of the query's class, once one is taken out as the query itself?"""
+    if own is None:
+        return same
+    if first:
+        return same[:, 1:]
+    out = own.copy()
+    out[~out.any(1), -1] = True  # where as many duplicates of it came before it
+    return same[~out].reshape(len(same), -1)
+
+
+def _ranked(hits: Flags, r: NDArray[np.int64], depth: int | None, ks: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+    """Every ranking score of each query [Q]."""
+    hits = hits[:, :depth]
+    found, precisions = np.zeros(len(r)), np.zeros(len(r))
+    for k in range(min(int(r.max()), hits.shape[1])):
+        hit = hits[:, k] & (k < r)
+        found += hit
+        precisions += hit * found / (k + 1)
+    looked = r if depth is None else np.minimum(r, depth)
+    recalls = {f"recall_at_{k}": np.any(hits[:, :k], axis=1).astype(np.float64) for k in ks}
+    return recalls | {"map_at_r": precisions / np.maximum(r, 1), "r_precision": found / np.maximum(looked, 1)}
+
+
+def _favoured(
+    queries: Tensor, gallery: Tensor | None, labels: NDArray[np.int64], others: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """[Q]: rank, from 1, of the first hit where only candidates of other classes that are strictly nearer go before."""
+    assert gallery is not None
+    pool, classes = gallery.double(), torch.from_numpy(others)
+    square, ranks = pool.square().sum(1), []
+    for rows in torch.split(torch.arange(len(queries)), max(1, 2**24 // len(pool))):
+        distance = square - 2 * queries[rows].double() @ pool.T
+        same = classes == torch.from_numpy(labels)[rows, None]
+        nearest = distance.masked_fill(~same, math.inf).amin(1, keepdim=True)
+        ranks.append(1 + (distance.masked_fill(same, math.inf) < nearest).sum(1))
+    return torch.cat(ranks).numpy()
+
+
+def _means(
+    scores: dict[str, NDArray[np.float64]], lone: Flags, labels: NDArray[np.int64], rules: Rules
+) -> dict[str, float]:
+    """Over the queries that count; `lone` [Q]: those whose class has no other image."""
+    asked = ~lone if rules.lone == "left out" else np.ones_like(lone)
+    if not asked.any() or (rules.lone == "fails" and lone.any()):
+        return dict.fromkeys(scores, math.nan)
+    if rules.mean == "queries":
+        return {name: float(each[asked].mean()) for name, each in scores.items()}
+    classes, counts = np.unique(labels[asked], return_inverse=True, return_counts=True)[1:]
+    return {name: float((np.bincount(classes, each[asked]) / counts).mean()) for name, each in scores.items()}
+
+
+def _counts(lone: Flags, rules: Rules) -> dict[str, float]:
+    return {"queries": float(len(lone)), "queries_left_out": float(lone.sum()) * (rules.lone == "left out")}
+
+
+def _once(points: NDArray[np.float32], labels: NDArray[np.int64], *, sampled: bool) -> NDArray[np.int64]:
+    classes = len(np.unique(labels))
+    if not sampled:
+        return kmeans(points, classes, seed=SEED)[0]
+    # The lower limit only keeps faiss from warning; the upper one stays at its 256 rows a cluster.
+    model = faiss.Kmeans(points.shape[1], classes, niter=20, min_points_per_centroid=1)
+    model.train(points)
+    nearest: NDArray[np.int64] = model.index.search(points, 1)[1][:, 0]
+    return nearest
+
+
+def _agreement(name: str, clusters: Sequence[Clustering], rules: Rules) -> float:
+    """Mean of NMI or AMI over clusterings."""
+    if not clusters:
+        return math.nan
+    if rules.entropy == "arithmetic":
+        return float(np.mean([getattr(metrics, name)(one) for one in clusters]))
+    older, how = {
+        "nmi": (normalized_mutual_info_score, "geometric"),
+        "ami": (adjusted_mutual_info_score, "max"),
+    }[name]
+    return float(np.mean([older(one.labels, one.assignment, average_method=how) for one in clusters]))

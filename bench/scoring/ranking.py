@@ -1,0 +1,187 @@
+"""The nearest neighbours of every query, found once and in chunks, and what ranking metrics need of them."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.scoring.exact_search import (
+    Proposal,
+    Space,
+    exact_order,
+    exact_squares,
+    exhaustive,
+    left_open,
+    prepare,
+    propose,
+    spans,
+)
+
+__all__ = ["Ranking", "blocks", "neighbours", "rank", "rank_order"]
+
+
+class Ranking(NamedTuple):
+    """For every query its candidates in order of distance, reduced to which of them are relevant."""
+
+    relevant: NDArray[np.bool_]
+    """[Q, depth]: is the candidate at this rank of the query's class? depth >= every R and every K asked for."""
+    n_relevant: NDArray[np.int64]
+    """[Q]: R, the number of candidates of the query's class."""
+    first_hit: NDArray[np.int32]
+    """[Q]: rank, from 1, of the first relevant candidate; 0 where there is none within depth."""
+    candidates: int
+    """How many candidates each query has."""
+
+
+class _Labels(NamedTuple):
+    queries: NDArray[np.int64]
+    """[Q]."""
+    pool: NDArray[np.int64]
+    """[N]."""
+    order: NDArray[np.int64]
+    """[N]: the candidates sorted by label."""
+
+
+def rank(
+    queries: Tensor,
+    query_labels: NDArray[np.int64],
+    *,
+    gallery: Tensor | None = None,
+    gallery_labels: NDArray[np.int64] | None = None,
+    depth: int = 1,
+    chunk: int = 4096,
+) -> Ranking:
+    """Rank the gallery [N, dim], or without one the other queries, for each of the queries [Q, dim].
+
+    By Euclidean distance of the vectors as given; ties by lower index. `depth` is raised to the largest R. Memory is
+    that of `chunk` queries at a time plus the result, never Q x N.
+    """
+    others = query_labels if gallery_labels is None else gallery_labels
+    counts, depth, candidates = _extent(query_labels, gallery_labels, depth)
+    relevant = np.zeros((len(query_labels), depth), dtype=bool)
+    space, labels = prepare(queries, gallery), _Labels(query_labels, others, np.argsort(others, kind="stable"))
+    for one in propose(space, depth=depth, chunk=chunk):
+        relevant[one.rows] = _relevant(space, one, labels, depth)
+    return Ranking(relevant, counts, _first(relevant), candidates)
+
+
+def rank_order(
+    order: NDArray[np.integer],
+    query_labels: NDArray[np.int64],
+    *,
+    gallery_labels: NDArray[np.int64] | None = None,
+    depth: int = 1,
+    chunk: int = 4096,
+) -> Ranking:
+    """The ranking of an order [Q, length] of candidates, as `neighbours` gives it, for each of the queries.
+
+    As `rank` in all else. Raises ValueError where the order ends before `depth` or the largest R and leaves candidates
+    out.
+    """
+    others = query_labels if gallery_labels is None else gallery_labels
+    counts, depth, candidates = _extent(query_labels, gallery_labels, depth)
+    if order.shape[1] < depth:
+        raise ValueError(f"an order {order.shape[1]} deep ends before the largest R or K, {depth}: raise its depth.")
+    relevant = np.zeros((len(query_labels), depth), dtype=bool)
+    for start in range(0, len(order), chunk):
+        rows = slice(start, start + chunk)
+        np.equal(others[order[rows, :depth]], query_labels[rows, None], out=relevant[rows])
+    return Ranking(relevant, counts, _first(relevant), candidates)
+
+
+def neighbours(queries: Tensor, gallery: Tensor | None = None, *, depth: int, chunk: int = 4096) -> NDArray[np.int64]:
+    """Indices [Q, depth] of the nearest of the gallery [N, dim], or of the other queries, nearest first.
+
+    By Euclidean distance of the vectors as given, ties by lower index; fewer columns where there are fewer candidates.
+    """
+    return np.concatenate([found for _, found in blocks(queries, gallery, depth=depth, chunk=chunk)])
+
+
+def blocks(
+    queries: Tensor, gallery: Tensor | None = None, *, depth: int, chunk: int = 4096
+) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """`neighbours` in pieces of at most `chunk` queries: which rows, and their indices [rows, depth].
+
+    How the rows are cut depends on the device and on how many queries and candidates there are, on nothing else.
+    """
+    space = prepare(queries, gallery)
+    for one in propose(space, depth=depth, chunk=chunk):
+        close = one.near[:, 1:] - one.near[:, :-1] <= 2 * one.slack
+        doubt = torch.zeros_like(one.found, dtype=torch.bool)
+        doubt[:, 1:] |= close
+        doubt[:, :-1] |= close
+        row, column, order = exact_order(space, one, doubt)
+        one.found[row, column] = one.found[row, column][order]
+        found = one.found[:, :depth].cpu().numpy()
+        left = left_open(space, one, depth)
+        if len(left):
+            found[left.cpu().numpy()] = exhaustive(space, left + one.rows.start, depth)
+        yield one.rows, found
+
+
+def _extent(
+    query_labels: NDArray[np.int64], gallery_labels: NDArray[np.int64] | None, depth: int
+) -> tuple[NDArray[np.int64], int, int]:
+    """R of every query, the depth of a ranking that reaches the largest R, and the number of candidates."""
+    others = query_labels if gallery_labels is None else gallery_labels
+    candidates = len(others) - (gallery_labels is None)
+    counts = np.subtract(*_places(np.sort(others), query_labels)) - (gallery_labels is None)
+    return counts, min(max(depth, int(counts.max())), candidates), candidates
+
+
+def _places(ordered: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Past the last of `ordered` that equals each of `wanted`, and the first."""
+    return np.searchsorted(ordered, wanted, side="right"), np.searchsorted(ordered, wanted, side="left")
+
+
+def _first(relevant: NDArray[np.bool_]) -> NDArray[np.int32]:
+    if not relevant.shape[1]:
+        return np.zeros(len(relevant), dtype=np.int32)
+    return np.where(relevant.any(1), relevant.argmax(1) + 1, 0).astype(np.int32)
+
+
+def _relevant(space: Space, one: Proposal, labels: _Labels, depth: int) -> NDArray[np.bool_]:
+    """Which of the first `depth` candidates of some queries are relevant: [rows, depth].
+
+    The order of those that are not relevant among each other does not matter, nor that of those that are.
+    """
+    own, pool = labels.queries[one.rows], torch.from_numpy(labels.pool).to(one.found.device)
+    # Indexing in any other way is shared among threads at any size.
+    found = pool.index_select(0, one.found.flatten()).view(one.found.shape)
+    relevant = found == torch.from_numpy(own).to(pool.device)[:, None]
+    row, column, order = exact_order(space, one, _mixed(one, relevant))
+    relevant[row, column] = relevant[row, column][order]
+    result = relevant[:, :depth].cpu().numpy()
+    left = left_open(space, one, depth)
+    if len(left):
+        left = left[_cut_matters(space, one, left, labels, depth)]
+        place = left.cpu().numpy()
+        result[place] = labels.pool[exhaustive(space, left + one.rows.start, depth)] == own[place, None]
+    return result
+
+
+def _mixed(one: Proposal, relevant: Tensor) -> Tensor:
+    """The columns that single precision cannot tell from a relevant one, where any of them is not relevant."""
+    before = torch.where(relevant, one.near, -math.inf).cummax(1).values
+    behind = torch.where(relevant, one.near, math.inf).flip(1).cummin(1).values.flip(1)
+    doubt = torch.minimum(one.near - before, behind - one.near) <= 2 * one.slack
+    return doubt & (doubt & ~relevant).any(1, keepdim=True)
+
+
+def _cut_matters(space: Space, one: Proposal, left: Tensor, labels: _Labels, depth: int) -> Tensor:
+    """Of which of the queries left open [left] a relevant candidate may lie at the cut.
+
+    One nearer than all that were not proposed has its place; one beyond the first `depth` proposed has none.
+    """
+    place = left.cpu().numpy()
+    stop, start = _places(labels.pool[labels.order], labels.queries[one.rows][place])
+    row, mate = np.repeat(place, stop - start), labels.order[spans(start, stop - start)]
+    different = row + one.rows.start != mate if space.alone else np.ones(len(row), dtype=bool)
+    rows, mates = (torch.from_numpy(values[different]).to(left.device) for values in (row, mate))
+    square = exact_squares(space.queries[one.rows], space.pool, rows, mates)
+    low, high = one.near[rows, -1] - one.slack[rows, 0], one.near[rows, depth - 1] + one.slack[rows, 0]
+    return torch.isin(left, rows[(square >= low) & (square <= high)])

@@ -1,0 +1,1 @@
+"""Numbers over seeds: arrays in, numbers out."""

@@ -1,0 +1,320 @@
+"""Where results lie: one folder a job, written whole or not at all, and one Parquet file when packed.
+
+KEY/row.parquet       one row: identity, outcome, scores, cost, provenance (results/README.md lists the columns)
+KEY/history.parquet   one row an epoch
+KEY/members.parquet   one row an epoch and member of an ensemble: its value, weight and running mean
+KEY/queries.parquet   one row a query: rank of its first hit
+KEY/embeddings.npy    float32 [queries + gallery, dim], as compared at test time
+KEY/training.npy      float32 [images, dim], the same of training images, for what is learned from them afterwards
+KEY/error.txt         the traceback of a job that failed
+"""
+
+import errno
+import os
+import shutil
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from bench.store.columns import LOOKS
+from bench.store.row import COLUMNS, Result, Status
+
+__all__ = [
+    "TRAINING",
+    "StoreError",
+    "embeddings",
+    "empty",
+    "first_hits",
+    "history",
+    "load",
+    "members",
+    "pack",
+    "prepare",
+    "set_aside",
+    "statuses",
+    "training",
+    "write",
+]
+
+
+TRAINING = 2048
+"""Training images whose embeddings are stored, at most: enough to learn a projection from."""
+
+
+class StoreError(OSError):
+    """Results cannot be written; one sentence says what to do."""
+
+
+def prepare(results: Path) -> None:
+    """Make the folder of results, and see that it can be written, before anything trains.
+
+    Raises:
+        StoreError: it cannot.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        for draft in results.glob(".draft-*"):
+            if time.time() - draft.stat().st_mtime > 86400:  # left by a killed run, not by one under way
+                shutil.rmtree(draft, ignore_errors=True)
+        Path(mkdtemp(prefix=".draft-", dir=results)).rmdir()
+    except OSError as error:
+        raise StoreError(_advice(error, results)) from error
+
+
+def empty() -> pd.DataFrame:
+    """No rows, with their columns."""
+    frame: pd.DataFrame = _EMPTY.to_pandas()
+    return frame
+
+
+def write(results: Path, result: Result) -> None:
+    """Store one job: written to a temporary folder beside its place, then renamed.
+
+    Raises:
+        StoreError: the folder cannot be written, or the disk is full.
+    """
+    home = results / result.row.key
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        draft = Path(mkdtemp(prefix=".draft-", dir=results))
+        try:
+            _write_files(draft, result)
+            _publish(draft, home)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(_advice(error, results)) from error
+
+
+def _write_files(draft: Path, result: Result) -> None:
+    if result.history:
+        pq.write_table(pa.Table.from_pylist(list(result.history)), draft / "history.parquet")
+    if result.members:
+        pq.write_table(pa.Table.from_pylist([entry._asdict() for entry in result.members]), draft / "members.parquet")
+    if result.first_hits is not None:
+        pq.write_table(pa.table({"first_hit": result.first_hits}), draft / "queries.parquet")
+    if result.embeddings is not None:
+        np.save(draft / "embeddings.npy", result.embeddings.astype(np.float32, copy=False))
+    if result.training is not None:
+        np.save(draft / "training.npy", result.training.astype(np.float32, copy=False))
+    if result.traceback is not None:
+        (draft / "error.txt").write_text(result.traceback, encoding="utf-8")
+    pq.write_table(result.row.table(), draft / "row.parquet")
+
+
+def _publish(draft: Path, home: Path) -> None:
+    """Rename the draft to its place; a finished job is never replaced, any other row gives way."""
+    draft.chmod(0o755)
+    if home.exists() and _status(home) not in {"done", "diverged"}:
+        home.rename(draft.with_name(draft.name + "-old"))
+        shutil.rmtree(draft.with_name(draft.name + "-old"), ignore_errors=True)
+    try:
+        draft.rename(home)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+
+
+def _advice(error: OSError, results: Path) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None}:  # numpy names no number for a short write
+        return f"{results}: the disk is full; free some space and give the same command again, finished jobs are kept"
+    return f"{results}: cannot be written ({error.strerror}); name another folder with --results"
+
+
+def statuses(rows: pd.DataFrame) -> dict[str, Status]:
+    """Key -> status of rows as `load` gives them."""
+    return dict(zip(rows["key"], rows["status"], strict=True))
+
+
+def set_aside(results: Path) -> list[str]:
+    """Rename folders whose row cannot be read, so that their jobs run again; one sentence each."""
+    _, broken = _read(results)
+    return [_rename_broken(folder) for folder in broken]
+
+
+def _rename_broken(folder: Path) -> str:
+    free = (folder.with_name(f".broken-{folder.name}-{n}") for n in range(10**6))
+    place = next(path for path in free if not path.exists())
+    folder.rename(place)
+    return f"{folder.name}: its row cannot be read; set aside as {place.name}, the job runs again"
+
+
+def load(source: str | Path) -> pd.DataFrame:
+    """One row a job, from a folder of results or a packed file; results/README.md explains the columns.
+
+    A folder whose row cannot be read is named in a warning and left out.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    table, broken = _read(Path(source))
+    for folder in broken:
+        warnings.warn(f"{folder}: its row cannot be read; `bench run` sets it aside and runs it again", stacklevel=2)
+    nested = [log.packed for log in _LOGS.values() if log.packed in table.column_names]
+    frame: pd.DataFrame = table.drop_columns(nested).to_pandas()
+    return frame
+
+
+def history(source: str | Path) -> pd.DataFrame:
+    """One row an epoch of every job: key, epoch, loss, rate, seconds.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    return _log(Path(source), "history")
+
+
+def members(source: str | Path) -> pd.DataFrame:
+    """One row an epoch and member of every ensemble: key, epoch, member, value, weight, running_mean.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    return _log(Path(source), "members")
+
+
+def embeddings(results: Path, key: str) -> NDArray[np.float32]:
+    """Stored test embeddings of a job, [queries + gallery, dim].
+
+    Raises:
+        FileNotFoundError: the job has none.
+    """
+    found: NDArray[np.float32] = np.load(results / key / "embeddings.npy", allow_pickle=False)
+    return found
+
+
+def training(results: Path, key: str) -> NDArray[np.float32]:
+    """Stored embeddings of training images of a job, [images, dim]; of every job of a dataset the same images.
+
+    Raises:
+        FileNotFoundError: the job has none.
+    """
+    found: NDArray[np.float32] = np.load(results / key / "training.npy", allow_pickle=False)
+    return found
+
+
+def first_hits(results: Path, key: str) -> NDArray[np.int32]:
+    """Rank, from 1, of the first hit of every query of a job, [queries]; 0 where none was found.
+
+    Raises:
+        FileNotFoundError: the job has none.
+    """
+    found: NDArray[np.int32] = pq.read_table(results / key / "queries.parquet")["first_hit"].to_numpy()
+    return found
+
+
+def pack(results: Path, file: Path) -> int:
+    """Every stored row, with its histories, in one Parquet file; returns how many.
+
+    Raises:
+        FileNotFoundError: there is no such folder of results.
+    """
+    table, _ = _read(results)
+    keys = table["key"].to_pylist()
+    for name, log in _LOGS.items():
+        lines = {key: part.drop(columns="key").to_dict("records") for key, part in _log(results, name).groupby("key")}
+        nested = pa.array([lines.get(key, []) for key in keys], pa.list_(pa.struct(log.columns)))
+        table = table.append_column(log.packed, nested)
+    table = table.sort_by("key")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.draft")
+    pq.write_table(table, draft, compression="zstd")
+    os.replace(draft, file)
+    return int(table.num_rows)
+
+
+def _folders(results: Path) -> list[Path]:
+    if not results.exists():
+        raise FileNotFoundError(f"{results}: no results here; run a matrix first, or name the folder with --results")
+    return sorted(path for path in results.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _read(source: Path) -> tuple[pa.Table, list[Path]]:
+    """All rows of a folder or a packed file, and the folders whose row cannot be read."""
+    if source.is_file():
+        return pq.read_table(source), []
+    folders = _folders(source)
+    with ThreadPoolExecutor() as threads:
+        tables = list(threads.map(_row, folders))
+    good = [table for table in tables if table is not None]
+    broken = [folder for folder, table in zip(folders, tables, strict=True) if table is None]
+    return pa.concat_tables(good, promote_options="default") if good else _EMPTY, broken
+
+
+_EMPTY = pa.table({name: pa.array([], kind) for name, kind in COLUMNS.items()})
+
+
+def _row(folder: Path) -> pa.Table | None:
+    try:
+        return pq.ParquetFile(folder / "row.parquet").read()
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _status(folder: Path) -> str | None:
+    table = _row(folder)
+    return None if table is None else table["status"][0].as_py()
+
+
+class _Log(NamedTuple):
+    """What a job writes of its course, a file of its own, and a column of lists when packed."""
+
+    packed: str
+    columns: pa.Schema
+
+
+_LOGS = {
+    "history": _Log(
+        "history",
+        pa.schema(
+            {
+                "epoch": pa.int64(),
+                **dict.fromkeys(("loss", "rate", "seconds", *LOOKS), pa.float64()),
+                "model": pa.int64(),
+            }
+        ),
+    ),
+    "members": _Log(
+        "member_history",
+        pa.schema(
+            {
+                "epoch": pa.int64(),
+                "member": pa.string(),
+                **dict.fromkeys(("value", "weight", "running_mean"), pa.float64()),
+                "model": pa.int64(),
+            }
+        ),
+    ),
+}
+"""By the name of the file."""
+
+
+def _log(source: Path, name: str) -> pd.DataFrame:
+    """The lines of every job's log, and the key of the job."""
+    columns = ["key", *_LOGS[name].columns.names]
+    if source.is_file():
+        packed = _LOGS[name].packed
+        known = packed in pq.read_schema(source).names
+        rows = pq.read_table(source, columns=["key", packed]).to_pylist() if known else []
+        frame = pd.DataFrame([{"key": row["key"], **line} for row in rows for line in row[packed]], columns=columns)
+    else:
+        files = [folder / f"{name}.parquet" for folder in _folders(source)]
+        tables = [_with_key(file) for file in files if file.exists()]
+        found = pa.concat_tables(tables, promote_options="default").to_pandas() if tables else pd.DataFrame()
+        frame = found.reindex(columns=columns)
+    # Logs written before a job could train several models do not say which.
+    return frame.assign(model=frame["model"].fillna(0).astype("int64"))
+
+
+def _with_key(file: Path) -> pa.Table:
+    table = pq.ParquetFile(file).read()
+    return table.append_column("key", pa.array([file.parent.name] * table.num_rows, pa.string()))

@@ -1,0 +1,133 @@
+"""The schema: what one job leaves behind, and the columns of its row (results/README.md explains them)."""
+
+import json
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from bench.matrix.job import PROTOCOL, Job, Kind
+
+__all__ = ["COLUMNS", "MemberEpoch", "Provenance", "Result", "Row", "Status", "failure"]
+
+Status = Literal["done", "failed", "diverged", "skipped"]
+RowKind = Kind | Literal["control"]
+
+
+class Provenance(BaseModel):
+    """What a row says of where it was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    commit: str | None = None
+    dirty: bool | None = None
+    python: str | None = None
+    torch: str | None = None
+    timm: str | None = None
+    pytorch_metric_learning: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    dataset_sha: str | None = None
+    weights_sha: str | None = None
+
+
+class Row(BaseModel):
+    """One job's result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    dataset: str
+    backbone: str
+    objective: str
+    kind: RowKind
+    members: tuple[str, ...]
+    seed: int
+    recipe: str
+    protocol: int
+    status: Status
+    reason: str | None = None
+    scores: dict[str, float | None] = {}
+    seconds: float | None = None
+    seconds_train: float | None = None
+    seconds_evaluate: float | None = None
+    images_per_second: float | None = None
+    peak_memory_mb: float | None = None
+    parameters: int | None = None
+    embedding_dim: int | None = None
+    epoch: tuple[int, ...] = ()
+    overlap: str | None = None
+    near_duplicates: int | None = None
+    started: str | None = None
+    provenance: Provenance = Provenance()
+
+    @classmethod
+    def of(cls, job: Job, status: Status, **rest: Any) -> "Row":
+        """A row with the identity of a job."""
+        return cls(
+            key=job.key,
+            dataset=job.dataset.label,
+            backbone=job.backbone.label,
+            objective=job.objective.label,
+            kind="control" if job.control else job.kind,
+            members=tuple(member.objective.label for member in job.members)
+            or tuple(part.label for part in job.objective.members),
+            seed=job.seed,
+            recipe=json.dumps(job.recipe.model_dump(mode="json")),
+            protocol=PROTOCOL,
+            status=status,
+            **rest,
+        )
+
+    def table(self) -> pa.Table:
+        """One Parquet row, scores and provenance as columns of their own."""
+        flat = self.model_dump(exclude={"scores", "provenance"})
+        flat |= self.scores | self.provenance.model_dump()
+        arrays = {name: pa.array([value], COLUMNS.get(name, pa.float64())) for name, value in flat.items()}
+        return pa.table(arrays)
+
+
+_TEXT = ("key", "dataset", "backbone", "objective", "kind", "recipe", "status", "reason", "overlap", "started")
+COLUMNS = {
+    **dict.fromkeys(_TEXT + tuple(Provenance.model_fields), pa.string()),
+    **dict.fromkeys(("seed", "protocol", "parameters", "embedding_dim", "near_duplicates", "threads"), pa.int64()),
+    "members": pa.list_(pa.string()),
+    "epoch": pa.list_(pa.int64()),
+    "dirty": pa.bool_(),
+}
+"""Every column that is not a number with a fraction; fixed, so that a null in the first file decides nothing."""
+
+
+class MemberEpoch(NamedTuple):
+    """What an ensemble's member did in one epoch."""
+
+    epoch: int
+    member: str
+    """Its label; inside a nested ensemble after that of the ensemble, " / " between."""
+    value: float
+    """Mean of its own loss over the epoch's batches."""
+    weight: float | None
+    """What its loss was multiplied by at the end of the epoch, running mean aside."""
+    running_mean: float | None
+    """What it was normalised by, where the ensemble does that."""
+    model: int = 0
+    """Which of the job's models."""
+
+
+class Result(NamedTuple):
+    """All that one job leaves behind."""
+
+    row: Row
+    history: tuple[dict[str, float], ...] = ()
+    first_hits: NDArray[np.int32] | None = None
+    embeddings: NDArray[np.float32] | None = None
+    members: tuple[MemberEpoch, ...] = ()
+    training: NDArray[np.float32] | None = None
+    traceback: str | None = None
+
+
+def failure(job: Job, status: Status, reason: str) -> Result:
+    """What is stored of a job without scores."""
+    return Result(Row.of(job, status, reason=reason))

@@ -1,0 +1,167 @@
+"""`bench evaluate`: what it reads, what it prints, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from support.sample_files import WAYS, folder, lines, npy, sample, saved, spoilt, write_table
+from typer.testing import CliRunner
+
+from bench.cli.evaluate import evaluate
+from bench.cli.options import guarded
+from bench.scoring.conventions.rules import CONVENTIONS
+from bench.scoring.evaluation import evaluate as scores_of
+
+app = typer.Typer(pretty_exceptions_enable=False)
+guarded(app)(evaluate)
+app.callback()(lambda: None)
+
+
+def call(*arguments: Any) -> Any:
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)], catch_exceptions=False)
+
+
+def as_json(*arguments: Any) -> dict[str, Any]:
+    result = call(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+@pytest.mark.parametrize("write", WAYS, ids=lambda way: way.__name__)
+def test_every_kind_of_file_gives_the_scores_of_the_harness(write: Callable[..., Any], tmp_path: Path) -> None:
+    points, labels = sample()
+    (found,) = as_json(*write(tmp_path, points, labels), "--k", "1,3", "--restarts", "2", "--seed", "7")["conventions"]
+    stored = scores_of(points, labels, ks=(1, 3), restarts=2, seed=7)
+    assert found["scores"].keys() - {"queries_left_out"} == {
+        *("recall_at_1", "recall_at_3", "map_at_r", "r_precision", "nmi", "ami", "queries")
+    }
+    for name in found["scores"].keys() - {"queries_left_out"}:
+        assert found["scores"][name] == pytest.approx(stored[name], abs=1e-9)
+
+
+def test_a_gallery_is_scored_as_the_harness_does(tmp_path: Path) -> None:
+    queries, gallery = sample(20), sample(35, seed=1)
+    x, y = npy(tmp_path, *queries)
+    (tmp_path / "gallery").mkdir()
+    others = lines(tmp_path / "gallery", *gallery)
+    answer = as_json(x, y, "--gallery", others[0], "--gallery-labels", others[1], "--restarts", 0)
+    assert (answer["queries"], answer["gallery"]) == (20, 35)
+    stored = scores_of(*queries, gallery=gallery[0], gallery_labels=gallery[1], restarts=0)
+    for name in ("recall_at_1", "recall_at_8", "map_at_r", "r_precision"):
+        assert answer["conventions"][0]["scores"][name] == pytest.approx(stored[name], abs=1e-12)
+
+
+def test_a_job_folder_holds_its_gallery_below_the_queries(tmp_path: Path) -> None:
+    queries, gallery = sample(20), sample(35, seed=1)
+    both = [np.concatenate(parts) for parts in zip(queries, gallery, strict=True)]
+    where = folder(tmp_path, *both)
+    write_table(tmp_path / "queries.parquet", first_hit=[1] * 20)
+    stored = scores_of(*queries, gallery=gallery[0], gallery_labels=gallery[1])
+    for place in (tmp_path, tmp_path / "embeddings.npy"):
+        (found,) = as_json(place, where[1])["conventions"]
+        assert found["scores"]["map_at_r"] == pytest.approx(stored["map_at_r"], abs=1e-12)
+        assert found["scores"]["nmi"] == pytest.approx(stored["nmi"], abs=1e-12)
+
+
+def test_all_conventions_stand_side_by_side_with_what_makes_them_differ(tmp_path: Path) -> None:
+    points, labels = sample(41)
+    points[5], labels[40] = points[0], "lone"
+    x, y = npy(tmp_path, points, labels)
+    answer = as_json(x, y, "--convention", "all", "--convention", "pml@2")
+    names = [one["name"] for one in answer["conventions"]]
+    assert names == [*CONVENTIONS, "pml@2"]
+    scores = {one["name"]: one["scores"] for one in answer["conventions"]}
+    for gap in answer["differences"]:
+        ours, theirs = (scores[name][gap["metric"]] for name in ("lossbench", gap["name"]))
+        assert gap["difference"] == pytest.approx(theirs - ours, abs=1e-12)
+        assert gap["causes"]
+    shown = {(gap["metric"], gap["name"]) for gap in answer["differences"]}
+    for name in names:
+        for metric, value in scores[name].items():
+            apart = value is not None and abs(value - scores["lossbench"][metric]) >= 5e-5
+            assert ((metric, name) in shown) == (apart and not metric.startswith("queries"))
+    text = call(x, y, "--convention", "all").stdout
+    head, rows = text.split("\n\n")[1].split("\n", 1)
+    assert head.split() == list(CONVENTIONS)
+    assert f"{100 * scores['song']['recall_at_1']:.2f}" in next(
+        r for r in rows.splitlines() if r.startswith("Recall@1")
+    )
+    assert all(f"\n\n{name}: " in text for name in CONVENTIONS)
+    reasons = " ".join(text.split("Why they differ from lossbench")[1].split())
+    lost = 100 * (scores["song"]["recall_at_1"] - scores["lossbench"]["recall_at_1"])
+    assert f"song −{-lost:.2f}: counts a query whose class has no other image" in reasons
+
+
+def test_a_single_convention_needs_no_reasons(tmp_path: Path) -> None:
+    text = call(*npy(tmp_path, *sample()), "--convention", "proxy-anchor").stdout
+    assert "Why they differ" not in text
+    assert ["MAP@R", "–"] in [line.split() for line in text.splitlines()]
+    assert "cosine similarity" in text
+
+
+def test_the_distance_is_named_and_holds_for_every_convention(tmp_path: Path) -> None:
+    files = npy(tmp_path, *sample())
+    own = as_json(*files, "--convention", "lossbench", "--convention", "musgrave")
+    assert [one["distance"] for one in own["conventions"]] == ["euclidean", "cosine"]
+    same = as_json(*files, "--convention", "lossbench", "--convention", "musgrave", "--distance", "cosine")
+    assert [one["distance"] for one in same["conventions"]] == ["cosine", "cosine"]
+    ours, theirs = (one["scores"]["map_at_r"] for one in same["conventions"])
+    assert ours == pytest.approx(theirs, abs=1e-9)
+    unit = sample()[0] / np.linalg.norm(sample()[0], axis=1, keepdims=True)
+    assert ours == pytest.approx(scores_of(unit, sample()[1])["map_at_r"], abs=1e-9)
+    assert "L2-normalises, so compares by cosine similarity" in call(*files, "--distance", "cosine").stdout
+    assert "Euclidean distance of the vectors as they are" in " ".join(call(*files).stdout.split())
+
+
+def test_conventions_that_know_no_gallery_are_left_out_of_all(tmp_path: Path) -> None:
+    x, y = npy(tmp_path, *sample())
+    result = call(x, y, "--gallery", x, "--gallery-labels", y, "--convention", "all", "--json")
+    assert [one["name"] for one in json.loads(result.stdout)["conventions"]] == [
+        name for name, one in CONVENTIONS.items() if one.gallery
+    ]
+    assert "revisiting and song know no gallery" in result.stderr
+
+
+def refused(sentence: str, *arguments: Any) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("bench: ")
+    assert result.stderr.count("\n") == 1
+    assert sentence in result.stderr
+
+
+def test_requests_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    x, y = npy(tmp_path, *sample())
+    narrow = saved(tmp_path / "narrow.npy", sample()[0][:, :2])
+    refused("x.npy holds no labels: add LABELS", x)
+    refused("40 rows but", x, saved(tmp_path / "few.npy", sample(39)[1]))
+    refused("every label is a", x, saved(tmp_path / "one.npy", np.array(["a"] * 40)))
+    refused("NaN", saved(tmp_path / "nan.npy", spoilt(sample()[0], np.nan)), y)
+    refused("add --gallery-labels", x, y, "--gallery", x)
+    refused("add --gallery.", x, y, "--gallery-labels", y)
+    refused("4 wide, the gallery 2", x, y, "--gallery", narrow, "--gallery-labels", y)
+    refused("revisiting knows no gallery", x, y, "--gallery", x, "--gallery-labels", y, "--convention", "revisiting")
+    refused("did you mean 'revisiting'", x, y, "--convention", "revisting")
+    refused("--k 1,x", x, y, "--k", "1,x")
+    refused("--k 0", x, y, "--k", "0")
+    refused(
+        "row 4 is all zeros",
+        saved(tmp_path / "z.npy", spoilt(sample()[0] * 0 + 1, 1) * (np.arange(40) != 3)[:, None]),
+        y,
+        "--distance",
+        "cosine",
+    )
+
+
+def test_a_job_folder_refuses_another_gallery(tmp_path: Path) -> None:
+    where = folder(tmp_path, *sample())
+    write_table(tmp_path / "queries.parquet", first_hit=[1] * 20)
+    refused("already", *where, "--gallery", tmp_path / "embeddings.npy", "--gallery-labels", where[1])
+    write_table(tmp_path / "queries.parquet", first_hit=[1] * 41)
+    refused("41 queries", *where)

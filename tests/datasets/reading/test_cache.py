@@ -1,0 +1,184 @@
+import hashlib
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.datasets.reading import cache
+from bench.datasets.reading.cache import cached, digest, room
+from bench.datasets.split import DataError, Images, Split
+
+IDENTITY = {"dataset": "noise", "seed": 3}
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def noise(seed: int = 3, *, gallery: bool = False, side: int = 5) -> Split:
+    rng = np.random.default_rng(seed)
+
+    def part(names: str, texts: tuple[str, ...] | None = None) -> Images:
+        labels = np.arange(len(names)).repeat(2)
+        return Images(rng.integers(0, 256, (len(labels), side, side, 3), np.uint8), labels, tuple(names), texts)
+
+    return Split(
+        part("ab", ("first", "zweiteŭ")), part("cd"), part("cde") if gallery else None, notes={"from": "noise"}
+    )
+
+
+def never() -> Split:
+    raise AssertionError("built although it is in the cache")
+
+
+def same(one: Split, other: Split) -> bool:
+    pairs = [(a, b) for a, b in zip(one[:3], other[:3], strict=True) if a is not None or b is not None]
+    return one[3:] == other[3:] and all(
+        a[2:] == b[2:] and np.array_equal(a.images, b.images) and np.array_equal(a.labels, b.labels) for a, b in pairs
+    )
+
+
+@pytest.mark.parametrize("gallery", [False, True])
+def test_a_split_comes_back_as_it_was_built(root: Path, gallery: bool) -> None:
+    built = cached(IDENTITY, lambda: noise(gallery=gallery))
+    assert same(built, cached(IDENTITY, never))
+    assert same(built._replace(sha=""), noise(gallery=gallery))
+    assert [place.name.split("-")[0] for place in root.iterdir()] == ["noise"], "a temporary folder was left behind"
+
+
+@pytest.mark.usefixtures("root")
+def test_another_identity_is_another_split() -> None:
+    first = cached(IDENTITY, noise)
+    assert cached({**IDENTITY, "seed": 4}, lambda: noise(4)).sha != first.sha
+    assert cached(dict(reversed(IDENTITY.items())), never).sha == first.sha
+
+
+@pytest.mark.usefixtures("root")
+def test_large_images_are_mapped_and_not_writable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MAPPED_BYTES", 1000)
+    split = cached(IDENTITY, lambda: noise(side=20))
+    assert isinstance(split.train.images, np.memmap)
+    assert not split.train.images.flags.writeable
+    assert same(split, cached(IDENTITY, never))
+
+
+def test_digest_covers_images_labels_and_names() -> None:
+    split = noise()
+    images, labels, names, _ = split.train
+    sha = hashlib.sha256()
+    for name, part in (("train", split.train), ("test", split.test)):
+        sha.update(json.dumps([name, list(part.images.shape), list(part.classes)]).encode())
+        sha.update(part.images.tobytes() + part.labels.tobytes())
+    assert digest(split) == sha.hexdigest()
+    changed = [
+        Images(images ^ 1, labels, names),
+        Images(images, labels[::-1], names),
+        Images(images, labels, ("a", "x")),
+    ]
+    assert len({digest(split._replace(train=train)) for train in (*changed, split.train)}) == 4
+    assert digest(split) == digest(split._replace(notes={}, sha="1"))
+
+
+@pytest.mark.parametrize("file", ["train.images.npy", "test.labels.npy", "meta.json"])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "removed", "another"])
+@pytest.mark.parametrize("mapped", [0, 2**30])
+def test_a_broken_folder_is_built_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, file: str, damage: str, mapped: int
+) -> None:
+    monkeypatch.setattr(cache, "MAPPED_BYTES", mapped)
+    sha = cached(IDENTITY, noise).sha
+    (place,) = root.glob(f"noise-*/{file}")
+    if damage == "removed":
+        place.unlink()
+    elif damage == "another":
+        place.write_bytes(next(root.glob("noise-*/train.labels.npy")).read_bytes() if "images" in file else b"[1]")
+    else:
+        place.write_bytes(place.read_bytes()[: -7 if damage == "cut" else 0])
+    for build in (noise, never):
+        assert same(cached(IDENTITY, build), noise()._replace(sha=sha))
+
+
+def test_writers_at_the_same_time_agree(root: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        splits = list(pool.map(lambda _: cached(IDENTITY, noise), range(16)))
+    assert all(same(split, splits[0]) for split in splits)
+    assert len(list(root.iterdir())) == 1
+
+
+def test_a_build_that_fails_leaves_nothing(root: Path) -> None:
+    with pytest.raises(AssertionError):
+        cached(IDENTITY, never)
+    assert list(root.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_swept_a_day_later(root: Path) -> None:
+    for name, hours in (("old", 25), ("young", 1)):
+        (root / f".writing-{name}" / "split").mkdir(parents=True)
+        then = time.time() - hours * 3600
+        os.utime(root / f".writing-{name}", (then, then))
+    cached(IDENTITY, noise)
+    assert [place.name for place in root.glob(".writing-*")] == [".writing-young"]
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"file cannot be written .* set BENCH_CACHE"):
+        cached(IDENTITY, noise)
+
+
+def test_room_beyond_memory_is_on_disk_and_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "IN_MEMORY_BYTES", 1000)
+    assert not isinstance(room((10, 10, 10)), np.memmap)
+    assert not root.exists()
+
+    def mapped(images: np.ndarray) -> np.ndarray:
+        place = room(images.shape)
+        assert isinstance(place, np.memmap)
+        place[:] = images
+        return place
+
+    def build() -> Split:
+        train, test = (part._replace(images=mapped(part.images)) for part in noise(side=20)[:2] if part)
+        return noise(side=20)._replace(train=train, test=test)
+
+    split = cached(IDENTITY, build)
+    assert same(split._replace(sha=""), noise(side=20))
+    assert [place.name.split("-")[0] for place in root.iterdir()] == ["noise"]
+
+
+@pytest.mark.parametrize("rows", [slice(4), slice(3), slice(1, 4), slice(None, None, 2), slice(None, None, -1)])
+def test_what_is_decoded_into_a_file_is_not_written_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, rows: slice
+) -> None:
+    monkeypatch.setattr(cache, "IN_MEMORY_BYTES", 1000)
+    inodes = []
+
+    def build() -> Split:
+        split = noise(side=20)
+        place = room(split.train.images.shape)
+        place[:] = split.train.images
+        inodes.append(next(root.glob(".writing-*/*")).stat().st_ino)
+        train = split.train._replace(images=place[rows], labels=split.train.labels[rows])
+        return split._replace(train=train, test=split.test._replace(images=place[2:], labels=split.test.labels[2:]))
+
+    kept = cached(IDENTITY, build)
+    assert np.array_equal(kept.train.images, noise(side=20).train.images[rows])
+    assert np.array_equal(kept.test.images, noise(side=20).train.images[2:])
+    assert same(kept, cached(IDENTITY, never))
+    (file,) = root.glob("*/train.images.npy")
+    assert (file.stat().st_ino == inodes[0]) == (rows.start is None and rows.step is None)
+    assert file.stat().st_size == 128 + kept.train.images.size
+    assert file.stat().st_mode == file.with_name("train.labels.npy").stat().st_mode
+    assert [place.name.split("-")[0] for place in root.iterdir()] == ["noise"]
+
+
+def test_a_full_disk_is_a_sentence(root: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot be written \(.+\): set BENCH_CACHE"):
+        room((2**60,))

@@ -1,0 +1,100 @@
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from support.jobs import tiny
+
+from bench.execute import plan
+from bench.matrix.job import ConfigError
+
+FUSED = {"name": "concatenate", "members": ["triplet", "contrastive"]}
+
+
+def pictures(folder, sizes):
+    draws = np.random.default_rng(0)
+    for name, count in sizes.items():
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            Image.fromarray(draws.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(folder / name / f"{index}.png")
+
+
+def photos(path, **parameters):
+    return [{"name": "folder", "path": str(path), "size": 16, "min_images": 1, **parameters}]
+
+
+def test_a_good_matrix_has_its_splits():
+    jobs = tiny()
+    (split,) = plan.check(jobs, None).values()
+    assert len(split.train.classes) == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"recipe": {"classes_per_batch": 13}}, "a batch takes 13 classes, but 12 train; lower classes_per_batch"),
+        ({"datasets": ["omniglot"]}, "omniglot"),
+        ({"recipe": {"crop": 40}}, "crop = 40 is larger than the pictures, 32 pixels; raise the size of the dataset"),
+        ({"recipe": {"validation": {"folds": 2}, "classes_per_batch": 7}}, "a batch takes 7 classes, but 6 train"),
+        (
+            {"recipe": {"validation": {"share": 0.1}}},
+            "fewer than two classes are held out of 12; raise validation.share",
+        ),
+        ({"recipe": {"validation": {"folds": 12}}}, "raise validation.share or lower folds"),
+        ({"backbones": ["timm/resnet99"]}, "timm has no model 'resnet99'; did you mean"),
+        ({"datasets": [{"name": "glyphs", "classes": 5000}]}, "glyphs has"),
+    ],
+)
+def test_what_cannot_run_is_a_sentence(tmp_path, changes, sentence):
+    with pytest.raises(ConfigError) as error:
+        plan.check(tiny(**changes), tmp_path)
+    assert sentence in str(error.value)
+
+
+def test_a_class_with_a_single_image_is_named(tmp_path):
+    pictures(tmp_path / "train", {"a": 3, "lonely": 1})
+    pictures(tmp_path / "test", {"c": 3, "d": 3})
+    with pytest.raises(ConfigError, match="the class 'lonely' has a single image"):
+        plan.check(tiny(datasets=photos(tmp_path), recipe={"classes_per_batch": 2}), None)
+
+
+def test_a_broken_image_is_named_and_can_be_skipped(tmp_path):
+    pictures(tmp_path, dict.fromkeys("abcd", 4))
+    (tmp_path / "a" / "0.png").write_bytes(b"")
+    recipe = {"classes_per_batch": 2}
+    with pytest.raises(ConfigError, match=r"0\.png.*--skip-broken"):
+        plan.check(tiny(datasets=photos(tmp_path), recipe=recipe), None)
+    (split,) = plan.check(tiny(datasets=photos(tmp_path, skip_broken=True), recipe=recipe), None).values()
+    assert len(split.train.labels) + len(split.test.labels) == 15
+
+
+def test_final_cells_are_not_run_again():
+    jobs = tiny(seeds=5)
+    outcomes = ("done", "failed", "diverged", "skipped")
+    statuses = {job.key: status for job, status in zip(jobs, outcomes, strict=False)}
+    assert [job.seed for job in plan.missing(jobs, statuses)] == [1, 3, 4]
+    assert plan.counts(jobs, statuses) == {**dict.fromkeys(outcomes, 1), "new": 1}
+
+
+def test_a_forecast_follows_what_was_measured():
+    jobs = tiny(seeds=2)
+    splits = plan.check(jobs, None)
+    unknown = plan.forecast(jobs, splits, pd.DataFrame())
+    assert unknown.seconds is None
+    assert unknown.bytes == 2 * (32 + 96) * 16 * 4  # of test and training images
+    both = tiny(losses=["triplet", "contrastive"], model_ensembles=[FUSED])
+    assert plan.forecast(both, splits, pd.DataFrame()).bytes == (1 + 1 + 2) * (32 + 96) * 16 * 4
+    row = {"dataset": jobs[0].dataset.label, "backbone": jobs[0].backbone.label, "status": "done", "kind": "loss"}
+    rows = pd.DataFrame([row | {"images_per_second": 96.0, "seconds_train": 3.0, "seconds": 3.5}])
+    assert plan.forecast(jobs, splits, rows).seconds == pytest.approx(2 * (2 * 96 / 96 + 0.5))
+    (folded,) = tiny(recipe={"validation": {"folds": 3}})  # each of the three trains on two thirds of the images
+    assert plan.forecast([folded], splits, rows).seconds == pytest.approx(3 * 2 * 64 / 96 + 0.5)
+
+
+def test_rows_of_other_data_are_refused():
+    (job,) = jobs = tiny()
+    splits = plan.check(jobs, None)
+    same = pd.DataFrame({"key": [job.key, "other"], "dataset_sha": [splits[job.dataset.label].sha, "0"]})
+    plan.check_same_data(jobs, splits, same)
+    plan.check_same_data(jobs, splits, same.assign(dataset_sha=None))
+    with pytest.raises(ConfigError, match="1 stored rows are of other data; name another folder with --results"):
+        plan.check_same_data(jobs, splits, same.assign(dataset_sha="0"))

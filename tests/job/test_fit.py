@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import torch
+from support.jobs import BACKBONE, go, tiny
+
+import bench
+from bench import datasets, store
+from bench.datasets.held_out import folds
+from bench.job.embed import embed
+from bench.job.fit import _epochs, build, pictures
+from bench.job.floors import pixels
+from bench.job.run import run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CPU = torch.device("cpu")
+VALIDATED = {"validation": {"share": 0.25}, "select": "validation", "epochs": 3, "classes_per_batch": 4}
+
+
+def test_the_epoch_that_held_out_classes_select_is_the_one_that_counts(tmp_path):
+    """Found again by training anew and stopping there: the schedule is constant, so the epochs before are the same."""
+    recipe = {**VALIDATED, "schedule": "constant", "head_rate": 0.3, "trunk_rate": 0.1}
+    (job,) = tiny(recipe=recipe)
+    result = go(job, tmp_path)
+    seen = [epoch["validation_map_at_r"] for epoch in result.history]
+    best = int(np.argmax(seen)) + 1
+    assert result.row.epoch == (best,)
+    (stopped,) = tiny(recipe={**recipe, "epochs": best, "select": "last"})
+    again = run(stopped, data=None, results=tmp_path, device=CPU)
+    assert np.array_equal(result.embeddings, again.embeddings)
+    assert np.array_equal(result.training, again.training)
+    scores = result.row.scores
+    assert scores["recall_at_1"] == scores["recall_at_1_selected"] == result.history[best - 1]["test_recall_at_1"]
+    assert scores["recall_at_1_oracle"] == max(epoch["test_recall_at_1"] for epoch in result.history)
+    assert scores["recall_at_1_last"] == result.history[-1]["test_recall_at_1"]
+    assert scores["validation_map_at_r"] == max(seen)
+
+
+def test_a_late_epoch_may_be_worse_than_the_one_selected(tmp_path):
+    """The selection must be able to differ from the last epoch, or the test above could not fail."""
+    picked = set()
+    for rate in (0.01, 0.1, 1.0):
+        recipe = {**VALIDATED, "schedule": "constant", "head_rate": rate, "trunk_rate": rate, "epochs": 4}
+        (job,) = tiny(recipe=recipe)
+        picked.add(run(job, data=None, results=tmp_path, device=CPU).row.epoch)
+    assert len(picked) > 1
+
+
+def test_looking_changes_nothing_in_training(tmp_path):
+    (looked,), (blind,) = (
+        tiny(recipe={**VALIDATED, "select": "last", "validate_every": every}) for every in (1, 100)
+    )  # fmt: skip
+    one, other = (run(job, data=None, results=tmp_path, device=CPU) for job in (looked, blind))
+    assert np.array_equal(one.embeddings, other.embeddings)
+    assert [np.isnan(epoch["test_map_at_r"]) for epoch in other.history] == [True, True, False]
+
+
+def test_what_is_held_out_is_scored_as_brute_force_does(tmp_path):
+    (job,) = tiny(recipe={**VALIDATED, "select": "last"})
+    split = datasets.load(job.dataset, None)
+    (fold,) = folds(split.train.labels, job.recipe.validation, seed=job.seed)
+    result = run(job, data=None, results=tmp_path, device=CPU)
+    images = pictures(split, CPU)
+    model, objective = build(job, split, fold, seed=job.seed, device=CPU)
+    list(_epochs(job, fold, model, objective, images.train, seed=job.seed, device=CPU))
+    points = embed(model, objective, images.train, torch.from_numpy(fold.held_out)).numpy().astype(float)
+    labels = split.train.labels[fold.held_out]
+    distances = ((points[:, None] - points) ** 2).sum(-1)
+    np.fill_diagonal(distances, np.inf)
+    expected = (labels[distances.argmin(1)] == labels).mean()
+    assert result.row.scores["validation_recall_at_1"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_folds_train_a_model_each_and_put_their_embeddings_side_by_side(tmp_path):
+    (job,) = tiny(recipe={**VALIDATED, "validation": {"folds": 3}})
+    told = []
+    result = go(job, tmp_path, progress=told.append)
+    assert told == list(range(1, 10))
+    assert result.row.embedding_dim == 3 * 16
+    assert len(result.row.epoch) == 3
+    assert np.allclose(np.linalg.norm(result.embeddings, axis=1), 1, atol=1e-6)
+    parts = result.embeddings.reshape(-1, 3, 16)
+    assert np.allclose(np.linalg.norm(parts, axis=2), 3**-0.5, atol=1e-6)
+    assert len({part.tobytes() for part in parts.transpose(1, 0, 2)}) == 3
+    found = store.history(tmp_path)
+    assert found.groupby("model")["epoch"].apply(list).to_dict() == {number: [1, 2, 3] for number in range(3)}
+    alone = found.groupby("model").apply(lambda one: one.loc[one["validation_map_at_r"].idxmax(), "test_recall_at_1"])
+    assert result.row.scores["recall_at_1_selected"] == pytest.approx(alone.mean())
+
+
+def test_a_fold_that_diverges_ends_the_job(tmp_path):
+    (job,) = tiny(recipe={**VALIDATED, "validation": {"folds": 2}, "trunk_rate": 1e30, "head_rate": 1e30})
+    result = go(job, tmp_path)
+    assert result.row.status == "diverged"
+    assert bench.load(tmp_path)["status"].tolist() == ["diverged"]
+
+
+def test_crops_train_and_test_on_their_side(tmp_path):
+    (job,) = tiny(backbones=[{**BACKBONE, "pooling": "flatten"}], recipe={"crop": 24})
+    result = go(job, tmp_path)
+    (whole,) = tiny(backbones=[{**BACKBONE, "pooling": "flatten"}])
+    assert result.row.status == "done"
+    assert result.row.parameters < go(whole, tmp_path).row.parameters  # fewer places to flatten
+
+
+@pytest.mark.parametrize("kind", ["adam", "rmsprop", "sgd"])
+def test_optimizers_learn_and_differ(tmp_path, kind):
+    (job,) = tiny(losses=["normalized_softmax"], recipe={"optimizer": kind, "epochs": 3})
+    (usual,) = tiny(losses=["normalized_softmax"], recipe={"epochs": 3})
+    result, other = go(job, tmp_path), go(usual, tmp_path)
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert not np.array_equal(result.embeddings, other.embeddings)
+
+
+def test_a_floor_needs_no_training(tmp_path):
+    _, job = tiny(floors=[{"name": "pixels", "side": 8}])
+    result = go(job, tmp_path)
+    assert (result.row.status, result.row.kind, result.row.embedding_dim) == ("done", "floor", 64)
+    assert result.row.seconds_train is None
+    split = datasets.load(job.dataset, None)
+    labels, points = split.test.labels, pixels(split, side=8).astype(float)
+    distances = ((points[:, None] - points) ** 2).sum(-1)
+    np.fill_diagonal(distances, np.inf)
+    assert result.row.scores["recall_at_1"] == pytest.approx((labels[distances.argmin(1)] == labels).mean())
+    assert result.embeddings is None

@@ -1,0 +1,147 @@
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from support.sample_rows import logs, row, table, unfinished
+
+from bench.analysis.boards import boards
+from bench.report.page.page import page
+from bench.report.plots.draw import pictures
+
+REASON = "Lower <script>alert(1)</script> & retry."
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+class Tags(HTMLParser):
+    """Every start tag, and that every other tag is closed in turn."""
+
+    void = frozenset({"meta", "link", "br", "hr", "img", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    rows = [row("triplet", seed, recall_at_1=0.5 + seed / 100) for seed in range(3)]
+    rows += [row("proxy & co", seed, recall_at_1=0.6 + seed / 100) for seed in range(3)]
+    rows += [
+        row("a sum", seed, recall_at_1=0.4, kind="ensemble", members=["triplet", "proxy & co"]) for seed in range(3)
+    ]
+    rows += [unfinished("angular", 0, "failed", REASON)]
+    found = table(rows)
+    facts = [("Devices", "CPU <1>")]
+    drawn = pictures(boards(found), logs(found))
+    return page(boards(found), title="Losses & <more>", facts=facts, pictures=drawn)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> list[str]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed to open the page with")
+    return [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}"]
+
+
+def test_tags_are_closed_and_every_text_is_escaped(html: str) -> None:
+    tags = Tags(html)
+    assert tags.open == []
+    assert [tag for tag, _ in tags.found].count("script") == 1
+    assert "Lower &lt;script&gt;alert(1)&lt;/script&gt; &amp; retry." in html
+    assert "<h1>Losses &amp; &lt;more&gt;</h1>" in html
+    assert "CPU &lt;1&gt;" in html
+
+
+def test_the_page_loads_nothing_from_elsewhere(html: str) -> None:
+    for tag, attributes in Tags(html).found:
+        for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+            value = attributes.get(name) or ""
+            assert value.startswith(("#", "data:")) or not value, (tag, name, value)
+    assert not re.search(r"@import|url\((?!#)", html)
+
+
+def test_plots_are_inline_with_their_captions(html: str) -> None:
+    tags = [tag for tag, _ in Tags(html).found]
+    assert tags.count("svg") == tags.count("figcaption") == 5
+    assert "NMI with its 95 % interval over seeds" in html
+
+
+def test_both_colour_schemes_and_small_screens_are_named(html: str) -> None:
+    assert "@media (prefers-color-scheme: dark)" in html
+    assert 'name="viewport"' in html
+
+
+def test_without_script_the_table_is_sorted_by_recall(html: str) -> None:
+    assert html.index(">proxy &amp; co<") < html.index(">triplet<") < html.index(">a sum<")
+
+
+def order_after(click: str, html: str, folder: Path, browser: list[str]) -> list[str]:
+    """First cells of the scores after the heads named in `click` were clicked, as a browser has them."""
+    heads = ("Objective", "Kind", "Recall@1")
+    clicks = "".join(
+        f"document.querySelectorAll('section table')[0].querySelectorAll('th button')[{heads.index(head)}].click();"
+        for head in click.split("+")
+    )
+    path = folder / "page.html"
+    path.write_text(html.replace("</body>", f"<script>{clicks}</script></body>"), encoding="utf-8")
+    command = [*browser, "--dump-dom", path.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    scores = shown[shown.index("<section") :]
+    return re.findall(r'<th scope="row"[^>]*>([^<]*)</th>', scores[: scores.index("</table>")])
+
+
+@pytest.mark.parametrize(
+    ("click", "order"),
+    [
+        ("Recall@1", ["proxy &amp; co", "triplet", "a sum", "chance level"]),
+        ("Recall@1+Recall@1", ["a sum", "triplet", "proxy &amp; co", "chance level"]),
+        ("Objective", ["a sum", "proxy &amp; co", "triplet", "chance level"]),
+    ],
+)
+def test_a_click_sorts(click: str, order: list[str], html: str, tmp_path: Path, browser: list[str]) -> None:
+    assert order_after(click, html, tmp_path, browser) == order
+
+
+@pytest.mark.parametrize(("scheme", "paper"), [("0", (15, 20, 25)), ("1", (255, 255, 255))], ids=["dark", "light"])
+def test_a_browser_paints_both_schemes(
+    scheme: str, paper: tuple[int, ...], html: str, tmp_path: Path, browser: list[str]
+) -> None:
+    from PIL import Image
+
+    path, shot = tmp_path / "page.html", tmp_path / "page.png"
+    path.write_text(html, encoding="utf-8")
+    settings = [f"--blink-settings=preferredColorScheme={scheme}", "--window-size=900,1600", f"--screenshot={shot}"]
+    subprocess.run([*browser, *settings, path.as_uri()], capture_output=True, timeout=120, check=True)
+    with Image.open(shot) as image:
+        pixels = image.convert("RGB")
+        assert pixels.getpixel((2, 2)) == paper
+        assert len(pixels.getcolors(1 << 24) or []) > 50
+
+
+def test_no_board_is_wider_than_a_phone(html: str, tmp_path: Path, browser: list[str]) -> None:
+    path = tmp_path / "page.html"
+    told = "<script>document.title = document.documentElement.scrollWidth <= innerWidth</script></body>"
+    path.write_text(html.replace("</body>", told), encoding="utf-8")
+    command = [*browser, "--window-size=500,900", "--dump-dom", path.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "<title>true</title>" in shown

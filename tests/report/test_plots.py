@@ -1,0 +1,140 @@
+import inspect
+import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
+
+import pytest
+from matplotlib.figure import Figure
+from support.sample_rows import history, large, logs, row, table, unfinished
+
+from bench.analysis.boards import boards
+from bench.report.plots import ensembles, leaderboard
+from bench.report.plots.draw import Picture, pictures
+from bench.report.plots.svg import INK, Logs, standalone, to_svg
+
+ROWS = large(datasets=2, backbones=1, objectives=12)
+PICTURES = pictures(boards(ROWS), logs(ROWS))
+PLOTS = {name: getattr(module, name) for module in (leaderboard, ensembles) for name in module.__all__}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def words(picture: Picture) -> list[str]:
+    return ["".join(text.itertext()) for text in ElementTree.fromstring(picture.svg).iter(f"{SVG}text")]
+
+
+def drawn(plot: str, rows: list[dict[str, object]]) -> list[Figure]:
+    frame = table(rows)
+    return [figure for _, figure in PLOTS[plot](boards(frame), logs(frame))]
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_every_plot_is_one_function_with_a_caption(plot: str) -> None:
+    function = PLOTS[plot]
+    assert list(inspect.signature(function).parameters) == ["boards", "logs"]
+    caption = str(function.__doc__).split("\n")[0]
+    mine = [picture for picture in PICTURES if picture.name.startswith(plot.replace("_", "-"))]
+    assert mine
+    assert {picture.caption for picture in mine} == {caption}
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_every_plot_survives_a_board_without_scores(plot: str) -> None:
+    assert drawn(plot, [unfinished("angular", 0, "skipped", "It needs texts.")]) == []
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_every_plot_survives_one_seed_of_one_loss(plot: str) -> None:
+    assert len(drawn(plot, [row()])) <= 1
+
+
+def test_names_are_files_and_all_different() -> None:
+    rows = table([row(dataset=name, dataset_sha=name) for name in ("a/b", "a b", "a-b")])
+    names = [picture.name for picture in pictures(boards(rows), logs(rows))]
+    assert len(names) == len(set(names)) >= 3 * len(leaderboard.__all__) - 2  # the heat map is of all three
+    assert all(name.removesuffix(".svg").replace("-", "").isalnum() for name in names)
+
+
+def test_svg_is_the_same_every_time_and_without_a_date() -> None:
+    again = pictures(boards(ROWS), logs(ROWS))
+    assert again == PICTURES
+    assert not any("date" in picture.svg.lower() for picture in PICTURES)
+
+
+def test_ids_of_one_page_never_clash() -> None:
+    ids = [
+        (picture.name, element.get("id"))
+        for picture in PICTURES
+        for element in ElementTree.fromstring(picture.svg).iter()
+        if element.get("id")
+    ]
+    assert len({identity for _, identity in ids}) == len(ids)
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=[picture.name for picture in PICTURES])
+def test_ink_follows_the_page_and_text_stays_text(picture: Picture) -> None:
+    assert INK not in picture.svg
+    assert "currentColor" in picture.svg
+    assert "objective_3" in words(picture)
+    assert ElementTree.fromstring(standalone(picture.svg).encode()).find(f"{SVG}style") is not None
+
+
+def test_bars_state_unit_chance_and_kinds() -> None:
+    (bars,) = [picture for picture in PICTURES if picture.name == "recall-at-1-dataset-0-backbone-0.svg"]
+    assert {"Recall@1 (%)", "chance (1.9 %)", "loss", "ensemble", "model ensemble"} <= set(words(bars))
+
+
+def test_bars_are_as_long_as_the_scores_and_sorted() -> None:
+    scores = {"triplet": (0.4, 0.6), "softmax": (0.7, 0.7)}
+    rows = [row(name, seed, recall_at_1=value) for name, pair in scores.items() for seed, value in enumerate(pair)]
+    (figure,) = drawn("recall_at_1", rows)
+    bars, whiskers = figure.axes[0].collections[:2]
+    assert [segment[1][0] for segment in bars.get_segments()] == pytest.approx([70, 50])  # type: ignore[attr-defined]
+    # Half-width of 0.4 and 0.6: t(0.975, 1) * 0.1 = 1.27; the part below 0 is not drawn.
+    assert whiskers.get_segments()[1][:, 0] == pytest.approx([0, 50 + 127.062], rel=1e-4)  # type: ignore[attr-defined]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["softmax", "triplet"]
+    assert figure.axes[0].get_xlim() == (0, 100)
+
+
+def test_curves_start_at_one_and_are_means_over_seeds() -> None:
+    rows = table([row(seed=seed) for seed in range(2)])
+    long = history(rows, epochs=3)
+    long["loss"] = [4.0, 2.0, 1.0, 10.0, 10.0, 5.0]
+    ((_, figure),) = leaderboard.training(boards(rows), Logs(long, long))
+    (curve,) = figure.axes[0].collections[0].get_segments()  # type: ignore[attr-defined]
+    assert curve.ravel() == pytest.approx([1, 1, 2, 0.75, 3, 0.375])
+
+
+def test_a_loss_that_starts_at_zero_has_no_relative_curve() -> None:
+    rows = table([row("triplet"), row("softmax")])
+    long = history(rows)
+    long.loc[(long["key"] == rows["key"][0]) & (long["epoch"] == 1), "loss"] = 0.0
+    ((_, figure),) = leaderboard.training(boards(rows), Logs(long, long))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["softmax"]
+
+
+def test_one_epoch_is_no_curve() -> None:
+    rows = table([row()])
+    assert list(leaderboard.training(boards(rows), logs(rows, epochs=1))) == []
+
+
+def test_names_of_curves_never_overlap() -> None:
+    rows = table([row(f"loss {number}") for number in range(12)])
+    long = history(rows).assign(loss=1.0)
+    ((_, figure),) = leaderboard.training(boards(rows), Logs(long, long))
+    heights = sorted(text.get_position()[1] for text in figure.axes[0].texts)
+    low, high = figure.axes[0].get_ylim()
+    inches = figure.get_figheight() * figure.axes[0].get_position().height
+    gaps = [(above - below) / (high - low) * inches * 72 for below, above in pairwise(heights)]
+    assert min(gaps) > 8
+
+
+def test_heat_map_has_a_column_a_dataset_and_a_hole_where_nothing_was_measured() -> None:
+    rows = [row("triplet", dataset="a"), row("triplet", dataset="b"), row("softmax", dataset="a", recall_at_1=0.9)]
+    (figure,) = drawn("heat_map", rows)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["a", "b"]
+    numbers = sorted(text.get_text() for text in figure.axes[0].texts if "." in text.get_text())
+    assert numbers == ["64.0", "64.0", "90.0"]
+
+
+def test_odd_labels_are_drawn_letter_by_letter() -> None:
+    (figure,) = drawn("recall_at_1", [row("$x_1$ <b> & 損失")])
+    assert "$x_1$ &lt;b&gt; &amp; 損失" in to_svg(figure, name="odd")

@@ -1,0 +1,216 @@
+"""The scores of the harness against loops written from the definitions, scikit-learn and pytorch-metric-learning.
+
+On small sets made for what is easily got wrong, and on the golden cases where BENCH_GOLDEN or BENCH_SHARED has them.
+"""
+
+import math
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+import torch
+from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
+from sklearn.neighbors import NearestNeighbors
+from support.sample_batches import GOLDEN
+from support.sample_images import EVERY, every, one_set
+
+from bench.scoring import metrics
+from bench.scoring.clustering import Clustering, clusterings
+from bench.scoring.conventions.rescore import Images, scorer
+from bench.scoring.conventions.rules import CONVENTIONS, Rules, convention
+from bench.scoring.evaluation import evaluate
+
+KS = (1, 2, 4, 8)
+NAMES = {
+    "precision_at_1": "recall_at_1",
+    "mean_average_precision_at_r": "map_at_r",
+    "r_precision": "r_precision",
+    "NMI": "nmi",
+    "AMI": "ami",
+}
+
+
+def same(ours: float, theirs: float) -> bool:
+    return ours == pytest.approx(theirs, abs=1e-9, nan_ok=True)
+
+
+def own(images: Images, **options: Any) -> dict[str, float]:
+    return evaluate(
+        images.points, images.labels, gallery=images.gallery, gallery_labels=images.gallery_labels, **options
+    )
+
+
+def candidates(images: Images, query: int) -> list[bool]:
+    """Of every candidate, nearest first, ties by index: is it of the query's class?"""
+    pool, labels = (images.points, images.labels) if images.gallery is None else (images.gallery, images.gallery_labels)
+    assert labels is not None
+    at = images.points[query].tolist()
+    order = sorted(
+        (sum((x - y) ** 2 for x, y in zip(at, point, strict=True)), index) for index, point in enumerate(pool.tolist())
+    )
+    return [labels[i] == images.labels[query] for _, i in order if images.gallery is not None or i != query]
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+@every
+def test_ranking_scores_are_those_of_the_definitions(images: Images) -> None:
+    asked = [hits for hits in (candidates(images, query) for query in range(len(images.labels))) if any(hits)]
+    precisions, shares = [], []
+    for hits in asked:
+        r = sum(hits)
+        precisions.append(sum(sum(hits[: k + 1]) / (k + 1) for k in range(r) if hits[k]) / r)
+        shares.append(sum(hits[:r]) / r)
+    scores = own(images, ks=KS, restarts=0)
+    assert scores["queries_without_hit"] == len(images.labels) - len(asked)
+    assert same(scores["map_at_r"], mean(precisions))
+    assert same(scores["r_precision"], mean(shares))
+    for k in KS:
+        assert same(scores[f"recall_at_{k}"], mean([float(any(hits[:k])) for hits in asked]))
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "cosine"])
+def test_recall_is_that_of_the_neighbours_of_scikit_learn(distance: str) -> None:
+    images = EVERY["plain"]
+    found = NearestNeighbors(n_neighbors=8, metric=distance, algorithm="brute").fit(images.points).kneighbors()[1]
+    hits = images.labels[found] == images.labels[:, None]
+    scores = scorer(images, ks=KS, restarts=0)(Rules(distance=distance))
+    for k in KS:
+        assert same(scores[f"recall_at_{k}"], hits[:, :k].any(1).mean())
+
+
+@every
+def test_clustering_scores_are_those_of_scikit_learn_on_the_same_clusters(images: Images) -> None:
+    made = clusterings(images.points.astype(np.float32), images.labels, restarts=3, seed=4)
+    scores = own(images, restarts=3, seed=4)
+    for name, theirs in {"nmi": normalized_mutual_info_score, "ami": adjusted_mutual_info_score}.items():
+        assert same(scores[name], mean([theirs(one.labels, one.assignment) for one in made]))
+
+
+@every
+def test_the_rules_of_the_harness_give_what_it_stores(images: Images) -> None:
+    stored = own(images, ks=KS, restarts=2, seed=3)
+    scores = scorer(images, ks=KS, restarts=2, seed=3)(CONVENTIONS["lossbench"].rules)
+    assert scores["queries_left_out"] == stored["queries_without_hit"]
+    for name in scores.keys() - {"queries_left_out"}:
+        assert same(scores[name], stored[name]), name
+
+
+@every
+@pytest.mark.parametrize("name", ["pml", "pml@1", "pml@3", "pml-avg-of-avgs", "musgrave"])
+def test_pml_conventions_are_pml_itself(images: Images, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """To the bit of its k-means, which always starts from the same seed."""
+    k = int(name.partition("@")[2]) if "@" in name else None
+    judge = AccuracyCalculator(
+        include=tuple(NAMES), avg_of_avgs=name == "pml-avg-of-avgs", k=k, device=torch.device("cpu")
+    )
+    queries, gallery = (None if p is None else torch.from_numpy(p) for p in (images.points, images.gallery))
+    assert queries is not None
+    if name == "musgrave":  # as its testers do before they ask
+        queries, gallery = (None if p is None else torch.nn.functional.normalize(p) for p in (queries, gallery))
+    pool = () if gallery is None else (gallery, torch.from_numpy(images.gallery_labels))
+    theirs = judge.get_accuracy(queries, torch.from_numpy(images.labels), *pool)
+    scores = scorer(images, ks=(1,))(convention(name).rules)
+    for pml, ours in NAMES.items():
+        assert same(scores[ours], theirs[pml]), ours
+
+
+@every
+def test_pml_and_the_harness_agree_on_ranking_and_on_the_same_clusters(images: Images) -> None:
+    judge = AccuracyCalculator(include=tuple(NAMES), device=torch.device("cpu"))
+    queries, labels = torch.from_numpy(images.points), torch.from_numpy(images.labels)
+    pool = () if images.gallery is None else (torch.from_numpy(images.gallery), torch.from_numpy(images.gallery_labels))
+    theirs = judge.get_accuracy(queries, labels, *pool)
+    scores = own(images, restarts=0)
+    clusters = judge.get_cluster_labels(queries, labels).numpy()
+    scores["nmi"], scores["ami"] = (
+        metric(Clustering(images.labels, clusters)) for metric in (metrics.nmi, metrics.ami)
+    )
+    for pml, ours in NAMES.items():
+        assert same(scores[ours], theirs[pml]), ours
+
+
+@one_set
+def test_revisiting_is_what_its_repository_describes(images: Images) -> None:
+    """The nearest of all images, itself among them, less the first; R is the size of the class; every query counts."""
+    recalls: dict[int, list[float]] = {k: [] for k in KS}
+    precisions = []
+    for query, label in enumerate(images.labels):
+        distances = ((images.points.astype(np.float64) - images.points[query]) ** 2).sum(1)
+        classes = [images.labels[i] for i in sorted(range(len(distances)), key=lambda i: (distances[i], i))][1:]
+        size = int((images.labels == label).sum())
+        hits = [other == label for other in classes]
+        precisions.append(sum(sum(hits[: k + 1]) / (k + 1) for k in range(size) if hits[k]) / size)
+        for k in KS:
+            recalls[k].append(float(any(hits[:k])))
+    scores = scorer(images, ks=KS)(CONVENTIONS["revisiting"].rules)
+    assert same(scores["map_at_r"], mean(precisions))
+    assert all(same(scores[f"recall_at_{k}"], mean(recalls[k])) for k in KS)
+
+
+@one_set
+def test_revisiting_clusters_as_faiss_does_unless_told_otherwise(images: Images) -> None:
+    points, classes = images.points.astype(np.float32), len(np.unique(images.labels))
+    model, index = faiss.Clustering(points.shape[1], classes), faiss.IndexFlatL2(points.shape[1])
+    model.niter, model.min_points_per_centroid, model.max_points_per_centroid = 20, 1, 10**9
+    model.train(points, index)
+    nearest = faiss.IndexFlatL2(points.shape[1])
+    nearest.add(faiss.vector_float_to_array(model.centroids).reshape(classes, -1))
+    theirs = normalized_mutual_info_score(images.labels, nearest.search(points, 1)[1][:, 0])
+    assert same(scorer(images)(CONVENTIONS["revisiting"].rules)["nmi"], theirs)
+
+
+@one_set
+def test_song_counts_every_query(images: Images) -> None:
+    hits = [candidates(images, query) for query in range(len(images.labels))]
+    scores = scorer(images, ks=KS, restarts=0)(CONVENTIONS["song"].rules)
+    assert all(same(scores[f"recall_at_{k}"], mean([float(any(row[:k])) for row in hits])) for k in KS)
+
+
+def turned() -> Images:
+    """Directions whose unit vectors are exact, a few of them more than once, in several lengths."""
+    rng = np.random.default_rng(11)
+    signs = rng.choice([-1, 1], (40, 4))
+    return Images((signs * 2.0 ** rng.integers(-2, 3, (40, 1))).astype(np.float32), rng.permutation(np.arange(40) % 8))
+
+
+def similarities(images: Images, query: int) -> list[float]:
+    pool = images.points if images.gallery is None else images.gallery
+    unit = images.points[query] / np.linalg.norm(images.points[query])
+    return [float(unit @ (other / np.linalg.norm(other))) for other in pool]
+
+
+def test_proxy_anchor_drops_the_first_of_all_by_cosine() -> None:
+    images = turned()
+    recalls: dict[int, list[float]] = {k: [] for k in KS}
+    for query, label in enumerate(images.labels):
+        found = similarities(images, query)
+        order = sorted(range(40), key=lambda i: (-found[i], i))[1:]
+        for k in KS:
+            recalls[k].append(float(label in images.labels[order[:k]]))
+    scores = scorer(images, ks=KS, restarts=0)(CONVENTIONS["proxy-anchor"].rules)
+    assert all(same(scores[f"recall_at_{k}"], mean(recalls[k])) for k in KS)
+
+
+def test_proxy_anchor_in_a_gallery_counts_what_is_strictly_nearer() -> None:
+    every = turned()
+    images = Images(every.points[:16], every.labels[:16] % 4, every.points[16:], every.labels[16:] % 4)
+    recalls: dict[int, list[float]] = {k: [] for k in KS}
+    for query, label in enumerate(images.labels):
+        found, is_same = np.array(similarities(images, query)), images.gallery_labels == label
+        before = int((found[~is_same] > found[is_same].max()).sum())
+        for k in KS:
+            recalls[k].append(float(before < k))
+    rules = CONVENTIONS["proxy-anchor"].gallery
+    assert rules is not None
+    scores = scorer(images, ks=KS, restarts=0)(rules)
+    assert all(same(scores[f"recall_at_{k}"], mean(recalls[k])) for k in KS)
+
+
+@pytest.mark.skipif(not any(GOLDEN.glob("metrics_case*")), reason="no vectors: set BENCH_GOLDEN or BENCH_SHARED")
+def test_golden_cases_are_among_the_sets() -> None:
+    assert len([name for name in EVERY if name.startswith("metrics_case")]) == len(list(GOLDEN.glob("metrics_case*")))
