@@ -61,7 +61,9 @@ def report(
     results: Annotated[
         Path, typer.Option("--results", metavar="DIR|FILE", help="Results, or a packed file.")
     ] = RESULTS,
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Where the report goes.")] = Path("reports"),
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Where the report goes.")] = Path(
+        "reports/latest"
+    ),
     matrix: Annotated[str | None, typer.Option("--matrix", help="Only the cells of this matrix.")] = None,
     seeds: SeedsOption = None,
     changes: SetOption = [],  # noqa: B006
@@ -99,7 +101,7 @@ def complement(
     skip_broken: SkipOption = False,
     size: Annotated[int, typer.Option(min=1, help="Members of a committee.")] = 4,
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Where the page and plots go.")] = Path(
-        "reports"
+        "reports/latest"
     ),
     title: Annotated[str, typer.Option(help="Headline of the page.")] = "Who complements whom",
 ) -> None:
