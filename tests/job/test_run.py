@@ -10,8 +10,8 @@ from support.jobs import go, tiny
 import bench
 from bench import datasets, store
 from bench.analysis.boards import boards
+from bench.analysis.controls import controls
 from bench.analysis.gains import gains
-from bench.execute.controls import controls
 from bench.job.fit import _objective
 from bench.job.provenance import contamination
 from bench.job.run import refusals
