@@ -28,6 +28,7 @@ __all__ = [
     "measured",
     "needs",
     "opponents",
+    "reduced",
     "trained",
     "waiting",
 ]
@@ -178,7 +179,8 @@ def opponents(job: Job, members: Alone, cells: Mapping[str, Measured]) -> Oppone
     if best is None or best.key not in cells:
         return None
     size, width = cells[job.key].dim, cells[best.key].dim
-    return Opponents(best, _reduced(job, size, width), _grown(best, size, width), _again(best, epochs=epochs(job)))
+    smaller = job if size == width else reduced(job, width) if size > width else None
+    return Opponents(best, smaller, _grown(best, size, width), _again(best, epochs=epochs(job)))
 
 
 def epochs(job: Job) -> int:
@@ -186,13 +188,11 @@ def epochs(job: Job) -> int:
     return sum(member.recipe.epochs for member in job.members) if job.members else job.recipe.epochs
 
 
-def _reduced(job: Job, size: int, width: int) -> Job | None:
-    if size == width:
-        return job
-    label = f"{REDUCTION}[{job.objective.label}](dim={width})"
-    part = Part(name=REDUCTION, parameters={"dim": width}, members=(job.objective,), label=label)
-    control = job.changed(objective=part, kind="model_ensemble", members=(job,), control=True)
-    return control if size > width else None
+def reduced(job: Job, dim: int) -> Job:
+    """The control that reduces an ensemble to so many numbers per image."""
+    label = f"{REDUCTION}[{job.objective.label}](dim={dim})"
+    part = Part(name=REDUCTION, parameters={"dim": dim}, members=(job.objective,), label=label)
+    return job.changed(objective=part, kind="model_ensemble", members=(job,), control=True)
 
 
 def _grown(best: Job, size: int, width: int) -> Job | None:

@@ -10,13 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bench.matrix.recipe import LATER, Recipe, complete
 
-__all__ = ["PROTOCOL", "TRAINED", "ConfigError", "Job", "Kind", "Part"]
+__all__ = ["PROTOCOL", "TRAINED", "ConfigError", "Job", "Kind", "Part", "Role"]
 
 PROTOCOL = 1
 """Raised when the harness changes what a job computes, so that old rows are never mixed with new ones."""
 
 
 Kind = Literal["loss", "ensemble", "model_ensemble", "floor"]
+Role = Kind | Literal["control"]
+"""What a reader sees: a job is a control only beside the ensemble that is held against it."""
 TRAINED = ("loss", "ensemble")
 """Kinds that are trained; the others are made of stored embeddings or of images."""
 
@@ -78,6 +80,8 @@ class Job(BaseModel):
     """The jobs whose embeddings a model ensemble fuses."""
     control: bool = False
     """Whether it is there for an ensemble to be held against. What it computes does not depend on that."""
+    protocol: int = PROTOCOL
+    """The version of the harness's computations: of a stored job, that of then."""
 
     def changed(self, **fields: Any) -> "Job":
         """The same job but for these fields, and so with a key of its own."""
@@ -90,7 +94,18 @@ class Job(BaseModel):
     def _without_seed(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).identity() for name in ("dataset", "backbone", "objective")}
         recipe = {k: v for k, v in self.recipe.model_dump(mode="json").items() if k not in LATER or v != LATER[k]}
-        return {**parts, "kind": self.kind, "recipe": recipe, "protocol": PROTOCOL}
+        return {**parts, "kind": self.kind, "recipe": recipe, "protocol": self.protocol}
+
+    @property
+    def role(self) -> Role:
+        """Its kind, or that it is a control."""
+        return "control" if self.control else self.kind
+
+    @property
+    def member_labels(self) -> tuple[str, ...]:
+        """Labels of an ensemble's members; of a model ensemble one per model."""
+        own = tuple(member.objective.label for member in self.members)
+        return own or tuple(part.label for part in self.objective.members)
 
     @cached_property
     def key(self) -> str:

@@ -8,13 +8,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from bench.matrix.job import PROTOCOL, Job, Kind
+from bench.matrix.job import Job, Role
 from bench.store.columns import types
 
 __all__ = ["MemberEpoch", "Provenance", "Result", "Row", "Status", "failure"]
 
 Status = Literal["done", "failed", "diverged", "skipped"]
-RowKind = Kind | Literal["control"]
 
 
 class Provenance(BaseModel):
@@ -45,7 +44,7 @@ class Row(BaseModel):
     dataset: str
     backbone: str
     objective: str
-    kind: RowKind
+    kind: Role
     members: tuple[str, ...]
     seed: int
     recipe: str
@@ -76,12 +75,11 @@ class Row(BaseModel):
             dataset=job.dataset.label,
             backbone=job.backbone.label,
             objective=job.objective.label,
-            kind="control" if job.control else job.kind,
-            members=tuple(member.objective.label for member in job.members)
-            or tuple(part.label for part in job.objective.members),
+            kind=job.role,
+            members=job.member_labels,
             seed=job.seed,
             recipe=json.dumps(job.recipe.model_dump(mode="json")),
-            protocol=PROTOCOL,
+            protocol=job.protocol,
             status=status,
             **rest,
         )
