@@ -92,7 +92,7 @@ def asked_for(matrix: str, seeds: int | None, changes: Sequence[str], skip_broke
 
 def controls_of(matrix: "Matrix", jobs: "Sequence[Job]", rows: "DataFrame") -> "tuple[Job, ...]":
     """What the ensembles of a matrix are held against, as far as `rows` decide it."""
-    from bench.execute.controls import controls
+    from bench.analysis.controls import controls
 
     return controls(jobs, rows) if matrix.controls else ()
 

@@ -139,8 +139,8 @@ def plan(
 ) -> None:
     """Say what a matrix would do: problems, cells, and a forecast; trains nothing."""
     from bench import store
+    from bench.analysis.controls import waiting
     from bench.execute import plan as planning
-    from bench.execute.controls import waiting
     from bench.matrix.expand import expand
 
     asked = asked_for(matrix, seeds, changes, skip_broken)

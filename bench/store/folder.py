@@ -25,8 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.store.columns import LOOKS
-from bench.store.row import COLUMNS, Result, Status
+from bench.store.columns import LOOKS, types
+from bench.store.older import identified
+from bench.store.row import Result, Status
 
 __all__ = [
     "TRAINING",
@@ -160,8 +161,7 @@ def load(source: str | Path) -> pd.DataFrame:
     for folder in broken:
         warnings.warn(f"{folder}: its row cannot be read; `bench run` sets it aside and runs it again", stacklevel=2)
     nested = [log.packed for log in _LOGS.values() if log.packed in table.column_names]
-    frame: pd.DataFrame = table.drop_columns(nested).to_pandas()
-    return frame
+    return identified(table.drop_columns(nested).to_pandas())
 
 
 def history(source: str | Path) -> pd.DataFrame:
@@ -250,7 +250,7 @@ def _read(source: Path) -> tuple[pa.Table, list[Path]]:
     return pa.concat_tables(good, promote_options="default") if good else _EMPTY, broken
 
 
-_EMPTY = pa.table({name: pa.array([], kind) for name, kind in COLUMNS.items()})
+_EMPTY = pa.table({name: pa.array([], kind) for name, kind in types().items()})
 
 
 def _row(folder: Path) -> pa.Table | None:

@@ -10,8 +10,8 @@ from support.jobs import go, tiny
 import bench
 from bench import datasets, store
 from bench.analysis.boards import boards
+from bench.analysis.controls import controls
 from bench.analysis.gains import gains
-from bench.execute.controls import controls
 from bench.job.fit import _objective
 from bench.job.provenance import contamination
 from bench.job.run import refusals
@@ -253,7 +253,7 @@ def test_a_control_reduces_an_ensemble_with_what_its_training_images_teach(tmp_p
 
 @pytest.mark.parametrize(
     ("parameters", "grade"),
-    [({}, None), ({"pretrained": True}, "unknown"), ({"weights": "here.safetensors"}, "unknown")],
+    [({}, None), ({"pretrained": True}, "unknown"), ({"weights": __file__}, "unknown")],
 )
 def test_the_row_says_what_the_trunk_may_have_seen(parameters, grade):
     (job,) = tiny(backbones=[{"name": "timm/resnet18.a1_in1k", **parameters}])

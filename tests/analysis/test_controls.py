@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from support.jobs import tiny
 
-from bench.execute.controls import controls, waiting
+from bench.analysis.controls import controls, waiting
 from bench.matrix.job import Job
 from bench.store.row import Row
 
