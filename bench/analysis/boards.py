@@ -1,4 +1,4 @@
-"""From stored rows to boards: one board a dataset and backbone, one line an objective. Pure values, no text layout."""
+"""From stored rows to boards: one board per dataset and backbone, one line per objective. Values only."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ class Line(NamedTuple):
     """Seeds asked for; `done` of them gave scores."""
     dim: int | None
     seconds: float
-    """Mean seconds of training a seed; for what is fused from stored embeddings, of fusing them."""
+    """Mean seconds to train one seed; for a model ensemble, to fuse the stored embeddings."""
     recipe: Mapping[str, str]
     """Every field of its recipe, as text."""
     looks: Mapping[str, Score]
@@ -74,7 +74,7 @@ class Line(NamedTuple):
     gap: Score | None
     """Recall@1 at the test's own best epoch less that at the epoch the classes held out select, paired by seed."""
     epochs: tuple[int, ...]
-    """The epochs whose weights were evaluated, one a model and seed."""
+    """The epochs whose weights were evaluated, one per model and seed."""
 
     @property
     def label(self) -> str:
@@ -116,7 +116,7 @@ class Board(NamedTuple):
 
 
 def boards(rows: pd.DataFrame) -> list[Board]:
-    """Boards of `rows` (one row a job, as `bench.load` gives them), by dataset and backbone.
+    """Boards of `rows` (one row per job, as `bench.load` gives them), by dataset and backbone.
 
     Never averaged in one line: different recipes, protocols (the newest counts), or versions of the data.
     """
@@ -211,14 +211,14 @@ def _difference(own: Mapping[str, str], usual: Mapping[str, str]) -> str:
 
 
 def _latest(cells: pd.DataFrame) -> pd.DataFrame:
-    """One row an objective, variant and seed: finished before unfinished, then the one started last."""
+    """One row per objective, variant and seed: finished before unfinished, then the one started last."""
     order = ["finished", "started", "key"]
     ordered = cells.assign(finished=cells["status"] == "done").sort_values(order, na_position="first")
     return ordered.drop_duplicates([*IDENTITY, "seed"], keep="last")
 
 
 def _lines(latest: pd.DataFrame, done: pd.DataFrame, metrics: Sequence[str]) -> list[Line]:
-    """One line an objective, variant and kind that finished a seed."""
+    """One line per objective, variant and kind that finished a seed."""
     asked = latest.groupby(IDENTITY)["seed"].count().to_dict()
     ordered = done.sort_values("seed")
     names = ("seed", "key", "members", "embedding_dim", "seconds", "seconds_train", "recipe", "epoch", *metrics, *LOOKS)
@@ -276,7 +276,7 @@ def _has(done: pd.DataFrame, column: str) -> bool:
 
 
 def _queries(done: pd.DataFrame) -> str:
-    """How many queries there are, and how many of them count for nothing."""
+    """How many queries there are, and how many of them are left out of the means."""
     counts = sorted({int(count) for count in done["queries"].dropna()})
     without = sorted({int(count) for count in done["queries_without_hit"].dropna() if count})
     text = " or ".join(f"{count:,}" for count in counts)
