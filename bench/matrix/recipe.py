@@ -69,6 +69,12 @@ class Recipe(BaseModel):
     zoom: float = Field(0.1, ge=0, lt=1, description="augmentation: largest change of size, as a share")
     shift: Share = Field(0.1, description="augmentation: largest shift, as a share of the side")
     flip: bool = Field(False, description="augmentation: mirror half of the images")
+    interpolation: Literal["nearest", "bilinear"] = Field(
+        "bilinear", description="augmentation: how pixels are read between pixels: nearest or bilinear"
+    )
+    fill: Literal["edge", "black"] = Field(
+        "edge", description="augmentation: what lies beyond the border: edge or black"
+    )
     crop: int | None = Field(
         None, ge=8, description="side of random training crops and of the central test crop, pixels; null: none"
     )
@@ -113,6 +119,8 @@ LATER: Mapping[str, Any] = MappingProxyType(
     {
         "optimizer": "adamw",
         "momentum": 0.9,
+        "interpolation": "bilinear",
+        "fill": "edge",
         "crop": None,
         "crop_area": [0.16, 1.0],
         "crop_ratio": [0.75, 4 / 3],
