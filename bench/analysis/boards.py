@@ -56,7 +56,7 @@ class Line(NamedTuple):
     """Seeds asked for; `done` of them gave scores."""
     dim: int | None
     seconds: float
-    """Mean seconds of training a seed; for what is fused from stored embeddings, of fusing them."""
+    """Mean seconds to train one seed; for a model ensemble, to fuse the stored embeddings."""
     recipe: Mapping[str, str]
     """Every field of its recipe, as text."""
     looks: Mapping[str, Score]
@@ -64,7 +64,7 @@ class Line(NamedTuple):
     gap: Score | None
     """Recall@1 at the test's own best epoch less that at the epoch the classes held out select, paired by seed."""
     epochs: tuple[int, ...]
-    """The epochs whose weights were evaluated, one a model and seed."""
+    """The epochs whose weights were evaluated, one per model and seed."""
 
     @property
     def label(self) -> str:
@@ -229,7 +229,7 @@ def _has(done: pd.DataFrame, column: str) -> bool:
 
 
 def _queries(done: pd.DataFrame) -> str:
-    """How many queries there are, and how many of them count for nothing."""
+    """How many queries there are, and how many of them are left out of the means."""
     counts = sorted({int(count) for count in done["queries"].dropna()})
     without = sorted({int(count) for count in done["queries_without_hit"].dropna() if count})
     text = " or ".join(f"{count:,}" for count in counts)

@@ -33,7 +33,7 @@ class EnsembleGain(NamedTuple):
     naive: Gain | None = None
     """Over the member that is best by these same numbers."""
     size: float = float("nan")
-    """Numbers an image, relative to the best member's."""
+    """Values per embedding, relative to the best member's."""
     cost: float = float("nan")
     """Training images, relative to the best member's."""
     why: str = ""

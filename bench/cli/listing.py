@@ -1,4 +1,4 @@
-"""What `bench list` shows: parts as text, as JSON values, and as the README's table of losses."""
+"""What `bench list` shows: parts as text, as JSON values, and as Markdown tables of losses."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -41,7 +41,7 @@ def lines(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def markdown(entries: Iterable[Entry]) -> str:
-    """A table a family: loss and source, what it trains and needs, parameters with their defaults."""
+    """One table per family: loss and source, what it trains and needs, parameters with their defaults."""
     families = groupby(entries, key=lambda entry: entry.family)
     return "\n\n".join(f"**`losses/{family}.py`**\n\n{_table(members)}" for family, members in families)
 

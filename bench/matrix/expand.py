@@ -30,7 +30,7 @@ def expand(matrix: Matrix) -> tuple[Job, ...]:
     """All jobs, trained ones first and model ensembles after them; every parameter resolved and checked.
 
     Raises:
-        ConfigError: unknown names or parameters, wrong members, repeated entries; one sentence a problem.
+        ConfigError: unknown names or parameters, wrong members, repeated entries; one sentence per problem.
     """
     problems: list[str] = []
     labelled = {part.label: part for part in matrix.losses if part.label}
@@ -191,7 +191,7 @@ def _apart(one: Job, other: Job) -> tuple[str, str]:
 
 
 def _refuse_lone_images(jobs: list[Job]) -> None:
-    """Batches of one image a class, for a loss that compares images of a class."""
+    """Batches of one image per class, for a loss that compares images of a class."""
     for job in (job for job in jobs if job.kind in TRAINED):
         comparing = [name for name in _losses(job.objective) if "P × K batches" in find("losses", name).needs]
         if comparing and job.recipe.epochs and job.recipe.images_per_class == 1:

@@ -96,7 +96,7 @@ def _apply(raw: dict[str, Any], change: str) -> None:
 
 
 def sentences(error: ValidationError, *, inside: tuple[str, ...] = ()) -> list[str]:
-    """What a validation of the table `inside` a matrix found, one sentence a problem."""
+    """What a validation of the table `inside` a matrix found, one sentence per problem."""
     return [
         _sentence(found["type"], (*inside, *found["loc"]), found["msg"], found["input"]) for found in error.errors()
     ]

@@ -124,7 +124,7 @@ def test_conventions_that_know_no_gallery_are_left_out_of_all(tmp_path: Path) ->
     assert [one["name"] for one in json.loads(result.stdout)["conventions"]] == [
         name for name, one in CONVENTIONS.items() if one.gallery
     ]
-    assert "revisiting and song know no gallery" in result.stderr
+    assert "revisiting and song have no rules for a gallery" in result.stderr
 
 
 def refused(sentence: str, *arguments: Any) -> None:
@@ -139,14 +139,14 @@ def refused(sentence: str, *arguments: Any) -> None:
 def test_requests_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     x, y = npy(tmp_path, *sample())
     narrow = saved(tmp_path / "narrow.npy", sample()[0][:, :2])
-    refused("x.npy holds no labels: add LABELS", x)
-    refused("40 rows but", x, saved(tmp_path / "few.npy", sample(39)[1]))
+    refused("x.npy has no labels: add LABELS", x)
+    refused("40 rows, but", x, saved(tmp_path / "few.npy", sample(39)[1]))
     refused("every label is a", x, saved(tmp_path / "one.npy", np.array(["a"] * 40)))
     refused("NaN", saved(tmp_path / "nan.npy", spoilt(sample()[0], np.nan)), y)
     refused("add --gallery-labels", x, y, "--gallery", x)
     refused("add --gallery.", x, y, "--gallery-labels", y)
-    refused("4 wide, the gallery 2", x, y, "--gallery", narrow, "--gallery-labels", y)
-    refused("revisiting knows no gallery", x, y, "--gallery", x, "--gallery-labels", y, "--convention", "revisiting")
+    refused("have 4 dimensions, the gallery 2", x, y, "--gallery", narrow, "--gallery-labels", y)
+    refused("revisiting has no rules", x, y, "--gallery", x, "--gallery-labels", y, "--convention", "revisiting")
     refused("did you mean 'revisiting'", x, y, "--convention", "revisting")
     refused("--k 1,x", x, y, "--k", "1,x")
     refused("--k 0", x, y, "--k", "0")

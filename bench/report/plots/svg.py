@@ -28,9 +28,9 @@ class Logs(NamedTuple):
     """What jobs wrote of their course."""
 
     epochs: pd.DataFrame
-    """One row an epoch: key, epoch, loss."""
+    """One row per epoch: key, epoch, loss."""
     members: pd.DataFrame
-    """One row an epoch and member of an ensemble: key, epoch, member, value, weight, running_mean."""
+    """One row per epoch and ensemble member: key, epoch, member, value, weight, running_mean."""
 
 
 class Drawing(NamedTuple):
