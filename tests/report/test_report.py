@@ -82,6 +82,7 @@ def test_nothing_to_report_is_a_sentence(tmp_path: Path) -> None:
     assert contents(tmp_path) == {}
 
 
+@pytest.mark.parametrize("name", ["README.md", "index.html", "heat-map-conv4.svg"])
 def test_files_of_others_are_left_as_they_are(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("# My thesis")
     with pytest.raises(ConfigError, match=f"{name} was not made by bench; name another folder with --output"):
