@@ -20,18 +20,18 @@ def write(
     """Write README.md, index.html and the plots of `rows` (as `bench.load` gives them) into `output`.
 
     `history` and `members` are as `bench.store` gives them. Returns the files, plots first. The same rows give the
-    same bytes. Raises ValueError where there are no rows, and OSError where the folder `output` cannot be written.
+    same bytes. Raises ValueError where there are no rows, and ConfigError where `output` cannot be written or holds a
+    file of the same name that is not from a report.
     """
     # Drawing takes a second to import, which a leaderboard on a terminal need not wait for.
     from bench.analysis.facts import facts
-    from bench.report.files import replace
+    from bench.report.files import write_files
     from bench.report.page.page import page
     from bench.report.plots.draw import pictures
     from bench.report.plots.svg import Logs, standalone
 
     if rows.empty:
         raise ValueError("there are no rows to report; run a matrix first, for example `bench run demo`.")
-    output.mkdir(parents=True, exist_ok=True)
     found, known = boards(rows), facts(rows)
     drawn = pictures(found, Logs(history, pd.DataFrame() if members is None else members))
     links: dict[tuple[str, ...], list[tuple[str, str]]] = {}
@@ -40,4 +40,4 @@ def write(
     texts = {picture.name: standalone(picture.svg) for picture in drawn}
     texts["README.md"] = markdown(found, title=title, facts=known, plots=links)
     texts["index.html"] = page(found, title=title, facts=known, pictures=drawn)
-    return [replace(output / name, text) for name, text in texts.items()]
+    return write_files(output, texts)
