@@ -179,7 +179,9 @@ def _labels(file: Path, stored: "Stored", labels: Path | None, option: str) -> A
     from bench.scoring.labels_file import read_labels
 
     if labels is None and stored.labels is None:
-        raise ConfigError(f"{file} has no labels: add {option}.")
+        others = stored.table.left_out if stored.table else ()
+        hint = f" (or name the column that holds them 'label'; it has {', '.join(others[:5])})" if others else ""
+        raise ConfigError(f"{file} has no labels: add {option}{hint}.")
     found = stored.labels if labels is None else read_labels(labels)
     assert found is not None
     if len(found) != len(stored.points):
