@@ -23,6 +23,8 @@ Known = Mapping[tuple[Any, ...], Sequence[Job]]
 def with_jobs(rows: pd.DataFrame) -> pd.DataFrame:
     """`rows` (as `bench.load` gives them) with the job and cell of those whose job is found by `older_jobs`."""
     found = older_jobs(rows)
+    if not found:
+        return rows
     jobs = rows["key"].map({key: job.model_dump_json() for key, job in found.items()})
     cells = rows["key"].map({key: job.cell for key, job in found.items()})
     return rows.assign(job=jobs.where(jobs.notna(), rows["job"]), cell=cells.where(cells.notna(), rows["cell"]))

@@ -6,8 +6,9 @@ from typing import Any
 
 from bench.matrix.catalogue import Entry, Parameter
 from bench.matrix.recipe import Recipe
+from bench.store.columns import documented
 
-__all__ = ["describe", "lines", "markdown", "recipe"]
+__all__ = ["columns", "columns_markdown", "describe", "lines", "markdown", "recipe"]
 
 
 def describe(entry: Entry) -> dict[str, Any]:
@@ -27,6 +28,21 @@ def recipe() -> list[dict[str, Any]]:
     defaults = Recipe().model_dump(mode="json")
     fields = Recipe.model_fields.items()
     return [{"name": name, "default": defaults[name], "label": field.description or ""} for name, field in fields]
+
+
+def columns() -> list[dict[str, Any]]:
+    """The columns of a row: name, role, type and meaning."""
+    return [
+        {"name": name, "role": column.role, "type": str(column.type), "label": column.meaning}
+        for column in documented()
+        for name in column.names
+    ]
+
+
+def columns_markdown() -> list[str]:
+    """The table of results/README.md, line by line."""
+    rows = [(", ".join(f"`{name}`" for name in c.names), c.role, c.meaning) for c in documented()]
+    return [f"| {' | '.join(row)} |" for row in (("column", "role", "meaning"), ["---"] * 3, *rows)]
 
 
 def lines(entries: Iterable[Entry]) -> Iterator[str]:

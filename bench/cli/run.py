@@ -119,7 +119,7 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
 
     rows = store.load(results)
     rows = rows[rows["key"].isin({job.key for job in jobs})]
-    Console().print(terminal(boards(rows)))
+    Console().print(terminal(boards(rows, jobs)))
     counts = planning.counts(jobs, store.statuses(rows))
     typer.echo(", ".join(f"{count} {status}" for status, count in sorted(counts.items())), err=True)
     if not counts["done"]:

@@ -68,7 +68,7 @@ class Part(BaseModel):
 class Job(BaseModel):
     """One cell of the matrix, every parameter resolved."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     dataset: Part
     backbone: Part

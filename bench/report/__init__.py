@@ -1,9 +1,11 @@
 """The report: a Markdown leaderboard, one HTML page and the plots, all from stored rows."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from bench.matrix.job import Job
 from bench.report.markdown import boards, markdown, terminal
 
 __all__ = ["boards", "markdown", "terminal", "write"]
@@ -16,12 +18,13 @@ def write(
     *,
     members: pd.DataFrame | None = None,
     title: str = "Leaderboard",
+    jobs: Sequence[Job] = (),
 ) -> list[Path]:
     """Write README.md, index.html and the plots of `rows` (as `bench.load` gives them) into `output`.
 
-    `history` and `members` are as `bench.store` gives them. Returns the files, plots first. The same rows give the
-    same bytes. Raises ValueError where there are no rows, and ConfigError where `output` cannot be written or holds a
-    file of the same name that is not from a report.
+    `history` and `members` are as `bench.store` gives them; labels and kinds are those of `jobs`, else the stored ones.
+    Returns the files, plots first. The same rows give the same bytes. Raises ValueError where there are no rows, and
+    ConfigError where `output` cannot be written or holds a file of the same name that is not from a report.
     """
     # Drawing takes a second to import, which a leaderboard on a terminal need not wait for.
     from bench.analysis.facts import facts
@@ -32,7 +35,7 @@ def write(
 
     if rows.empty:
         raise ValueError("there are no rows to report; run a matrix first, for example `bench run demo`.")
-    found, known = boards(rows), facts(rows)
+    found, known = boards(rows, jobs), facts(rows)
     drawn = pictures(found, Logs(history, pd.DataFrame() if members is None else members))
     links: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for picture in drawn:

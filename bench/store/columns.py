@@ -5,13 +5,13 @@ score everywhere at once, and a column that no one here knows is none.
 """
 
 import re
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import pyarrow as pa
 
 from bench.matrix.catalogue import Entry, entries
 
-__all__ = ["COLUMNS", "LOOKS", "SELECTS", "Column", "Role", "known", "role", "scores", "types"]
+__all__ = ["COLUMNS", "LOOKS", "SELECTS", "Column", "Role", "documented", "known", "role", "scores", "types"]
 
 LOOKS = tuple(f"{side}_{name}" for side in ("validation", "test") for name in ("recall_at_1", "map_at_r"))
 """What is written down of an epoch after which a model was looked at."""
@@ -22,7 +22,12 @@ SELECTS = "validation_map_at_r"
 Role = Literal["identity", "outcome", "score", "beside", "selection", "cost", "provenance"]
 """`beside` belongs to a score: its spread, its best restart, its chance level."""
 
-BESIDE = ("_sd", "_best", "_chance")
+BESIDE = {
+    "_sd": "of a score over clusters: the standard deviation over the restarts of k-means",
+    "_best": "of a score over clusters: the value of the restart with the lowest inertia",
+    "_chance": "what a random ranking, or randomly permuted clusters, reach",
+}
+"""What stands beside a score, by the end of its name."""
 TEXT, WHOLE, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 
@@ -148,7 +153,7 @@ COLUMNS = (
         "SHA-256 of the trunk's initial weights, where they come from a file or a hub",
     ),
 )
-"""Every column that is no score, in the order of results/README.md."""
+"""Every column that is no score."""
 
 
 def types() -> dict[str, pa.DataType]:
@@ -164,6 +169,14 @@ def role(name: str) -> Role | None:
         return "score"
     stem = next((name.removesuffix(end) for end in BESIDE if name.endswith(end)), "")
     return "beside" if stem and role(stem) == "score" else None
+
+
+def documented() -> tuple[Column, ...]:
+    """Every column in the order of results/README.md: K stands for a number, NAME for the name of a score."""
+    metrics = [(e.name + "_K" * ("k" in e.positional), e.label.removesuffix(".")) for e in entries("metrics").values()]
+    found = [Column((name,), "score", REAL, label) for name, label in metrics]
+    found += [Column((f"NAME{end}",), "beside", REAL, meaning) for end, meaning in BESIDE.items()]
+    return tuple(sorted((*COLUMNS, *found), key=lambda column: get_args(Role).index(column.role)))
 
 
 def known() -> dict[str, Role]:
