@@ -61,10 +61,13 @@ def check(lines: Sequence[Method], counts: ArrayLike | None) -> None:
     for line in lines:
         if np.shape(line.scores) != (len(line.seeds),):
             raise ValueError(f"{line.label} has {len(line.seeds)} seeds but scores of the shape {line.scores.shape}.")
-        if line.class_sums is not None and np.shape(line.class_sums)[:1] != (len(line.seeds),):
-            raise ValueError(f"{line.label} has {len(line.seeds)} seeds but class sums of {line.class_sums.shape}.")
         if line.class_sums is not None and counts is None:
             raise ValueError(f"{line.label} has class sums: give the queries per class as well.")
+        if line.class_sums is not None and np.shape(line.class_sums) != (len(line.seeds), np.size(counts)):
+            raise ValueError(
+                f"{line.label} has class sums of the shape {np.shape(line.class_sums)}, "
+                f"not of {len(line.seeds)} seeds and {np.size(counts)} classes."
+            )
 
 
 def summary(lines: Sequence[Method]) -> Methods:
