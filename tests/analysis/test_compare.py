@@ -191,7 +191,7 @@ def test_every_nan_has_a_reason_whatever_the_board() -> None:
         ([method("A", [0.1]), Method("B", (0, 1), np.array([0.2]))], None, "2 seeds"),
         ([method("A", [0.1]), method("B", [0.2], class_sums=np.ones((2, 3)))], [1, 1, 1], "class sums"),
         ([method("A", [0.1]), method("B", [0.2], class_sums=np.ones((1, 3)))], None, "queries per class"),
-        ([method("A", [0.1]), method("B", [0.2], class_sums=np.ones((1, 3)))], [1, 1], "2 classes"),
+        ([method("A", [0.1]), method("B", [0.2], class_sums=np.ones((1, 3)))], [1, 1], r"not \(1, 2\)"),
     ],
 )
 def test_what_does_not_fit_is_a_sentence(lines: list[Method], counts: list[int] | None, sentence: str) -> None:
