@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.analysis.differences import Differences, Method, check, differences, summary
-from bench.stats.class_part import crossed, same_models
+from bench.stats.class_part import ClassPart, crossed, same_models
 from bench.stats.difference import Indices, Methods, mean, pairs
 from bench.stats.estimate import Estimate, Numbers, Reasons, say
 from bench.stats.power import classes_exceed, detectable, seeds_needed, superior
@@ -189,14 +189,16 @@ def pair(found: BoardComparison, a: str, b: str) -> Comparison:
     one, other = labels.index(a), labels.index(b)
     place = int(np.flatnonzero((found.at[0] == min(one, other)) & (found.at[1] == max(one, other)))[0])
     straight = _comparison(found, place)
-    return straight if one < other else _swapped(straight)
+    return straight if straight.a == a else _swapped(straight)
 
 
 def _comparison(found: BoardComparison, place: int) -> Comparison:
-    """The pair at `place`, first against second."""
+    """The pair at `place`, the one ahead against the other, so that no order of the board shows in any bit."""
     here = slice(place, place + 1)
     seeds, classes, spread = found.apart.seeds.at(here), found.classes.at(here), found.apart.spread[here]
     ends = [int(side[place]) for side in found.at]
+    if seeds.mean[0] < 0:
+        seeds, classes, ends = seeds._replace(mean=-seeds.mean), classes._replace(mean=-classes.mean), ends[::-1]
     counts = found.methods.seeds[ends].astype(int)
     alpha = found.alpha / max(1, found.family - int((found.p <= found.alpha).sum()))
     needed, runs = seeds_needed(seeds, spread, alpha=alpha), superior(seeds, spread)
@@ -210,7 +212,7 @@ def _comparison(found: BoardComparison, place: int) -> Comparison:
         pairs=found.family,
         separated=bool(found.p[place] <= found.alpha),
         reason=str(found.reason[place]),
-        new=_new_classes(found, here, classes),
+        new=_new_classes(classes, found.apart.part.at(here), alpha),
         detectable=float(detectable(seeds, alpha=alpha)[0]),
         needed=Range(float(needed.low[0]), float(needed.high[0])),
         superior=(float(runs.probability[0]), Range(float(runs.low[0]), float(runs.high[0]))),
@@ -219,11 +221,9 @@ def _comparison(found: BoardComparison, place: int) -> Comparison:
     )
 
 
-def _new_classes(found: BoardComparison, here: slice, classes: Estimate) -> NewClasses:
-    part = found.apart.part.at(here)
-    models = same_models(found.apart.seeds.mean[here], part)
-    exceed = classes_exceed(found.apart.seeds.at(here), part, alpha=found.alpha)
-    return NewClasses(_range(classes), _range(models), bool(exceed[0]), str(classes.reason[0]))
+def _new_classes(classes: Estimate, part: ClassPart, alpha: float) -> NewClasses:
+    exceed = classes_exceed(classes, part, alpha=alpha)
+    return NewClasses(_range(classes), _range(same_models(classes.mean, part)), bool(exceed[0]), str(classes.reason[0]))
 
 
 def _range(found: Estimate) -> Range:

@@ -60,11 +60,19 @@ def check(lines: Sequence[Method], counts: ArrayLike | None) -> None:
         raise ValueError(f"the label {twice[0]} stands for two methods; tell them apart before they are compared.")
     for line in lines:
         if np.shape(line.scores) != (len(line.seeds),):
-            raise ValueError(f"{line.label} has {len(line.seeds)} seeds but scores of the shape {line.scores.shape}.")
-        if line.class_sums is not None and np.shape(line.class_sums)[:1] != (len(line.seeds),):
-            raise ValueError(f"{line.label} has {len(line.seeds)} seeds but class sums of {line.class_sums.shape}.")
-        if line.class_sums is not None and counts is None:
-            raise ValueError(f"{line.label} has class sums: give the queries per class as well.")
+            raise ValueError(
+                f"{line.label} has {len(line.seeds)} seeds but scores of the shape {np.shape(line.scores)}."
+            )
+        if line.class_sums is not None:
+            _check_class_sums(line, counts)
+
+
+def _check_class_sums(line: Method, counts: ArrayLike | None) -> None:
+    if counts is None:
+        raise ValueError(f"{line.label} has class sums: give the queries per class as well.")
+    expected, found = (len(line.seeds), np.size(counts)), np.shape(line.class_sums)
+    if found != expected:
+        raise ValueError(f"{line.label} has class sums of the shape {found}, not {expected}: [seeds, classes].")
 
 
 def summary(lines: Sequence[Method]) -> Methods:

@@ -14,12 +14,13 @@ __all__ = ["across_in_words", "board_in_words", "look_in_words", "pair_in_words"
 
 
 CLASSES_HIDE = "On new classes no number of seeds settles it: the choice of classes hides so small a gap."
+MOST_NAMES = 10
 NO_MORE = "no comparison with others still in can be decided any more"
 
 
 def pair_in_words(found: Comparison) -> str:
     """What is known about one pair, in a few sentences; a range of points is a 95 % interval."""
-    if 1 in found.seeds and not found.shared:
+    if 1 in found.seeds and not found.shared and not math.isnan(found.difference):
         return _one_seed(found)
     if math.isnan(found.p):
         return f"{_gap(found)}: no verdict, because {found.reason}."
@@ -106,13 +107,18 @@ def board_in_words(found: BoardComparison, places: Sequence[Standing]) -> str:
     without = f"; {left} more {'has' if left == 1 else 'have'} too few seeds for a verdict" if left else ""
     if len(leaders) == len(ranked) and not found.better.any():
         return f"None of {len(ranked)} methods can be told apart from another ({over}){without}."
-    names = ", ".join(place.label for place in leaders)
+    names = _names([place.label for place in leaders])
     if len(leaders) > 1:
         return f"{len(leaders)} methods lead and cannot be told apart: {names} ({over}){without}."
     only = leaders[0]
     alone = only.ranks is not None and only.ranks[1] == 1
     others = "is better than every other" if alone else "leads: every other is behind one that is better"
     return f"{names} {others} ({over}){without}."
+
+
+def _names(labels: Sequence[str]) -> str:
+    more = len(labels) - MOST_NAMES
+    return ", ".join(labels) if more <= 0 else f"{', '.join(labels[:MOST_NAMES])} and {more} more"
 
 
 def across_in_words(found: AcrossDataSets, a: str, b: str) -> str:

@@ -48,7 +48,10 @@ def detectable(found: Estimate, *, alpha: ArrayLike = 0.05, power: float = POWER
 
 def _reach(freedom: ArrayLike, alpha: ArrayLike, power: float) -> Numbers:
     """The true difference that is found, in standard errors."""
-    return _center(freedom, 1 - power, stdtrit(freedom, 1 - np.asarray(alpha) / 2))
+    f, a = np.broadcast_arrays(np.asarray(freedom, np.float64), np.asarray(alpha, np.float64))
+    # Boards share few degrees of freedom, and the inverse is slow: once for each that occurs.
+    kinds, place = np.unique(np.stack([f.ravel(), a.ravel()]), axis=1, return_inverse=True)
+    return _center(kinds[0], 1 - power, stdtrit(kinds[0], 1 - kinds[1] / 2))[place.ravel()].reshape(f.shape)
 
 
 def _center(freedom: ArrayLike, share: float, statistic: ArrayLike) -> Numbers:
