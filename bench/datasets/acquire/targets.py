@@ -10,10 +10,10 @@ from bench.matrix.expand import expand
 from bench.matrix.file import load
 from bench.matrix.job import ConfigError, Part
 
-__all__ = ["requested"]
+__all__ = ["targets"]
 
 
-def requested(names: Sequence[str], matrix: str | None, changes: Sequence[str], data: Path | None) -> list[Part]:
+def targets(names: Sequence[str], matrix: str | None, changes: Sequence[str], data: Path | None) -> list[Part]:
     """The datasets of these names, or those of a matrix, each once.
 
     Args:

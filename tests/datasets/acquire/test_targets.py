@@ -162,8 +162,11 @@ def test_the_commands_wait_for_nothing_heavy() -> None:
     heavy = "{'torch', 'timm', 'faiss', 'pandas', 'losses'}"
     for code, also in (
         ("from bench.cli.data import app", "{'httpx', 'numpy', 'pydantic', 'PIL'}"),
-        ("from bench.datasets.acquire.inventory import holdings; holdings(None)", "{'httpx'}"),
-        ("import bench.datasets.acquire.prepare, bench.datasets.acquire.verify, bench.datasets.acquire.targets", "set()"),
+        ("from bench.datasets.acquire.inventory import inventory; inventory(None)", "{'httpx'}"),
+        (
+            "import bench.datasets.acquire.prepare, bench.datasets.acquire.verify, bench.datasets.acquire.targets",
+            "set()",
+        ),
     ):
         line = f"import sys; {code}; print(({heavy} | {also}) & set(sys.modules))"
         done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
