@@ -9,6 +9,7 @@ from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench.matrix.catalogue import did_you_mean
+from bench.matrix.changes import apply
 from bench.matrix.job import ConfigError, Part
 from bench.matrix.recipe import Recipe, Validation
 
@@ -72,27 +73,11 @@ def load(matrix: str, changes: Sequence[str] = ()) -> Matrix:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML; {error}") from None
     for change in changes:
-        _apply(raw, change)
+        apply(change, raw)
     try:
         return Matrix.model_validate(raw)
     except ValidationError as error:
         raise ConfigError("\n".join(sentences(error))) from None
-
-
-def _apply(raw: dict[str, Any], change: str) -> None:
-    """Set one value: `recipe.epochs=3`. What is not a TOML value is taken as text."""
-    dotted, equals, text = change.partition("=")
-    *folders, last = dotted.strip().split(".")
-    if not equals or not last:
-        raise ConfigError(f"--set {change}: write it as key=value, for example recipe.epochs=3")
-    for folder in folders:
-        raw = raw.setdefault(folder, {})
-        if not isinstance(raw, dict):
-            raise ConfigError(f"--set {change}: {folder} is not a table")
-    try:
-        raw[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        raw[last] = text.strip()
 
 
 def sentences(error: ValidationError, *, inside: tuple[str, ...] = ()) -> list[str]:
