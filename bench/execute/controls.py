@@ -14,7 +14,7 @@ import pandas as pd
 from bench.matrix.job import Job, Part
 from bench.stats.intervals import best_elsewhere
 
-__all__ = ["REDUCTION", "controls", "waiting"]
+__all__ = ["REDUCTION", "controls", "needs", "waiting"]
 
 REDUCTION = "pca"
 """The model ensemble that reduces an ensemble to a member's size."""
@@ -33,6 +33,12 @@ def controls(jobs: Sequence[Job], rows: pd.DataFrame) -> tuple[Job, ...]:
     known = {job.key for job in jobs}
     found = {control.key: control for job in jobs if job.objective.members for control in _controls(job, jobs, cells)}
     return tuple(control for key, control in found.items() if key not in known)
+
+
+def needs(job: Job, jobs: Sequence[Job]) -> frozenset[str]:
+    """Keys of the jobs that must have ended before the controls of the ensemble `job` can be chosen."""
+    alone = _alone(job, jobs) or {}
+    return frozenset({job.key, *(member.key for members in alone.values() for member in members.values())})
 
 
 def waiting(jobs: Sequence[Job], rows: pd.DataFrame) -> int:
