@@ -70,7 +70,7 @@ def check(lines: Sequence[Method], counts: ArrayLike | None) -> None:
 def _check_class_sums(line: Method, counts: ArrayLike | None) -> None:
     if counts is None:
         raise ValueError(f"{line.label} has class sums: give the queries per class as well.")
-    expected, found = (len(line.seeds), np.size(counts)), np.shape(line.class_sums)
+    expected, found = (len(line.seeds), np.size(counts)), np.asarray(line.class_sums).shape
     if found != expected:
         raise ValueError(f"{line.label} has class sums of the shape {found}, not {expected}: [seeds, classes].")
 
