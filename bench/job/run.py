@@ -201,4 +201,4 @@ def _result(job: Job, evaluated: Evaluation, **rest: Any) -> Result:
     row = Row.of(job, "done", scores=known)
     if (embeddings := rest.get("embeddings")) is not None:
         row = row.model_copy(update={"embedding_dim": embeddings.shape[1]})
-    return Result(row, first_hits=evaluated.first_hit, **rest)
+    return Result(row, queries=evaluated.queries, **rest)

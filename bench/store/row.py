@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from bench.matrix.job import PROTOCOL, Job, Kind
+from bench.store.queries import Queries
 
 __all__ = ["COLUMNS", "MemberEpoch", "Provenance", "Result", "Row", "Status", "failure"]
 
@@ -121,7 +122,7 @@ class Result(NamedTuple):
 
     row: Row
     history: tuple[dict[str, float], ...] = ()
-    first_hits: NDArray[np.int32] | None = None
+    queries: Queries | None = None
     embeddings: NDArray[np.float32] | None = None
     members: tuple[MemberEpoch, ...] = ()
     training: NDArray[np.float32] | None = None
