@@ -39,7 +39,12 @@ def test_a_job_leaves_a_row_with_scores_cost_and_provenance(tmp_path):
     assert row["dataset_sha"] == datasets.load(job.dataset, None).sha
     assert json.loads(row["recipe"])["dim"] == 16
     assert len(store.history(tmp_path)) == 2
-    assert result.first_hits.shape == (32,)
+    queries = store.read_queries(tmp_path, job.key)
+    assert np.array_equal(queries.classes, datasets.load(job.dataset, None).test.labels)
+    assert queries.neighbours.shape == queries.distances.shape == (32, 10)
+    assert {name: each.mean() for name, each in queries.values.items()} == pytest.approx(
+        {name: result.row.scores[name] for name in queries.values}
+    )
     assert np.allclose(np.linalg.norm(store.embeddings(tmp_path, job.key), axis=1), 1, atol=1e-5)
 
 
