@@ -9,7 +9,7 @@ demo: .venv/ready
 	$(BIN)/bench report --matrix demo
 
 test: .venv/ready
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -22,8 +22,8 @@ reference: .venv/ready
 	$(BIN)/bench run losses --results results/reference
 	$(BIN)/bench run ensembles --results results/reference
 	$(BIN)/bench pack results/reference.parquet --results results/reference
-	$(BIN)/bench report --results results/reference.parquet --title "Reference results"
-	$(BIN)/bench complement ensembles --results results/reference
+	$(BIN)/bench report --results results/reference.parquet --output reports --title "Reference results"
+	$(BIN)/bench complement ensembles --results results/reference --output reports
 
 small: .venv/ready
 	$(BIN)/bench run small --results results/small

@@ -62,7 +62,7 @@ class Study(NamedTuple):
     """[m, m]: of the 95 % Student interval of the gain over seeds; NaN for one seed."""
     committee: Committee
     missing: tuple[str, ...]
-    """What was left out and why, one sentence an objective."""
+    """What was left out and why, one sentence per objective."""
 
 
 class _Task(NamedTuple):

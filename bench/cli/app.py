@@ -14,6 +14,7 @@ from bench.cli import data as data_commands
 from bench.cli import evaluate, run
 from bench.cli.options import (
     NOTHING,
+    REPORT,
     RESULTS,
     DataOption,
     JsonOption,
@@ -54,38 +55,42 @@ class ListKind(StrEnum):
     metrics = "metrics"
     matrices = "matrices"
     recipe = "recipe"
+    columns = "columns"
 
 
 @guarded(app)
 def report(
     results: Annotated[
-        Path, typer.Option("--results", metavar="DIR|FILE", help="Results, or a packed file.")
+        Path, typer.Option("--results", metavar="DIR|FILE", help="Folder of stored results, or a packed file.")
     ] = RESULTS,
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Where the report goes.")] = Path("reports"),
-    matrix: Annotated[str | None, typer.Option("--matrix", help="Only the cells of this matrix.")] = None,
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write the report to.")] = REPORT,
+    matrix: Annotated[
+        str | None, typer.Option("--matrix", metavar="MATRIX", help="Report only the cells of this matrix.")
+    ] = None,
     seeds: SeedsOption = None,
     changes: SetOption = [],  # noqa: B006
-    title: Annotated[str, typer.Option(help="Headline of the report.")] = "Leaderboard",
+    title: Annotated[str, typer.Option(help="Heading of the report.")] = "Leaderboard",
 ) -> None:
-    """Write the leaderboard as Markdown, one HTML page and plots, and print it."""
+    """Print the leaderboard, and write it as Markdown, one HTML page and plots."""
     from bench import report as reporting
     from bench import store
     from bench.matrix.expand import expand
+    from bench.matrix.job import Job
 
-    rows = store.load(results)
+    rows, jobs = store.load(results), tuple[Job, ...]()
     if matrix is not None:
         asked = asked_for(matrix, seeds, changes)
         jobs = expand(asked)
-        keys = {job.key for job in (*jobs, *controls_of(asked, jobs, rows))}
-        rows = rows[rows["key"].isin(keys)]
+        jobs = (*jobs, *controls_of(asked, jobs, rows))
+        rows = rows[rows["key"].isin({job.key for job in jobs})]
     if rows.empty:
         typer.echo(
-            f"bench: {results} holds no rows to report; run a matrix first, for example: bench run demo", err=True
+            f"bench: {results} has no results to report; run a matrix first, for example: bench run demo", err=True
         )
         raise typer.Exit(NOTHING)
-    Console().print(reporting.terminal(reporting.boards(rows)))
+    Console().print(reporting.terminal(reporting.boards(rows, jobs)))
     history, members = store.history(results), store.members(results)
-    for path in reporting.write(rows, history, output, members=members, title=title):
+    for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs):
         typer.echo(f"wrote {path}", err=True)
 
 
@@ -97,13 +102,11 @@ def complement(
     seeds: SeedsOption = None,
     changes: SetOption = [],  # noqa: B006
     skip_broken: SkipOption = False,
-    size: Annotated[int, typer.Option(min=1, help="Members of a committee.")] = 4,
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Where the page and plots go.")] = Path(
-        "reports"
-    ),
-    title: Annotated[str, typer.Option(help="Headline of the page.")] = "Who complements whom",
+    size: Annotated[int, typer.Option(min=1, help="Number of members of a committee.")] = 4,
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write the page to.")] = REPORT,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Who complements whom",
 ) -> None:
-    """Say who complements whom, from stored embeddings: overlaps, gains of fusing pairs, the best committee."""
+    """Show which objectives find what others miss: overlaps, gains of fused pairs, the best committee."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small products, which more threads slow down
     from bench import store
     from bench.analysis.complement import study
@@ -122,10 +125,10 @@ def complement(
 
 @guarded(app)
 def pack(
-    file: Annotated[Path, typer.Argument(metavar="OUT.parquet")],
+    file: Annotated[Path, typer.Argument(metavar="OUT.parquet", help="File to write.")],
     results: ResultsOption = RESULTS,
 ) -> None:
-    """Put every stored row, with its history, in one Parquet file."""
+    """Write all stored results, with their training histories, to one Parquet file."""
     from bench import store
 
     typer.echo(f"{file}: {store.pack(results, file)} rows", err=True)
@@ -135,9 +138,9 @@ def pack(
 def list_(
     kind: Annotated[ListKind, typer.Argument(help="What to list.")],
     as_json: JsonOption = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables (losses).")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
 ) -> None:
-    """List what there is: name, label with citation, parameters with defaults; the fields of a recipe."""
+    """List what a matrix may use, with its source, parameters and defaults; also the columns of a row."""
     from bench.cli import listing
     from bench.matrix import catalogue, file
 
@@ -147,6 +150,9 @@ def list_(
     elif kind is ListKind.recipe:
         found = listing.recipe()
         text = [f"{field['name']} = {json.dumps(field['default'])}\n    {field['label']}" for field in found]
+    elif kind is ListKind.columns:
+        found = listing.columns()
+        text = listing.columns_markdown() if as_markdown else [f"{c['name']}\n    {c['label']}" for c in found]
     else:
         entries = list(catalogue.entries(kind).values())
         found = [listing.describe(entry) for entry in entries]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import JsonOption
+from bench.cli.options import NOTHING, JsonOption
 
 if TYPE_CHECKING:
     from bench.scoring.conventions.rescore import Images
@@ -18,32 +18,43 @@ __all__ = ["evaluate"]
 
 
 class Distance(StrEnum):
-    """By what neighbours are found."""
+    """How near two embeddings are."""
 
     euclidean = "euclidean"
     cosine = "cosine"
 
 
 VectorsArgument = Annotated[
-    Path, typer.Argument(metavar="EMBEDDINGS", help=".npy, .npz or .parquet, or the folder of a job.")
+    Path, typer.Argument(metavar="EMBEDDINGS", help="A .npy, .npz or .parquet file, or the folder of a job.")
 ]
 LabelsArgument = Annotated[
-    Path | None, typer.Argument(metavar="LABELS", help=".npy, .npz, .parquet, .csv or .txt: one label a row.")
+    Path | None, typer.Argument(metavar="LABELS", help="A .npy, .npz, .parquet, .csv or .txt file: one label per row.")
 ]
 GalleryOption = Annotated[
-    Path | None, typer.Option("--gallery", metavar="FILE", help="Embeddings to find the queries in.")
+    Path | None,
+    typer.Option(
+        "--gallery",
+        metavar="FILE",
+        help="Embeddings of the gallery that is searched. Without it, queries search each other.",
+    ),
 ]
-GalleryLabelsOption = Annotated[Path | None, typer.Option("--gallery-labels", metavar="FILE", help="Their labels.")]
+GalleryLabelsOption = Annotated[
+    Path | None, typer.Option("--gallery-labels", metavar="FILE", help="Labels of the gallery.")
+]
 ConventionOption = Annotated[
     list[str],
-    typer.Option("--convention", metavar="NAME", help="Whose rules: lossbench, pml, revisiting, ...; or all."),
+    typer.Option(
+        "--convention",
+        metavar="NAME",
+        help="Whose rules to follow: lossbench, pml, revisiting, ...; or all. May be repeated.",
+    ),
 ]
 DistanceOption = Annotated[
     Distance | None,
-    typer.Option("--distance", help="For every convention; cosine L2-normalises first. Default: as each has it."),
+    typer.Option("--distance", help="One distance for all conventions. Default: each convention's own distance."),
 ]
-KOption = Annotated[str, typer.Option("--k", metavar="K,K", help="The K of Recall@K.")]
-RestartsOption = Annotated[int, typer.Option(min=0, help="Runs of k-means; 0 leaves NMI and AMI out.")]
+KOption = Annotated[str, typer.Option("--k", metavar="K,K", help="Every K of Recall@K.")]
+RestartsOption = Annotated[int, typer.Option(min=0, help="Runs of k-means; 0 skips NMI and AMI.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of k-means.")]
 
 
@@ -59,7 +70,7 @@ def evaluate(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Score stored embeddings; with several conventions, side by side, and say which rule makes them differ."""
+    """Score stored embeddings. With several conventions, show them side by side and explain each difference."""
     from bench.scoring.conventions.rescore import scorer
     from bench.scoring.conventions.rules import CONVENTIONS
     from bench.scoring.conventions.side_by_side import compare, text, values
@@ -70,7 +81,8 @@ def evaluate(
     if images.gallery is not None:  # which a job's folder may hold as well
         chosen = _chosen(convention, distance, has_gallery=True)
         if silent := [name for name, one in CONVENTIONS.items() if "all" in convention and one.gallery is None]:
-            typer.echo(f"bench: {' and '.join(silent)} know no gallery, so they are left out", err=True)
+            typer.echo(f"bench: {' and '.join(silent)} have no rules for a gallery, so they are left out", err=True)
+        _warn_of_copies(images)
     _check_directions(images, chosen)
     table = compare(chosen, scorer(images, ks=ks, restarts=restarts, seed=seed))
     typer.echo(json.dumps(values(images, table), indent=2) if as_json else text(images, table))
@@ -81,7 +93,7 @@ def _ks(text: str) -> list[int]:
 
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--k {text} is no list of whole numbers from 1 up: write it as 1,2,4,8.")
+        raise ConfigError(f"--k {text} is not a list of whole numbers from 1 up: write it as 1,2,4,8.")
     return sorted({int(part) for part in parts})
 
 
@@ -98,7 +110,7 @@ def _chosen(names: Sequence[str], distance: Distance | None, *, has_gallery: boo
         if rules is not None:
             found[name] = (one, rules if distance is None else rules._replace(distance=distance.value))
         elif name in names:
-            raise ConfigError(f"{name} knows no gallery: leave that convention out, or --gallery.")
+            raise ConfigError(f"{name} has no rules for a gallery: leave that convention out, or --gallery.")
     return found
 
 
@@ -110,40 +122,71 @@ def _images(file: Path, labels: Path | None, gallery: Path | None, gallery_label
     from bench.scoring.embeddings_file import read_embeddings
 
     if gallery is None and gallery_labels is not None:
-        raise ConfigError("--gallery-labels belong to a gallery: add --gallery.")
-    stored = read_embeddings(file)
+        raise ConfigError("--gallery-labels needs a gallery: add --gallery.")
+    stored = _told(file, read_embeddings(file))
     names, points, cut = _labels(file, stored, labels, "LABELS"), stored.points, stored.queries
     others, other_names = (points[cut:], names[cut:]) if cut < len(points) else (None, None)
     if gallery is not None:
         if others is not None:
-            raise ConfigError(f"{file} holds queries and their gallery already: leave --gallery out.")
-        found = read_embeddings(gallery)
+            raise ConfigError(f"{file} already holds queries and their gallery: leave --gallery out.")
+        found = _told(gallery, read_embeddings(gallery))
         others, other_names = found.points, _labels(gallery, found, gallery_labels, "--gallery-labels")
         if others.shape[1] != points.shape[1]:
             raise ConfigError(
-                f"the queries are {points.shape[1]} wide, the gallery {others.shape[1]}: embed both alike."
+                f"the queries have {points.shape[1]} dimensions, the gallery {others.shape[1]}: embed both alike."
             )
     every = names[:cut] if other_names is None else np.concatenate([names[:cut], other_names])
+    if other_names is not None and not np.isin(names[:cut], other_names).any():
+        typer.echo(
+            f"bench: no label of a query is in the gallery, so nothing can be found: the queries have '{names[0]}', "
+            f"the gallery '{other_names[0]}'; write both alike",
+            err=True,
+        )
+        raise typer.Exit(NOTHING)
     classes, numbers = np.unique(every, return_inverse=True)
     if len(classes) == 1:
         raise ConfigError(
-            f"every label is {classes[0]!s}: give images of two classes at least, so that one can be wrong."
+            f"every label is {classes[0]!s}: give images of at least two classes, so that an answer can be wrong."
         )
     numbers = numbers.astype(np.int64)
     return Images(points[:cut], numbers[:cut], others, None if others is None else numbers[cut:])
 
 
+def _told(file: Path, stored: "Stored") -> "Stored":
+    """The same, after saying which columns of a wide table it was made of."""
+    if stored.table is not None:
+        typer.echo(f"bench: {file}: {stored.table}", err=True)
+    return stored
+
+
+def _warn_of_copies(images: "Images") -> None:
+    """Say how many queries are in their gallery with the very same embedding, and so find themselves."""
+    import numpy as np
+
+    assert images.gallery is not None
+    kind = np.result_type(images.points, images.gallery)
+    gallery = {row.tobytes() for row in images.gallery.astype(kind)}
+    if copies := sum(row.tobytes() in gallery for row in images.points.astype(kind)):
+        typer.echo(
+            f"bench: {copies:,} of {len(images.points):,} queries are in the gallery with the very same embedding, so "
+            "each finds itself: leave copies out of the gallery",
+            err=True,
+        )
+
+
 def _labels(file: Path, stored: "Stored", labels: Path | None, option: str) -> Any:
     from bench.matrix.job import ConfigError
-    from bench.scoring.embeddings_file import read_labels
+    from bench.scoring.labels_file import read_labels
 
     if labels is None and stored.labels is None:
-        raise ConfigError(f"{file} holds no labels: add {option}.")
+        others = stored.table.left_out if stored.table else ()
+        hint = f" (or name the column that holds them 'label'; it has {', '.join(others[:5])})" if others else ""
+        raise ConfigError(f"{file} has no labels: add {option}{hint}.")
     found = stored.labels if labels is None else read_labels(labels)
     assert found is not None
     if len(found) != len(stored.points):
         raise ConfigError(
-            f"{file} holds {len(stored.points):,} rows but {labels} {len(found):,} labels: give one a row."
+            f"{file} has {len(stored.points):,} rows, but {labels} has {len(found):,} labels: give one label per row."
         )
     return found
 
@@ -157,5 +200,5 @@ def _check_directions(images: "Images", chosen: "dict[str, Any]") -> None:
         if points is not None and not points.any(axis=1).all():
             row = int(points.any(axis=1).argmin()) + 1
             raise ConfigError(
-                f"row {row:,} is all zeros and has no direction: leave it out, or add --distance euclidean."
+                f"row {row:,} is all zeros, so it has no direction: leave it out, or add --distance euclidean."
             )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FAILED",
     "NOTHING",
+    "REPORT",
     "RESULTS",
     "WRONG",
     "DataOption",
@@ -35,17 +36,33 @@ __all__ = [
 FAILED, WRONG, NOTHING, INTERRUPTED = 1, 2, 3, 130
 """Exit codes."""
 
-MatrixArgument = Annotated[str, typer.Argument(metavar="MATRIX", help="A name (`bench list matrices`) or a path.")]
+MatrixArgument = Annotated[
+    str,
+    typer.Argument(metavar="MATRIX", help="Name of a matrix (see `bench list matrices`), or path of a matrix file."),
+]
 ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of stored results.")]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", envvar="BENCH_DATA", help="Folder that holds one folder a dataset."),
+    typer.Option("--data", metavar="DIR", envvar="BENCH_DATA", help="Data folder with one subfolder per dataset."),
 ]
-SeedsOption = Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds, 0 to N - 1.")]
-SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a value: recipe.epochs=3.")]
-SkipOption = Annotated[bool, typer.Option("--skip-broken", help="Leave out images that cannot be read.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SeedsOption = Annotated[
+    int | None, typer.Option("--seeds", min=1, help="Number of seeds per cell; N means seeds 0 to N - 1.")
+]
+SetOption = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one value of the matrix, for example recipe.epochs=3. May be repeated.",
+    ),
+]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-broken", help="Leave out, and count, images that are missing or cannot be read.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 RESULTS = Path("results/runs")
+REPORT = Path("reports/latest")
+"""Where a report goes unless told otherwise: a folder that git ignores."""
 
 
 def talk() -> Console:
@@ -91,6 +108,6 @@ def asked_for(matrix: str, seeds: int | None, changes: Sequence[str], skip_broke
 
 def controls_of(matrix: "Matrix", jobs: "Sequence[Job]", rows: "DataFrame") -> "tuple[Job, ...]":
     """What the ensembles of a matrix are held against, as far as `rows` decide it."""
-    from bench.execute.controls import controls
+    from bench.analysis.controls import controls
 
     return controls(jobs, rows) if matrix.controls else ()

@@ -91,7 +91,7 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
 
     rows = store.load(results)
     rows = rows[rows["key"].isin({job.key for job in jobs})]
-    Console().print(terminal(boards(rows)))
+    Console().print(terminal(boards(rows, jobs)))
     statuses = store.statuses(rows)
     for job in jobs:
         trace = results / job.key / "error.txt"
@@ -116,8 +116,8 @@ def plan(
 ) -> None:
     """Say what a matrix would do: problems, cells, and a forecast; trains nothing."""
     from bench import store
+    from bench.analysis.controls import waiting
     from bench.execute import plan as planning
-    from bench.execute.controls import waiting
     from bench.matrix.expand import expand
 
     asked = asked_for(matrix, seeds, changes, skip_broken)

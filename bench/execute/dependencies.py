@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.execute.controls import controls, needs
+from bench.analysis.controls import controls, needs
 from bench.execute.event import Event
 from bench.execute.plan import missing
 from bench.matrix.job import Job

@@ -1,13 +1,16 @@
 """Augmentation of a whole batch at once, on the device that trains."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Crop", "affine", "centre"]
+__all__ = ["Crop", "Fill", "Interpolation", "affine", "centre"]
+
+Interpolation = Literal["nearest", "bilinear"]
+Fill = Literal["edge", "black"]
 
 ATTEMPTS = 10
 """How many boxes are drawn for an image until one lies within it; then the whole image is taken."""
@@ -33,6 +36,8 @@ def affine(
     shift: float = 0.0,
     flip: bool = False,
     crop: Crop | None = None,
+    interpolation: Interpolation = "bilinear",
+    fill: Fill = "edge",
 ) -> Tensor:
     """Rotate, resize, shift, mirror and crop each image by its own random amount.
 
@@ -44,9 +49,12 @@ def affine(
         shift: largest shift, as a share of the side, in either direction.
         flip: mirror half of the images left to right.
         crop: what is cut out of the result of all these, and how large it comes out.
+        interpolation: how a pixel is read between pixels. bilinear takes the mean of four, which smooths away a
+            picture's noise, in training only; nearest keeps it, as torchvision's RandomAffine does by default.
+        fill: what lies beyond the border: the edge pixel again, or black.
 
     Returns:
-        float32 in [0, 1] of the same shape, but for a crop's side, for uint8 images; borders repeat the edge pixel.
+        float32 in [0, 1] of the same shape, but for a crop's side, for uint8 images.
     """
     scaled = images.float().div_(255) if images.dtype == torch.uint8 else images
     if not (rotation or zoom or shift or flip or crop):
@@ -57,7 +65,8 @@ def affine(
         theta = _inside(theta, *_boxes(len(images), crop, generator, ratio=shape[3] / shape[2]))
         shape[2:] = [crop.side, crop.side]
     grid = F.affine_grid(theta.to(images.device), shape, align_corners=False)
-    return F.grid_sample(scaled, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    padding = {"edge": "border", "black": "zeros"}[fill]
+    return F.grid_sample(scaled, grid, mode=interpolation, padding_mode=padding, align_corners=False)
 
 
 def centre(images: Tensor, side: int | None) -> Tensor:

@@ -73,6 +73,8 @@ def _epoch(
             shift=recipe.shift,
             flip=recipe.flip,
             crop=crop,
+            interpolation=recipe.interpolation,
+            fill=recipe.fill,
         )
         yield images, known[chosen.to(device)]
 

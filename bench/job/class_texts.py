@@ -11,10 +11,10 @@ __all__ = ["class_vectors"]
 
 
 def class_vectors(texts: Sequence[str], encoder: str = "tfidf") -> Tensor:
-    """One unit vector a text: float32 [texts, width], on the processor.
+    """One unit vector per text: float32 [texts, width], on the processor.
 
     Args:
-        texts: one a class.
+        texts: one per class.
         encoder: "tfidf" for TF-IDF of character n-grams (2 to 4, within words), which sees spelling only; or the name
             or local path of a sentence-transformers model, which sees meaning.
 

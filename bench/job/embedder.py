@@ -122,7 +122,7 @@ def _head(features: int, dim: int, norm: str, *, linear: bool) -> nn.Sequential:
 
 
 class _Levels(nn.ModuleList):
-    """One module a level of the trunk."""
+    """One module per level of the trunk."""
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
         return [module(level) for module, level in zip(self, levels, strict=True)]

@@ -9,6 +9,7 @@ from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench.matrix.catalogue import did_you_mean, entries
+from bench.matrix.changes import apply
 from bench.matrix.job import ConfigError, Part
 from bench.matrix.recipe import Recipe, Validation
 
@@ -72,7 +73,7 @@ def load(
     """
     raw = matrix.model_dump() if isinstance(matrix, Matrix) else _read(str(matrix))
     for change in changes:
-        _apply(raw, change)
+        apply(change, raw)
     if seeds is not None:
         raw["seeds"] = seeds
     try:
@@ -107,24 +108,8 @@ def _skipping(matrix: Matrix) -> Matrix:
     return matrix.model_copy(update={"datasets": tuple(datasets)})
 
 
-def _apply(raw: dict[str, Any], change: str) -> None:
-    """Set one value: `recipe.epochs=3`. What is not a TOML value is taken as text."""
-    dotted, equals, text = change.partition("=")
-    *folders, last = dotted.strip().split(".")
-    if not equals or not last:
-        raise ConfigError(f"--set {change}: write it as key=value, for example recipe.epochs=3")
-    for folder in folders:
-        raw = raw.setdefault(folder, {})
-        if not isinstance(raw, dict):
-            raise ConfigError(f"--set {change}: {folder} is not a table")
-    try:
-        raw[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        raw[last] = text.strip()
-
-
 def sentences(error: ValidationError, *, inside: tuple[str, ...] = ()) -> list[str]:
-    """What a validation of the table `inside` a matrix found, one sentence a problem."""
+    """What a validation of the table `inside` a matrix found, one sentence per problem."""
     return [
         _sentence(found["type"], (*inside, *found["loc"]), found["msg"], found["input"]) for found in error.errors()
     ]

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 __all__ = ["LATER", "Recipe", "Validation", "complete"]
 
@@ -21,7 +21,13 @@ class Validation(BaseModel):
 
     share: Annotated[float, Gt(0), Lt(1)] | None = None
     folds: Annotated[int, Ge(2)] | None = None
-    """One model a fold; their embeddings are compared side by side."""
+    """One model per fold; their embeddings are compared side by side."""
+
+    @field_validator("folds", mode="before")
+    @classmethod
+    def _whole(cls, raw: Any) -> Any:
+        """A stored job has 4.0, which keys were made of."""
+        return int(raw) if isinstance(raw, float) and raw.is_integer() else raw
 
     @model_validator(mode="after")
     def _one(self) -> "Validation":
@@ -40,29 +46,43 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    epochs: int = Field(10, ge=0, description="0 evaluates the untrained network")
-    dim: int = Field(128, ge=1, description="width of the embedding; without a head the trunk's own width is used")
-    classes_per_batch: int = Field(32, ge=1, description="P of P × K")
-    images_per_class: int = Field(4, ge=1, description="K of P × K")
+    epochs: int = Field(10, ge=0, description="training epochs; 0 evaluates the untrained network")
+    dim: int = Field(128, ge=1, description="values per embedding; without a head, the trunk's own width")
+    classes_per_batch: int = Field(32, ge=1, description="P of P × K batches")
+    images_per_class: int = Field(4, ge=1, description="K of P × K batches")
     trunk_rate: float = Field(1e-3, ge=0, description="learning rate of the trunk")
     head_rate: float = Field(1e-3, ge=0, description="learning rate of the linear head")
     loss_rate: float = Field(1e-2, ge=0, description="learning rate of proxies, classifiers and ensemble weights")
-    weight_decay: float = Field(1e-4, ge=0, description="of everything that is trained")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay of all trained parameters")
     optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = Field("adamw", description="adamw, adam, rmsprop or sgd")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of rmsprop and sgd")
-    schedule: Literal["cosine", "step", "constant"] = Field("cosine", description="cosine to 0, step or constant")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of rmsprop and sgd")
+    schedule: Literal["cosine", "step", "constant"] = Field(
+        "cosine", description="learning rates: cosine down to 0, step or constant"
+    )
     step_epochs: int = Field(10, ge=1, description="step schedule: epochs between two drops")
-    step_factor: float = Field(0.5, gt=0, le=1, description="step schedule: factor of a drop")
-    warmup_epochs: float = Field(0.0, ge=0, description="linear warm-up of all learning rates")
-    clip: Positive | None = Field(None, description="largest norm of the gradient")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the model: float32 or bfloat16")
-    text: str = Field("tfidf", min_length=1, description="class texts: tfidf, or a sentence-transformers model")
+    step_factor: float = Field(0.5, gt=0, le=1, description="step schedule: factor of each drop")
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear warm-up of all learning rates")
+    clip: Positive | None = Field(None, description="largest norm of the gradient; null: no limit")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="number format of the model: float32 or bfloat16"
+    )
+    text: str = Field(
+        "tfidf",
+        min_length=1,
+        description="what turns class texts into vectors: tfidf, or a sentence-transformers model",
+    )
     rotation: float = Field(10.0, ge=0, le=180, description="augmentation: largest rotation, degrees")
-    zoom: float = Field(0.1, ge=0, lt=1, description="augmentation: largest change of size, share")
-    shift: Share = Field(0.1, description="augmentation: largest shift, share of the side")
+    zoom: float = Field(0.1, ge=0, lt=1, description="augmentation: largest change of size, as a share")
+    shift: Share = Field(0.1, description="augmentation: largest shift, as a share of the side")
     flip: bool = Field(False, description="augmentation: mirror half of the images")
+    interpolation: Literal["nearest", "bilinear"] = Field(
+        "bilinear", description="augmentation: how pixels are read between pixels: nearest or bilinear"
+    )
+    fill: Literal["edge", "black"] = Field(
+        "edge", description="augmentation: what lies beyond the border: edge or black"
+    )
     crop: int | None = Field(
-        None, ge=8, description="side of a random resized crop, and of the middle at test; none: all"
+        None, ge=8, description="side of random training crops and of the central test crop, pixels; null: none"
     )
     crop_area: tuple[PositiveShare, PositiveShare] = Field(
         (0.16, 1.0), description="area of the crop, share", strict=False
@@ -70,9 +90,11 @@ class Recipe(BaseModel):
     crop_ratio: tuple[Positive, Positive] = Field(
         (0.75, 4 / 3), description="width of the crop over its height", strict=False
     )
-    validation: Validation | None = Field(None, description="training classes held out: share = 0.2, or folds = 4")
-    validate_every: int = Field(1, ge=1, description="epochs between two looks at the classes held out")
-    select: Literal["last", "validation"] = Field("last", description="epoch that counts: last, or validation")
+    validation: Validation | None = Field(None, description="training classes to hold out: share = 0.2, or folds = 4")
+    validate_every: int = Field(1, ge=1, description="epochs between two evaluations of the held-out classes")
+    select: Literal["last", "validation"] = Field(
+        "last", description="which epoch is evaluated: last, or the one that validation selects"
+    )
     recall_at: tuple[Annotated[int, Ge(1)], ...] = Field(
         (1, 2, 4, 8), min_length=1, strict=False, description="every K of Recall@K"
     )
@@ -81,11 +103,11 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
         if self.select == "validation" and self.validation is None:
-            raise ValueError('select = "validation" needs classes to look at: add validation = { share = 0.2 }')
+            raise ValueError('select = "validation" needs held-out classes: add validation = { share = 0.2 }')
         for name in ("crop_area", "crop_ratio"):
             least, most = getattr(self, name)
             if least > most:
-                raise ValueError(f"{name} = [{least}, {most}] goes from large to small: turn it round")
+                raise ValueError(f"{name} = [{least}, {most}] goes from large to small: swap the two numbers")
         return self
 
     @property
@@ -103,6 +125,8 @@ LATER: Mapping[str, Any] = MappingProxyType(
     {
         "optimizer": "adamw",
         "momentum": 0.9,
+        "interpolation": "bilinear",
+        "fill": "edge",
         "crop": None,
         "crop_area": [0.16, 1.0],
         "crop_ratio": [0.75, 4 / 3],

@@ -1,4 +1,4 @@
-"""One seed a purpose, from (job seed, purpose), so that every loss sees the same batches."""
+"""One seed per purpose, from (job seed, purpose), so that every loss sees the same batches."""
 
 import hashlib
 

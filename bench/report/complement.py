@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.analysis.complement import Study
-from bench.report.files import file_name, replace
+from bench.report.files import file_name, write_files
 from bench.report.markdown import markdown_pictures, markdown_table, plain
 from bench.report.plots.axes import COLOURS, HUES, MOST, canvas, figure_of, key, wrapped
 from bench.report.plots.svg import INK, standalone, style, to_svg
@@ -31,60 +31,64 @@ NUMBERS = 15
 MORE, LESS, ON_COLOUR = HUES[6], COLOURS["ensemble"], "#101010"
 
 COMMITTEE = (
-    "Members are added one by one, each the one that helps Recall@1 most on one half of the test classes, and judged "
-    "on the other half; then the other way round. Gains are over the best single objective, chosen in the same way."
+    "Members are added one by one. Each step adds the member that raises Recall@1 most on one half of the test "
+    "classes. The committee is then judged on the other half. Both halves take both parts in turn. Gains are over the "
+    "best single objective, chosen in the same way."
 )
 PARTNERS_READ = (
-    "For every objective A, those B that find most of what A misses, shares in percent of the queries. Together is "
-    "Recall@1 of the mean of both similarities, over the queries that fusion is judged on; the gain is over the better "
-    "of the two."
+    "For each objective A, the objectives B that find most of what A misses. Shares are percentages of the queries. "
+    "Together is Recall@1 of the mean of both similarities, over the queries that fusion is judged on. Gain is over "
+    "the better of the two."
 )
 GUIDE = (
     (
         "±",
-        "Numbers are percent, or points of Recall@1, and means over seeds; ± is the half-width of the 95 % Student t "
-        "interval over seeds. It covers neither another draw of the halves nor other test classes.",
+        "Numbers are percentages, or points of Recall@1, averaged over seeds. ± is the half-width of the 95 % Student "
+        "t interval over seeds. It covers neither another draw of the halves nor other test classes.",
     ),
     (
         "Both, only A, only B, neither",
-        "Share of queries whose nearest neighbour is of their own class under both, under one and not the other, or "
-        "under neither. Only B is the most that a perfect choice between the two could add to A.",
+        "A query is found if its nearest neighbour is of its own class. These are the shares of queries that both "
+        "find, that only one of them finds, and that neither finds. Only B is the most that a perfect choice between "
+        "the two could add to A.",
     ),
     (
         "Fusion",
-        "The mean of the members' cosine similarities, which is a concatenation of their L2-normalised embeddings: as "
-        "many times the numbers an image, and nothing is trained. The gain of a pair is over the better of the two, "
-        "picked in every seed by these same scores, which flatters the single one. Weak objectives gain more points "
-        "than strong ones, and a second seed of the same objective would gain some too: look at Recall@1 together.",
+        "The mean of the members' cosine similarities. This equals a concatenation of their L2-normalised embeddings, "
+        "so the embedding grows with the number of members. Nothing is trained. The gain of a pair is over the better "
+        "of the two. The better one is chosen in each seed by these same scores, so the gain is rather too low. Weak "
+        "objectives gain more points than strong ones. A second seed of the same objective would gain some too. So "
+        "look at Recall@1 together.",
     ),
     (
         "Other half, half chosen on",
         "The other half says what a choice is worth on classes that had no part in it. On the half chosen on, Recall@1 "
-        "is too good, since the best of many is partly the luckiest; that holds for the single objective as for the "
-        "committee, so the gain there may err either way.",
+        "is too high, because the best of many is partly the luckiest. This holds for the single objective and for the "
+        "committee alike. So the gain there may be too high or too low.",
     ),
     (
         "Pairs and heat maps",
-        "They show all test classes, so the best pair among many is picked by the scores that are shown, and partly "
-        "lucky too. The committee's other half is free of that.",
+        "They show all test classes. So the best pair is chosen by the scores that are shown, and is partly lucky "
+        "too. The committee's other half is free of this.",
     ),
     (
         "Recall@1 of a committee",
-        "A half is searched among its own images only. With fewer classes to confuse, Recall@1 is higher than on the "
-        "leaderboard, so compare it within the table only. Every seed chooses anew, on its own embeddings.",
+        "The images of a half are compared with images of that half only. With fewer classes to confuse, Recall@1 is "
+        "higher than on the leaderboard, so compare it within this table only. Each seed makes its own choice, on its "
+        "own embeddings.",
     ),
 )
 
 
 def terminal(studies: Sequence[Study]) -> Group:
-    """For `rich.console.Console.print`, of every board: the committee, the best pairs, and what is missing."""
+    """For `rich.console.Console.print`, per board: the committee, the best pairs, and what is missing."""
     return Group(*(part for study in studies for part in _narrow(study)))
 
 
 def _narrow(study: Study) -> list[RenderableType]:
     sentences = (f"{_facts(study)}.", *study.missing)
     name = Text(f"{study.dataset}, {study.backbone}", style="bold")
-    grids = [_grid("Committee, Recall@1 on classes not chosen on", _committee(study), 4)]
+    grids = [_grid("Committee, Recall@1 on the other half of the classes", _committee(study), 4)]
     return [name, *map(Text, sentences), *grids, _grid("Best pairs by Recall@1 together", _pairs(study), 4), Text()]
 
 
@@ -98,11 +102,11 @@ def _grid(title: str, table: Table, columns: int) -> Grid:
 
 
 def write(studies: Sequence[Study], output: Path, *, title: str = "Who complements whom") -> list[Path]:
-    """Write complement.md and two heat maps a study into `output`; returns the files, the document last.
+    """Write complement.md and two heat maps per study into `output`; returns the files, the document last.
 
-    The same studies give the same bytes. Raises OSError where the folder `output` cannot be written.
+    The same studies give the same bytes. Raises ConfigError where `output` cannot be written or holds a file
+    of the same name that is not from a report.
     """
-    output.mkdir(parents=True, exist_ok=True)
     texts: dict[str, str] = {}
     links: list[list[tuple[str, str]]] = []
     with style():
@@ -114,13 +118,13 @@ def write(studies: Sequence[Study], output: Path, *, title: str = "Who complemen
                 links[-1].append((caption, name))
     parts = [
         f"# {plain(title)}",
-        "Made by `bench complement` from stored test embeddings; nothing was trained for it.",
+        "Made by `bench complement` from stored test embeddings. Nothing was trained for it.",
         *(part for study, found in zip(studies, links, strict=True) for part in _board(study, found)),
         "## How to read this",
         "\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE),
     ]
     texts["complement.md"] = "\n\n".join(part for part in parts if part) + "\n"
-    return [replace(output / name, text) for name, text in texts.items()]
+    return write_files(output, texts)
 
 
 def _board(study: Study, pictures: Sequence[tuple[str, str]]) -> list[str]:

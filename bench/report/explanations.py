@@ -4,97 +4,107 @@ __all__ = ["GAINS", "GAINS_READ", "GUIDE", "SELECTION", "SELECTION_READ"]
 
 GAINS = "What ensembles gain over their best member, in Recall@1"
 GAINS_READ = (
-    "Points of Recall@1, paired by seed; bold where the 95 % interval lies above 0. In each seed the best member is "
-    "the one that is best over the other seeds. Size and cost are numbers an image and training images, relative to it."
+    "Gains are points of Recall@1, paired by seed. Bold means that the 95 % interval lies above 0. In each seed, the "
+    "best member is the one with the best mean over the other seeds. Size is the number of values per embedding, and "
+    "cost the number of training images; both are relative to the best member."
 )
 
 SELECTION = "Which epoch counts, and what that costs, in Recall@1"
 SELECTION_READ = (
-    "Held out: of the training classes kept apart, at the epoch that counts. Selected, last: of the test, at the epoch "
-    "that these classes select and at the last. Best on test: at the epoch one may not pick, an oracle; the gap is "
-    "what picking it would add. Nothing is ranked by it. Of several models the mean of each alone."
+    "Held out: Recall@1 of the training classes that were held out, at the selected epoch. Selected: test Recall@1 at "
+    "the epoch that these classes select. Last: test Recall@1 at the last epoch. Best on test: test Recall@1 at the "
+    "epoch where it is highest. Gap: what choosing that epoch would add. That choice looks at the test set, so nothing "
+    "is ranked by it. Where a job trains several models, each value is the mean over the models."
 )
 
 GUIDE = (
     (
         "±",
-        "Scores are percent, the mean over seeds. ± is the half-width of the 95 % Student t interval of that mean. "
-        "It covers the variation between seeds only, not another split of the classes. With two seeds it is wide "
-        "(12.7 standard errors, against 4.3 with three and 2.8 with five); with one seed there is none.",
+        "Scores are percentages, averaged over seeds. ± is the half-width of the 95 % Student t interval of that mean. "
+        "It covers the variation between seeds only. It does not cover another split of the classes. With two seeds "
+        "the interval is wide: 12.7 standard errors, against 4.3 with three seeds and 2.8 with five. With one seed "
+        "there is no interval.",
     ),
     (
         "Recall@K",
-        "Share of queries that have at least one image of their own class among their K nearest neighbours (Oh Song "
-        "et al., CVPR 2016). Every test image is a query against all others, or against the gallery where the "
-        "dataset has one.",
+        "The share of queries that have at least one image of their own class among their K nearest neighbours (Oh "
+        "Song et al., CVPR 2016). Every test image is a query against all other test images. Where the dataset has a "
+        "gallery, each query is compared with the gallery instead.",
     ),
     (
         "MAP@R, R-precision",
-        "With R images of the query's class to be found, R-precision is the share of them among the R nearest "
-        "neighbours; MAP@R sums the precision at every one of those R ranks that holds a match and divides by R, so "
-        "order counts (Musgrave, Belongie and Lim, ECCV 2020).",
+        "R is the number of other images of the query's class. R-precision is the share of them among the R nearest "
+        "neighbours. MAP@R adds up the precision at each of those R ranks that holds a match, and divides by R. So "
+        "MAP@R also rewards a good order (Musgrave, Belongie and Lim, ECCV 2020).",
     ),
     (
         "NMI, AMI",
-        "Normalised mutual information between the classes and a k-means clustering, k being the number of test "
-        "classes; the mean over several seeded restarts of k-means. AMI corrects it for chance (Vinh, Epps and "
-        "Bailey, JMLR 2010).",
+        "NMI is the normalised mutual information between the classes and a k-means clustering, where k is the number "
+        "of test classes. It is the mean over several seeded restarts of k-means. AMI is the mutual information "
+        "corrected for chance (Vinh, Epps and Bailey, JMLR 2010).",
     ),
     (
         "Chance level",
-        "What a random embedding of the same test images scores. With many classes the NMI of chance is far above 0.",
+        "The score of a random embedding of the same test images. With many classes, the NMI of a random embedding is "
+        "far above 0.",
     ),
     (
         "Selection",
-        "The last epoch is evaluated, or the one at which training classes that were held out have the best MAP@R; the "
-        "test set never selects an epoch.",
+        "The last epoch is evaluated. If the recipe says so, it is instead the epoch with the best MAP@R on training "
+        "classes that were held out. The test set never selects an epoch.",
     ),
     (
         "Seeds, Dim, Time",
-        "Seeds that finished; width of the embedding that is compared; mean time of training one seed on the devices "
-        "above. † Nothing is trained: a model ensemble fuses stored embeddings, a floor is made of images; the time is "
-        "that of doing so, without the members'.",
+        "Seeds: how many seeds finished. Dim: the number of values per embedding, as compared at test time. Time: the "
+        "mean training time of one seed on the devices above. † Nothing is trained: a model ensemble fuses stored "
+        "embeddings, and a floor is computed from the images. Its time does not include the training of its members.",
     ),
     (
         "Bold",
-        "The best mean of a column, as printed. It does not say that the difference is real: look at the intervals.",
+        "The best mean of a column, as printed. Bold does not say that the difference is real: look at the intervals.",
     ),
     (
         "(field=value)",
-        "The line was trained under another recipe than most of its board, in these fields. Different recipes are "
-        "never averaged.",
+        "This line was trained with another value in these fields of the recipe than most lines of its board. Results "
+        "of different recipes are never averaged.",
     ),
     (
         "Gain",
-        "Recall@1 of the ensemble minus that of its best member. The member is chosen without the seed it is compared "
-        "in, so luck in that seed flatters neither. Picking the best of many ensembles from the board still flatters "
-        "that ensemble.",
+        "Recall@1 of the ensemble minus Recall@1 of its best member. The best member is chosen without the seed it is "
+        "compared in, so a lucky seed favours neither side. If you pick the best of many ensembles on a board, its "
+        "gain is still too high.",
     ),
     (
-        "Reduced to its size",
-        "The ensemble's embedding reduced to as many numbers as the best member has, by the principal components of "
-        "embeddings of training images, minus the best member. Where the sizes agree, the gain itself.",
+        "Reduced to member size",
+        "The ensemble's embedding is reduced to the best member's number of values, with principal components learned "
+        "from training images. The column is Recall@1 of the reduced ensemble minus that of the best member. Where the "
+        "sizes agree already, it equals the gain.",
     ),
     (
-        "Over it at this size, at this cost",
-        "The ensemble minus the best member trained anew at the ensemble's total size, or for as many images as all "
-        "of the ensemble's models together. Lines of the kind control are these members.",
+        "vs best member, same size",
+        "The ensemble minus its best member, trained again with as many values per embedding as the whole ensemble. "
+        "Such retrained members are the lines of kind control.",
     ),
     (
-        "Floor",
-        "Raw pixels as embeddings, without any learning: what a method must beat before it has learned anything. Where "
-        "they do well, the test has almost the same picture twice.",
-    ),
-    (
-        "Contamination",
-        "What is known of the pictures a pretrained trunk has seen: images, pictures of the set are known to be among "
-        "them; classes, classes of the test side are, or pictures like theirs were sought; unknown, they are not "
-        "published or were not compared; none known. Near-duplicates are test images that a perceptual hash finds "
-        "again among the training images. A warning, which corrects nothing; none known does not mean clean.",
+        "vs best member, same cost",
+        "The ensemble minus its best member, trained again on as many images as all models of the ensemble together.",
     ),
     (
         "Naive gain",
-        "The ensemble minus the member that is best by the mean of these same scores: what papers mostly report.",
+        "The ensemble minus the member with the best mean of these same scores. This is what papers mostly report.",
+    ),
+    (
+        "Floor",
+        "Raw pixels as embeddings, without any learning. A method that scores below the floor has learned nothing "
+        "useful. Where the floor is high, the test set holds almost the same picture twice.",
+    ),
+    (
+        "Contamination",
+        "What is known about the images that a pretrained trunk has seen. Images: images of this dataset are known to "
+        "be in its training data. Classes: classes of the test side are known to be in it, or images like theirs were "
+        "searched for. Unknown: its training data is not published, or was not compared. None known: no overlap is "
+        "known, which does not mean that there is none. Near-duplicates are test images that a perceptual hash finds "
+        "again among the training images. This is a warning; no score is corrected.",
     ),
 )
 """Term and explanation, plain text."""

@@ -33,7 +33,7 @@ def markdown(
     overall = [link for about, found in links.items() if about not in heard for link in found]
     parts = [
         f"# {plain(title)}",
-        "Made by `bench report` from stored rows; [index.html](index.html) is the same with tables that sort.",
+        "Made by `bench report` from stored results. [index.html](index.html) has the same tables, sortable.",
         "\n".join(f"- **{name}:** {plain(value)}" for name, value in facts),
         "## At a glance",
         markdown_table(glance(boards)),
@@ -53,10 +53,14 @@ def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
         board.recipe and f"Recipe: {plain(board.recipe)}.",
         *([f"Contamination: {plain(marked)}."] if (marked := contamination(board)) else []),
         *board.notes,
-        markdown_table(scoreboard(board)) if board.lines else "Nothing was measured here.",
+        markdown_table(scoreboard(board)) if board.lines else "No cell of this board has scores.",
         *([f"### {SELECTION}", SELECTION_READ, markdown_table(selected)] if selected.rows else []),
         *([f"### {GAINS}", GAINS_READ, markdown_table(gained)] if gained.rows else []),
-        *(["### Without scores", "These cells are in no mean.", markdown_table(holes)] if holes.rows else []),
+        *(
+            ["### Without scores", "These cells are left out of every mean.", markdown_table(holes)]
+            if holes.rows
+            else []
+        ),
         *markdown_pictures(plots),
     ]
 
@@ -83,7 +87,7 @@ def plain(text: str) -> str:
 
 
 def terminal(boards: Sequence[Board]) -> Group:
-    """One narrow table a board, for `rich.console.Console.print`, with gains and what has no scores below it."""
+    """One narrow table per board, for `rich.console.Console.print`, with gains and what has no scores below it."""
     return Group(*(part for board in boards for part in _narrow(board)))
 
 
@@ -100,7 +104,7 @@ def _narrow(board: Board) -> list[RenderableType]:
         f"{cell.label}, seed {', '.join(map(str, cell.seeds))}, {cell.status}: {cell.reason}"
         for cell in board.unfinished
     ]
-    scores = grid if board.lines else Text(f"{board.dataset}, {board.backbone}: nothing was measured.")
+    scores = grid if board.lines else Text(f"{board.dataset}, {board.backbone}: no cell has scores.")
     return [scores, *map(Text, (*filter(None, gained), *holes, *board.notes)), Text()]
 
 
@@ -110,9 +114,9 @@ def _gained(entry: EnsembleGain) -> str:
     if entry.gain is None:
         return f"{label}: {_points(entry.naive)} over the best of its members by these scores" if entry.naive else ""
     others = (
-        (entry.size, entry.reduced, "reduced to its size"),
-        (entry.size, entry.grown, "over it at this size"),
-        (entry.cost, entry.longer, "over it at this cost"),
+        (entry.size, entry.reduced, "reduced to member size"),
+        (entry.size, entry.grown, "vs best member, same size"),
+        (entry.cost, entry.longer, "vs best member, same cost"),
     )
     parts = [f"{_points(gain)} {name}" for ratio, gain, name in others if gain and ratio != 1]
     return "; ".join([f"{label}: {_points(entry.gain)} over {', '.join(line.label for line in entry.best)}", *parts])

@@ -106,8 +106,8 @@ def _score(score: Score | None, done: int, best: float) -> Cell:
 def ladder(board: Board) -> Table:
     """What each ensemble gains in Recall@1 over its best member, in points: as it is, at equal size, at equal cost."""
     heads = (
-        *("Ensemble", "Best member", "Size", "Cost", "Gain", "Reduced to its size", "Over it at this size"),
-        *("Over it at this cost", "Naive gain", "Seeds"),
+        *("Ensemble", "Best member", "Size", "Cost", "Gain", "Reduced to member size"),
+        *("vs best member, same size", "vs best member, same cost", "Naive gain", "Seeds"),
     )
     return Table(heads, tuple(_gain(entry) for entry in gains(board)), texts=2)
 
@@ -166,7 +166,7 @@ def glance(boards: Sequence[Board]) -> Table:
 
 
 def contamination(board: Board) -> str:
-    """What the test images were perhaps seen in before, beginning with a grade and a colon; "" for nothing."""
+    """What is known of earlier sight of the test images, beginning with a grade and a colon; "" for nothing."""
     count = board.near_duplicates
     copies = f"near-duplicates: {count:,} test image{'s have' if count > 1 else ' has'} one among the training images"
     return " | ".join(([board.overlap] if board.overlap else []) + ([copies] if count else []))
@@ -178,7 +178,7 @@ def _best(board: Board) -> tuple[Cell, ...]:
     level = Cell(NONE, -1) if chance is None else Cell(percent(chance, math.nan), chance)
     best = next((line for line in board.lines if line.kind != "control"), None)
     if best is None or "recall_at_1" not in best.scores:
-        return (*words, Cell("nothing was measured"), Cell(NONE, -1), Cell(NONE, 0), level)
+        return (*words, Cell("no scores yet"), Cell(NONE, -1), Cell(NONE, 0), level)
     score = best.scores["recall_at_1"]
     return (
         *words,

@@ -116,7 +116,7 @@ def test_ensembles_are_held_against_controls(tmp_path):
     assert "6 cells, 6 done before" in first.stderr
     assert "control: " in first.stderr
     assert "6 controls, 0 done before" in first.stderr
-    assert "over it at this cost" in first.stdout.replace("\n", " ")
+    assert "vs best member, same cost" in first.stdout.replace("\n", " ")
     second = command("run", matrix, "--results", runs)
     assert (second.returncode, second.stdout) == (0, first.stdout)
     assert "6 controls, 6 done before" in second.stderr

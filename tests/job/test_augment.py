@@ -151,3 +151,20 @@ def test_the_middle_of_images(side):
     start = 0 if side is None else (8 - side) // 2
     size = side or 8
     assert torch.equal(found, images[:, :, start : start + size, start : start + size])
+
+
+@pytest.mark.parametrize(
+    ("interpolation", "resample"), [("nearest", Image.Resampling.NEAREST), ("bilinear", Image.Resampling.BILINEAR)]
+)
+@pytest.mark.parametrize("fill", ["edge", "black"])
+def test_reads_between_pixels_and_beyond_the_border_as_asked(interpolation, resample, fill):
+    images = torch.randint(1, 256, (40, 1, 16, 16), generator=generator(1)).to(torch.uint8)
+    warped = affine(images, generator(), shift=0.4, interpolation=interpolation, fill=fill).mul(255)
+    right, down = torch.rand(5, 40, generator=generator()).mul(2).sub(1)[2:4].mul(0.4 * 16)
+    padded = np.pad(images.numpy()[:, 0], ((0, 0), (8, 8), (8, 8)), mode="edge" if fill == "edge" else "constant")
+    for image, found, x, y in zip(padded, warped.numpy()[:, 0], right.tolist(), down.tolist(), strict=True):
+        matrix = (1, 0, 8 + x, 0, 1, 8 + y)
+        expected = Image.fromarray(image.astype(np.float32)).transform(
+            (16, 16), Image.Transform.AFFINE, matrix, resample
+        )
+        assert np.abs(np.asarray(expected) - found).max() < 0.01

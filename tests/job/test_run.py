@@ -10,8 +10,8 @@ from support.jobs import go, tiny
 import bench
 from bench import datasets, store
 from bench.analysis.boards import boards
+from bench.analysis.controls import controls
 from bench.analysis.gains import gains
-from bench.execute.controls import controls
 from bench.job.fit import _objective
 from bench.job.provenance import contamination
 from bench.job.run import refusals
@@ -256,8 +256,8 @@ def test_a_control_reduces_an_ensemble_with_what_its_training_images_teach(tmp_p
     [
         ("timm/resnet18.a1_in1k", {}, None),
         ("timm/resnet18.a1_in1k", {"pretrained": True}, "none known: "),
-        ("timm/resnet18.a1_in1k", {"weights": "here.safetensors"}, "unknown: the weights are a local file"),
-        ("conv4", {"weights": "here.safetensors"}, "unknown: the weights are a local file"),
+        ("timm/resnet18.a1_in1k", {"weights": __file__}, "unknown: the weights are a local file"),
+        ("conv4", {"weights": __file__}, "unknown: the weights are a local file"),
     ],
 )
 def test_the_row_says_what_the_trunk_may_have_seen(name, parameters, grade):
@@ -268,7 +268,7 @@ def test_the_row_says_what_the_trunk_may_have_seen(name, parameters, grade):
 
 
 def test_a_floor_has_seen_nothing_whatever_the_trunk_beside_it():
-    _, floor = tiny(backbones=[{"name": "conv4", "weights": "here.safetensors"}], floors=["pixels"])
+    _, floor = tiny(backbones=[{"name": "conv4", "weights": __file__}], floors=["pixels"])
     assert contamination(floor, datasets.load(floor.dataset, None))["overlap"] is None
 
 

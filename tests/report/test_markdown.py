@@ -50,7 +50,7 @@ def test_some_seeds_done_reads_n_of_n_and_the_rest_is_listed_with_its_sentence()
 
 def test_a_board_without_any_score_says_so() -> None:
     document = text([unfinished("angular", 0, "skipped", "It needs texts.")])
-    assert "Nothing was measured here." in document
+    assert "No cell of this board has scores." in document
     assert "| angular | 0 | skipped | It needs texts. |" in document
 
 

@@ -1,4 +1,4 @@
-"""What the plots share: sizes, colours, and axes with one row of text a line."""
+"""What the plots share: sizes, colours, and axes with one row of text per line."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ def wrapped(label: str) -> str:
 
 
 def canvas(labels: Sequence[str], title: str, *, top: float = 0.62, bottom: float = 0.48) -> Axes:
-    """Axes with one row a label, as tall as they need; sizes in inches, so no layout has to be solved."""
+    """Axes with one row per label, as tall as they need; sizes in inches, so no layout has to be solved."""
     lines = 1 if all("\n" not in label for label in labels) else 1.5
     height = max(ROW * lines * len(labels), 0.6)
     left = 0.25 + 0.078 * max(len(part) for label in labels for part in label.split("\n"))

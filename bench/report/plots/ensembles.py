@@ -17,10 +17,10 @@ from bench.report.plots.svg import INK, Drawing, Logs
 __all__ = ["gain", "members"]
 
 COMPARISONS = (
-    ("gain", "●", "#0173b2", "over the best member"),
-    ("reduced", "▼", "#de8f05", "reduced to its size"),
-    ("grown", "▲", "#d55e00", "over it at this size"),
-    ("longer", "■", "#029e73", "over it at this cost"),
+    ("gain", "●", "#0173b2", "vs best member"),
+    ("reduced", "▼", "#de8f05", "reduced to member size"),
+    ("grown", "▲", "#d55e00", "vs member, same size"),
+    ("longer", "■", "#029e73", "vs member, same cost"),
 )
 """Field of a gain, mark, colour, name."""
 COLUMNS = (("weight", "share of the weights"), ("running_mean", "running mean / first"), ("value", "own loss / first"))
@@ -52,9 +52,9 @@ def _mean(entry: EnsembleGain) -> float:
 
 
 def _forest(entries: Sequence[EnsembleGain], board: Board) -> Figure:
-    """One row an ensemble, in it one mark a comparison with its interval, 0 marked."""
+    """One row per ensemble; in it one mark per comparison with its interval; 0 marked."""
     labels = [wrapped(entry.line.label) for entry in entries]
-    spaced = [part for label in labels for part in (label, "")]  # two rows an ensemble: four marks need room
+    spaced = [part for label in labels for part in (label, "")]  # two rows per ensemble: four marks need room
     axes = canvas(spaced, f"Gain in Recall@1: {board.dataset}, {board.backbone}")
     axes.axvline(0, color=INK, linewidth=0.8)
     for place, (field, mark, colour, _) in enumerate(COMPARISONS):
@@ -75,7 +75,7 @@ def _forest(entries: Sequence[EnsembleGain], board: Board) -> Figure:
 
 
 def _course(line: Line, log: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds: one row an epoch and member, with the columns that are drawn."""
+    """Mean over seeds: one row per epoch and member, with the columns that are drawn."""
     own = log[log["key"].isin(line.keys)]
     if own.empty:
         return own.set_index("epoch")
@@ -90,7 +90,7 @@ def _course(line: Line, log: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panels(courses: dict[str, pd.DataFrame], board: Board) -> Figure:
-    """One row an ensemble, one column a quantity, one curve a member."""
+    """One row per ensemble, one column per quantity, one curve per member."""
     names = list(dict.fromkeys(name for course in courses.values() for name in course["member"]))
     hues = {name: HUES[index % len(HUES)] for index, name in enumerate(names)}
     top, bottom = 0.75 + 0.2 * -(-len(names) // 3), 0.4

@@ -55,7 +55,7 @@ def heat_map(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:  # noqa:
 
 
 def training(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:
-    """Training loss relative to the first epoch, mean over seeds; ensembles dashed; scales differ: compare shapes."""
+    """Training loss relative to the first epoch, mean over seeds; ensembles dashed; compare shapes, not heights."""
     relative = _relative(logs.epochs)
     places = {
         key: (number, line.label)
@@ -144,7 +144,7 @@ def _relative(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curves(curves: pd.DataFrame, board: Board) -> Figure:
-    """`curves`: one row a label, one column an epoch."""
+    """`curves`: one row per label, one column per epoch."""
     kinds = {line.label: line.kind for line in board.lines}
     ends = curves.ffill(axis=1).iloc[:, -1].sort_values(ascending=False, kind="stable")
     axes = _beside_names(len(ends), f"Training loss: {board.dataset}, {board.backbone}")
