@@ -1,9 +1,9 @@
 """When a job may start, seen from what a run with two free places would take."""
 
 import pandas as pd
+from bench.execute.controls import controls
 from support.jobs import tiny
 
-from bench.execute.controls import controls
 from bench.execute.dependencies import Queue
 from bench.store.row import Row
 
