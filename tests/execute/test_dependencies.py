@@ -1,7 +1,7 @@
 """When a job may start, seen from what a run with two free places would take."""
 
 import pandas as pd
-from bench.execute.controls import controls
+from bench.analysis.controls import controls
 from support.jobs import tiny
 
 from bench.execute.dependencies import Queue
