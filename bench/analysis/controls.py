@@ -23,6 +23,7 @@ __all__ = [
     "Opponents",
     "Trained",
     "alone",
+    "chosen",
     "controls",
     "epochs",
     "measured",
@@ -76,33 +77,39 @@ class Trained(NamedTuple):
 def controls(jobs: Sequence[Job], rows: pd.DataFrame) -> tuple[Job, ...]:
     """The jobs that the ensembles among `jobs` are held against, as far as stored `rows` allow to choose them."""
     cells, known, found = measured(rows), {job.key for job in jobs}, trained(jobs)
-    ensembles = [job for job in jobs if job.objective.members and job.key in cells]
-    held = [opponents(job, alone(job, found), cells) for job in ensembles]
-    wanted = [job for one in held if one for job in (one.reduced, one.grown, one.longer) if job]
+    wanted = [control for job in jobs if job.objective.members for control in chosen(job, found, cells)]
     return tuple({job.key: job for job in wanted if job.key not in known}.values())
 
 
-def needs(job: Job, jobs: Sequence[Job]) -> frozenset[str]:
+def chosen(job: Job, jobs: Trained, cells: Mapping[str, Measured]) -> list[Job]:
+    """The jobs that one ensemble is held against, itself or other jobs of the matrix among them; none before `needs`.
+
+    Args:
+        job: the ensemble.
+        jobs: what `alone` looks in.
+        cells: what is measured, by key.
+    """
+    held = opponents(job, alone(job, jobs), cells) if job.key in cells else None
+    return [one for one in (held.reduced, held.grown, held.longer) if one] if held else []
+
+
+def needs(job: Job, jobs: Trained) -> frozenset[str]:
     """Keys of the jobs that must have a final outcome before the controls of the ensemble `job` can be chosen.
 
     These are the job itself and every job that trains one of its members alone, with any seed. Empty where it has no
     controls: it is no ensemble, a member is not trained alone, or there is no other seed to choose the best member by.
     """
-    return _needs(job, trained(jobs))
+    members = alone(job, jobs)
+    if not members or not set.intersection(*map(set, members.values())) - {job.seed}:
+        return frozenset()
+    return frozenset({job.key, *(other.key for found in members.values() for other in found.values())})
 
 
 def waiting(jobs: Sequence[Job], rows: pd.DataFrame) -> int:
     """How many ensembles could be held against controls once more of `jobs` are done."""
     settled = set(rows.loc[rows["status"].isin(SETTLED), "key"])
     found = trained(jobs)
-    return sum(not _needs(job, found) <= settled for job in jobs)
-
-
-def _needs(job: Job, jobs: Trained) -> frozenset[str]:
-    members = alone(job, jobs)
-    if not members or not set.intersection(*map(set, members.values())) - {job.seed}:
-        return frozenset()
-    return frozenset({job.key, *(other.key for found in members.values() for other in found.values())})
+    return sum(not needs(job, found) <= settled for job in jobs)
 
 
 def measured(rows: pd.DataFrame) -> dict[str, Measured]:

@@ -1,28 +1,29 @@
 """When a job may start, seen from what a run with two free places would take."""
 
 import pandas as pd
-from bench.analysis.controls import controls
 from support.jobs import tiny
 
+from bench import store
+from bench.analysis.controls import controls
 from bench.execute.dependencies import Queue
 from bench.store.row import Row
 
 MEMBERS = ["triplet", "contrastive"]
 FUSED = {"name": "concatenate", "members": MEMBERS}
-EMPTY = pd.DataFrame({"key": [], "status": []})
+NOTHING = store.empty()
 
 
 def row(job, status="done"):
     recall = {"triplet": 0.5, "contrastive": 0.4}.get(job.objective.name, 0.6)
     dim = 32 if job.objective.name == "concatenate" else job.recipe.dim
     scores = {"recall_at_1": recall} if status == "done" else {}
-    return Row.of(job, status, scores=scores, embedding_dim=dim).table().to_pylist()[0]
+    return Row.of(job, status, scores=scores, embedding_dim=dim).table().to_pandas()
 
 
 class Run:
     """A queue whose jobs end when the test says so."""
 
-    def __init__(self, jobs, *, stored=EMPTY, choose=True):
+    def __init__(self, jobs, *, stored=NOTHING, choose=True):
         self.rows = {}
         self.queue = Queue(jobs, stored, self.rows.__getitem__, choose=choose)
         self.planned = list(self.queue.plan())
@@ -73,7 +74,7 @@ def test_controls_start_when_what_they_are_chosen_by_has_ended_and_wait_for_noth
 def test_in_any_order_the_same_controls_are_chosen_as_from_all_rows():
     jobs = tiny(losses=MEMBERS, ensembles=[{"name": "sum", "members": MEMBERS, "recipe": {"epochs": 6}}],
                 model_ensembles=[FUSED, {"name": "pca", "members": ["sum", "triplet"], "dim": 4}], seeds=3)  # fmt: skip
-    expected = {job.key for job in controls(jobs, pd.DataFrame([row(job) for job in jobs]))}
+    expected = {job.key for job in controls(jobs, pd.concat([row(job) for job in jobs]))}
     assert expected
     for order in (jobs, jobs[::-1], (*jobs[1::2], *jobs[::2])):
         run = Run(jobs)
@@ -84,7 +85,7 @@ def test_in_any_order_the_same_controls_are_chosen_as_from_all_rows():
 
 def test_what_is_stored_is_not_run_again_and_its_controls_are_planned_at_once():
     jobs = tiny(losses=MEMBERS, model_ensembles=[FUSED], seeds=2)
-    run = Run(jobs, stored=pd.DataFrame([row(job) for job in jobs]))
+    run = Run(jobs, stored=pd.concat([row(job) for job in jobs]))
     kinds = [(event.kind, event.job.control) for event in run.planned]
     assert kinds == [("stored", False)] * 6 + [("planned", True)] * 6
     assert run.take()[2]
