@@ -1,4 +1,4 @@
-"""From stored rows to boards: one board per dataset and backbone, one line per objective. Values only."""
+"""From stored rows to boards: one board per dataset and backbone, one line per cell. Pure values, no text layout."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,35 +8,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.analysis.controls import Measured, measured
+from bench.analysis.identity import identify
+from bench.analysis.settings import UNUSED, difference, flat, settings, told_apart, usual
+from bench.matrix.job import Job
 from bench.matrix.recipe import complete
 from bench.stats.intervals import interval
+from bench.store.columns import known, scores
 
 __all__ = ["Board", "Line", "Score", "Unfinished", "boards"]
 
-IDENTITY = ["objective", "variant", "kind"]
 FIRST = "recall_at_1"
-LAST = ("map_at_r", "r_precision", "nmi", "ami")
-NOT_SCORES = (
-    *("key", "dataset", "backbone", "objective", "kind", "members", "seed", "recipe", "protocol", "status", "reason"),
-    *(
-        "queries",
-        "queries_without_hit",
-        "seconds",
-        "seconds_train",
-        "seconds_evaluate",
-        "images_per_second",
-        "peak_memory_mb",
-        "parameters",
-        "embedding_dim",
-        "epoch",
-        "overlap",
-        "near_duplicates",
-        "validation_map_at_r",
-    ),
-    *("started", "commit", "dirty", "python", "torch", "timm", "pytorch_metric_learning", "device", "threads"),
-)
-BESIDE_A_SCORE = ("_sd", "_best", "_chance", "_selected", "_last", "_oracle")
 LOOKS = ("validation_recall_at_1", "recall_at_1_selected", "recall_at_1_last", "recall_at_1_oracle")
+OF_A_LINE = (
+    *("objective", "variant", "kind", "members", "seed", "key", "recipe", "epoch"),
+    *("embedding_dim", "seconds", "seconds_train"),
+)
 
 
 class Score(NamedTuple):
@@ -50,11 +37,14 @@ class Score(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One objective under one recipe: what is averaged over seeds, and nothing else is."""
+    """One cell of a matrix: what is averaged over seeds, and nothing else is."""
 
+    cell: str
     objective: str
     variant: str
-    """The recipe fields in which it differs from the board's most common recipe, such as "epochs=0"; mostly empty."""
+    """The recipe fields in which it differs from the board's most common recipe, such as "epochs=0"; mostly empty.
+
+    Behind them, where another line has the same label, the parameters in which these differ."""
     kind: str
     members: tuple[str, ...]
     scores: Mapping[str, Score]
@@ -113,21 +103,24 @@ class Board(NamedTuple):
     """What the trunk's pretraining has seen of the test set, beginning with a grade; None for random weights."""
     near_duplicates: int
     """Test images with a near-duplicate among the training images, as far as these were compared."""
+    jobs: Mapping[str, Job]
+    """By key, the jobs of its rows, finished or not, as far as they are known."""
+    measured: Mapping[str, Measured]
+    """By key, what was measured of the finished ones."""
 
 
-def boards(rows: pd.DataFrame) -> list[Board]:
+def boards(rows: pd.DataFrame, jobs: Sequence[Job] = ()) -> list[Board]:
     """Boards of `rows` (one row per job, as `bench.load` gives them), by dataset and backbone.
 
-    Never averaged in one line: different recipes, protocols (the newest counts), or versions of the data.
+    Averaged in one line is what shares a cell, and nothing else: neither other parameters, recipes or protocols (the
+    newest counts), nor other versions of the data. Labels and kinds are those of `jobs`, else the stored ones.
     """
     # Where nothing finished, columns that only a finished row fills may be missing altogether.
-    whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *NOT_SCORES, *LOOKS))))
+    whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *known()))))
     whole = whole.assign(recipe=whole["recipe"].map({text: _complete(text) for text in rows["recipe"].unique()}))
-    told_apart = whole.assign(dataset=_datasets(rows))
-    newest = int(rows["protocol"].max())
-    metrics = _metrics(rows)
-    groups = told_apart.groupby(["dataset", "backbone"], sort=True)
-    return [_board(str(name[0]), str(name[1]), cells, newest, metrics) for name, cells in groups]
+    found, newest, metrics = identify(whole, jobs), int(rows["protocol"].max()), scores(list(rows.columns))
+    groups = found.rows.groupby(["dataset", "backbone", "place"], sort=True)
+    return [_board(cells, found.jobs, newest, metrics) for _, cells in groups]
 
 
 def _complete(recipe: str) -> str:
@@ -135,110 +128,70 @@ def _complete(recipe: str) -> str:
     return json.dumps(complete(json.loads(recipe)))
 
 
-def _datasets(rows: pd.DataFrame) -> "pd.Series[str]":
-    """Labels of the datasets, with the hash where one label stands for several versions of the data."""
-    labels = rows["dataset"].astype(str)
-    shas = rows["dataset_sha"].groupby(labels)
-    # A skipped or failed job may never have read the data; it belongs to the version most jobs read.
-    usual = labels.map(shas.agg(lambda known: min(known.dropna().mode(), default="")))
-    sha = rows["dataset_sha"].where(rows["dataset_sha"].notna(), usual)
-    return labels.where(shas.transform("nunique") < 2, labels + " (data " + sha.astype(str).str[:8] + ")")
-
-
-def _metrics(rows: pd.DataFrame) -> tuple[str, ...]:
-    """Columns that hold scores: Recall@K by K, the usual others, then any metric added since."""
-    found = [
-        name
-        for name in rows.columns
-        if pd.api.types.is_float_dtype(rows[name])
-        and name not in (*NOT_SCORES, *LOOKS)
-        and not name.endswith(BESIDE_A_SCORE)
-    ]
-    recalls = sorted((name for name in found if name.startswith("recall_at_")), key=lambda name: (len(name), name))
-    usual = [name for name in LAST if name in found]
-    return (*recalls, *usual, *(name for name in found if name not in (*recalls, *usual)))
-
-
-def _board(dataset: str, backbone: str, cells: pd.DataFrame, newest: int, metrics: Sequence[str]) -> Board:
+def _board(cells: pd.DataFrame, jobs: Mapping[str, Job], newest: int, metrics: Sequence[str]) -> Board:
     current = cells[cells["protocol"] == newest]
-    recipes = current["recipe"].astype(str)
-    usual = _usual(recipes)
-    latest = _latest(current.assign(variant=_variants(recipes, usual)))
+    most = usual(current["recipe"])
+    latest = _latest(current.assign(variant=_variants(current, jobs, most)))
     done = latest[latest["status"] == "done"]
     present = tuple(name for name in metrics if done[name].notna().any())
     return Board(
-        dataset=dataset,
-        backbone=backbone,
+        dataset=str(cells["dataset"].iloc[0]),
+        backbone=str(cells["backbone"].iloc[0]),
         metrics=present,
         lines=tuple(sorted(_lines(latest, done, present), key=_standing)),
         chance={name: float(done[f"{name}_chance"].mean()) for name in present if _has(done, f"{name}_chance")},
         queries=_queries(done),
-        recipe=", ".join(f"{name}={value}" for name, value in usual.items() if UNUSED.get(name) != value),
+        recipe=", ".join(f"{name}={value}" for name, value in most.items() if UNUSED.get(name) != value),
         unfinished=tuple(_unfinished(latest[latest["status"] != "done"])),
         overlap=next(iter(sorted(latest["overlap"].dropna().unique())), None),
         near_duplicates=int(latest["near_duplicates"].max()) if latest["near_duplicates"].notna().any() else 0,
         notes=tuple(_notes(len(cells) - len(current), newest, len(current) - len(latest))),
+        jobs={key: jobs[key] for key in latest["key"] if key in jobs},
+        measured=measured(done),
     )
 
 
-def _usual(recipes: "pd.Series[str]") -> dict[str, str]:
-    """The fields of the most common recipe (JSON); of equally common ones, the first in order of its text."""
-    counts = recipes.value_counts()
-    return _flat(json.loads(min(counts[counts == counts.max()].index))) if len(counts) else {}
-
-
-def _variants(recipes: "pd.Series[str]", usual: Mapping[str, str]) -> "pd.Series[str]":
-    """For every recipe (JSON), the fields in which it differs from `usual`, as text."""
-    return recipes.map({text: _difference(_flat(json.loads(text)), usual) for text in recipes.unique()}).astype(str)
-
-
-def _flat(value: Any, *, prefix: str = "") -> dict[str, str]:
-    """Nested tables as {"augment.flip": "true"}."""
-    if isinstance(value, dict):
-        return {
-            name: text for key, part in value.items() for name, text in _flat(part, prefix=f"{prefix}.{key}").items()
-        }
-    return {prefix.strip("."): value if isinstance(value, str) else json.dumps(value)}
-
-
-UNUSED = _flat(complete({}))
-"""Newer fields of the recipe at what was done without them, which no one needs to read."""
-
-
-def _difference(own: Mapping[str, str], usual: Mapping[str, str]) -> str:
-    names = [name for name in dict.fromkeys((*own, *usual)) if own.get(name) != usual.get(name)]
-    return ", ".join(f"{name}={own.get(name, 'unset')}" for name in names)
+def _variants(cells: pd.DataFrame, jobs: Mapping[str, Job], most: Mapping[str, str]) -> "pd.Series[str]":
+    """In what each row's recipe differs from the usual one; and where that leaves two cells alike, in what they do."""
+    recipes = {text: difference(flat(json.loads(text)), most) for text in cells["recipe"].unique()}
+    found = cells.assign(variant=cells["recipe"].map(recipes)).drop_duplicates("cell").set_index("cell")
+    variants = found["variant"].to_dict()
+    for _, alike in found.groupby(["objective", "variant"]):
+        if len(alike) > 1:
+            keys = zip(alike.index, alike["key"], strict=True)
+            apart = told_apart({cell: settings(jobs[key]) if key in jobs else {} for cell, key in keys})
+            variants |= {cell: ", ".join(filter(None, (variants[cell], text))) for cell, text in apart.items()}
+    return cells["cell"].map(variants).astype(str)
 
 
 def _latest(cells: pd.DataFrame) -> pd.DataFrame:
-    """One row per objective, variant and seed: finished before unfinished, then the one started last."""
+    """One row per cell and seed: finished before unfinished, then the one started last."""
     order = ["finished", "started", "key"]
     ordered = cells.assign(finished=cells["status"] == "done").sort_values(order, na_position="first")
-    return ordered.drop_duplicates([*IDENTITY, "seed"], keep="last")
+    return ordered.drop_duplicates(["cell", "seed"], keep="last")
 
 
 def _lines(latest: pd.DataFrame, done: pd.DataFrame, metrics: Sequence[str]) -> list[Line]:
-    """One line per objective, variant and kind that finished a seed."""
-    asked = latest.groupby(IDENTITY)["seed"].count().to_dict()
+    """One line per cell that finished a seed."""
+    asked = latest.groupby("cell")["seed"].count().to_dict()
     ordered = done.sort_values("seed")
-    names = ("seed", "key", "members", "embedding_dim", "seconds", "seconds_train", "recipe", "epoch", *metrics, *LOOKS)
-    # Plain arrays: a data frame a line would cost more time than everything else together.
-    columns = {name: ordered[name].to_numpy() for name in names}
+    # Plain arrays: a data frame per line would cost more time than everything else together.
+    columns = {name: ordered[name].to_numpy() for name in (*OF_A_LINE, *metrics, *LOOKS)}
     return [
-        _line(name, {column: values[rows] for column, values in columns.items()}, asked[name], metrics)
-        for name, rows in ordered.groupby(IDENTITY).indices.items()
+        _line(str(cell), {name: values[rows] for name, values in columns.items()}, asked[cell], metrics)
+        for cell, rows in ordered.groupby("cell").indices.items()
     ]
 
 
-def _line(name: Any, cells: Mapping[str, NDArray[Any]], asked: int, metrics: Sequence[str]) -> Line:
-    objective, variant, kind = map(str, name)
+def _line(cell: str, cells: Mapping[str, NDArray[Any]], asked: int, metrics: Sequence[str]) -> Line:
     values = {metric: cells[metric].astype(float) for metric in metrics}
     first = values.get(FIRST, np.full(len(cells["key"]), np.nan))
     dim, trained, whole = cells["embedding_dim"][0], cells["seconds_train"], cells["seconds"]
     return Line(
-        objective=objective,
-        variant=variant,
-        kind=kind,
+        cell=cell,
+        objective=str(cells["objective"][0]),
+        variant=str(cells["variant"][0]),
+        kind=str(cells["kind"][0]),
         members=tuple(map(str, cells["members"][0])),
         scores={
             metric: _score(found[~np.isnan(found)]) for metric, found in values.items() if not np.isnan(found).all()
@@ -251,7 +204,7 @@ def _line(name: Any, cells: Mapping[str, NDArray[Any]], asked: int, metrics: Seq
         seeds=asked,
         dim=None if pd.isna(dim) else int(dim),
         seconds=float(np.mean((whole if pd.isna(trained).any() else trained).astype(float))),
-        recipe=_flat(json.loads(cells["recipe"][0])),
+        recipe=flat(json.loads(cells["recipe"][0])),
         looks={name: _score(found) for name in LOOKS if len(found := _known(cells[name]))},
         gap=_score(found) if len(found := _known(cells[LOOKS[-1]] - cells[LOOKS[1]])) else None,
         epochs=tuple(int(epoch) for epochs in cells["epoch"] if np.ndim(epochs) for epoch in epochs),

@@ -1,11 +1,13 @@
 """What an ensemble gains over the best of its members: as they are, at equal size, and at equal cost."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bench.analysis.boards import Board, Line
-from bench.stats.intervals import Gain, best_elsewhere, interval, paired_gain
+from bench.analysis.controls import Alone, Measured, Opponents, Trained, alone, epochs, opponents, trained
+from bench.matrix.job import Job
+from bench.stats.intervals import Gain, interval, paired_gain
 
 __all__ = ["EnsembleGain", "gains"]
 
@@ -40,88 +42,63 @@ class EnsembleGain(NamedTuple):
 
 def gains(board: Board) -> list[EnsembleGain]:
     """One entry for each ensemble and model ensemble of the board, in the board's order."""
-    return [_gain(line, board) for line in board.lines if line.kind in {"ensemble", "model_ensemble"}]
+    found = trained(board.jobs.values())
+    return [_gain(line, board, found) for line in board.lines if line.kind in {"ensemble", "model_ensemble"}]
 
 
-def _gain(line: Line, board: Board) -> EnsembleGain:
-    members = {member: _alone(member, line, board.lines) for member in line.members}
-    missing = [member for member, found in members.items() if found is None]
-    if missing:
-        return EnsembleGain(line, why=_why(missing, board))
-    alone = {member: found for member, found in members.items() if found is not None}
-    recalls = {member: found.recalls for member, found in alone.items()}
+def _gain(line: Line, board: Board, found: Trained) -> EnsembleGain:
+    own = {job.seed: job for key in line.keys if (job := board.jobs.get(key))}
+    if not own:
+        return EnsembleGain(line, why="not stated: its rows do not say what its members were; run it again")
+    job = next(iter(own.values()))
+    members = alone(job, found)
+    recalls = {
+        digest: {seed: board.measured[other.key].recall for seed, other in jobs.items() if other.key in board.measured}
+        for digest, jobs in members.items()
+    }
+    if not all(recalls.values()):
+        return EnsembleGain(line, why=_why(job, members, recalls))
     seeds = sorted(set(line.recalls).intersection(*recalls.values()))
     if not seeds:
         return EnsembleGain(line, why="not stated: no seed was finished by it and by every member")
-    naive = max(alone, key=lambda member: interval([recalls[member][seed] for seed in seeds]).mean)
-    found = EnsembleGain(line, naive=paired_gain({s: line.recalls[s] for s in seeds}, recalls[naive]))
-    chosen = {seed: alone[name] for seed in seeds if (name := best_elsewhere(recalls, seed)) is not None}
-    if not chosen:
-        return found._replace(why="not stated: one seed leaves no other to choose the best member by")
-    return _compared(found, chosen, sum(_epochs(alone[member]) for member in line.members), board.lines)
+    naive = max(recalls, key=lambda member: interval([recalls[member][seed] for seed in seeds]).mean)
+    stated = EnsembleGain(line, naive=paired_gain({s: line.recalls[s] for s in seeds}, recalls[naive]))
+    held = [(own[seed], one) for seed in seeds if (one := opponents(own[seed], members, board.measured))]
+    if not held:
+        return stated._replace(why="not stated: one seed leaves no other to choose the best member by")
+    return _compared(stated, held, board)
 
 
-def _compared(found: EnsembleGain, chosen: Mapping[int, Line], epochs: int, lines: Sequence[Line]) -> EnsembleGain:
-    """`chosen`: for every seed its best member; `epochs`: those of the members of a model ensemble together."""
-    line = found.line
-    often = [best for best, _ in Counter(member.label for member in chosen.values()).most_common()]
-    epochs = epochs if line.kind == "model_ensemble" else _epochs(line)
-
-    def reduced(best: Line) -> tuple[Line | None, Line | None]:
-        return (line if line.dim == best.dim else _reduced(line, best.dim, lines)), best
-
-    def grown(best: Line) -> tuple[Line | None, Line | None]:
-        return line, (best if line.dim == best.dim else _again(best, lines, dim=line.dim))
-
-    def longer(best: Line) -> tuple[Line | None, Line | None]:
-        return line, (best if epochs == _epochs(best) else _again(best, lines, epochs=epochs))
-
-    first = next(member for member in chosen.values() if member.label == often[0])
-    return found._replace(
-        best=tuple(next(member for member in chosen.values() if member.label == label) for label in often),
-        gain=_over(chosen, lambda best: (line, best)),
-        reduced=_over(chosen, reduced),
-        grown=_over(chosen, grown),
-        longer=_over(chosen, longer),
-        size=float("nan") if line.dim is None or not first.dim else line.dim / first.dim,
-        cost=epochs / _epochs(first) if _epochs(first) else float("nan"),
+def _compared(stated: EnsembleGain, held: Sequence[tuple[Job, Opponents]], board: Board) -> EnsembleGain:
+    """`held`: for every seed the ensemble's job, and whom it is held against."""
+    cells, lines = board.measured, {key: line for line in board.lines for key in line.keys}
+    often = Counter(lines[one.best.key].cell for _, one in held).most_common()
+    best = tuple(next(line for line in board.lines if line.cell == cell) for cell, _ in often)
+    job, first = next((job, one.best) for job, one in held if lines[one.best.key] == best[0])
+    size, width = cells[job.key].dim, cells[first.key].dim
+    return stated._replace(
+        best=best,
+        gain=_over([(job, one.best) for job, one in held], cells),
+        reduced=_over([(one.reduced, one.best) for _, one in held], cells),
+        grown=_over([(job, one.grown) for job, one in held], cells),
+        longer=_over([(job, one.longer) for job, one in held], cells),
+        size=size / width if size else float("nan"),
+        cost=epochs(job) / epochs(first) if epochs(first) else float("nan"),
     )
 
 
-def _over(chosen: Mapping[int, Line], sides: Callable[[Line], tuple[Line | None, Line | None]]) -> Gain | None:
+def _over(pairs: Sequence[tuple[Job | None, Job | None]], cells: Mapping[str, Measured]) -> Gain | None:
     """Gain of one side over the other, in the seeds in which both were run; None where there are none."""
-    ours: dict[int, float] = {}
-    theirs: dict[int, float] = {}
-    for seed, best in chosen.items():
-        one, other = sides(best)
-        if one is not None and other is not None and seed in one.recalls and seed in other.recalls:
-            ours[seed], theirs[seed] = one.recalls[seed], other.recalls[seed]
-    return paired_gain(ours, theirs) if ours else None
+    both = [(a, b) for a, b in pairs if a and b and a.key in cells and b.key in cells]
+    ours = {a.seed: cells[a.key].recall for a, _ in both}
+    theirs = {b.seed: cells[b.key].recall for _, b in both}
+    return paired_gain(ours, theirs) if both else None
 
 
-def _alone(member: str, line: Line, lines: Sequence[Line]) -> Line | None:
-    """The line of one member: under the ensemble's own recipe, else under the board's most common, else under any."""
-    found = [other for other in lines if other.objective == member and other is not line and other.kind != "control"]
-    return min(found, key=lambda other: (other.variant != line.variant, other.variant != ""), default=None)
-
-
-def _again(best: Line, lines: Sequence[Line], **changes: int | None) -> Line | None:
-    """The line that trains the same under another recipe."""
-    wanted = {**best.recipe, **{name: str(value) for name, value in changes.items()}}
-    return next((line for line in lines if line.objective == best.objective and line.recipe == wanted), None)
-
-
-def _reduced(line: Line, dim: int | None, lines: Sequence[Line]) -> Line | None:
-    """The line of an ensemble reduced to so many numbers."""
-    wanted = (("control", (line.objective,), dim), line.recipe)
-    return next((other for other in lines if ((other.kind, other.members, other.dim), other.recipe) == wanted), None)
-
-
-def _epochs(line: Line) -> int:
-    return int(line.recipe["epochs"])
-
-
-def _why(missing: Sequence[str], board: Board) -> str:
-    tried = {cell.objective for cell in board.unfinished}
-    parts = [f"member {name} {'has no finished run' if name in tried else 'was not run alone'}" for name in missing]
+def _why(job: Job, members: Alone, recalls: Mapping[str, Mapping[int, float]]) -> str:
+    labels = {part.digest: part.label for part in job.objective.members if not recalls[part.digest]}
+    parts = [
+        f"member {label} {'has no finished run' if members[digest] else 'was not run alone'}"
+        for digest, label in labels.items()
+    ]
     return f"not stated: {', '.join(parts)}"

@@ -55,6 +55,7 @@ class ListKind(StrEnum):
     metrics = "metrics"
     matrices = "matrices"
     recipe = "recipe"
+    columns = "columns"
 
 
 @guarded(app)
@@ -74,21 +75,22 @@ def report(
     from bench import report as reporting
     from bench import store
     from bench.matrix.expand import expand
+    from bench.matrix.job import Job
 
-    rows = store.load(results)
+    rows, jobs = store.load(results), tuple[Job, ...]()
     if matrix is not None:
         asked = asked_for(matrix, seeds, changes)
         jobs = expand(asked)
-        keys = {job.key for job in (*jobs, *controls_of(asked, jobs, rows))}
-        rows = rows[rows["key"].isin(keys)]
+        jobs = (*jobs, *controls_of(asked, jobs, rows))
+        rows = rows[rows["key"].isin({job.key for job in jobs})]
     if rows.empty:
         typer.echo(
             f"bench: {results} has no results to report; run a matrix first, for example: bench run demo", err=True
         )
         raise typer.Exit(NOTHING)
-    Console().print(reporting.terminal(reporting.boards(rows)))
+    Console().print(reporting.terminal(reporting.boards(rows, jobs)))
     history, members = store.history(results), store.members(results)
-    for path in reporting.write(rows, history, output, members=members, title=title):
+    for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs):
         typer.echo(f"wrote {path}", err=True)
 
 
@@ -136,9 +138,9 @@ def pack(
 def list_(
     kind: Annotated[ListKind, typer.Argument(help="What to list.")],
     as_json: JsonOption = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables; for losses.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
 ) -> None:
-    """List what a matrix may use: each name with its source, its parameters and their defaults."""
+    """List what a matrix may use, with its source, parameters and defaults; also the columns of a row."""
     from bench.cli import listing
     from bench.matrix import catalogue, file
 
@@ -148,6 +150,9 @@ def list_(
     elif kind is ListKind.recipe:
         found = listing.recipe()
         text = [f"{field['name']} = {json.dumps(field['default'])}\n    {field['label']}" for field in found]
+    elif kind is ListKind.columns:
+        found = listing.columns()
+        text = listing.columns_markdown() if as_markdown else [f"{c['name']}\n    {c['label']}" for c in found]
     else:
         entries = list(catalogue.entries(kind).values())
         found = [listing.describe(entry) for entry in entries]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import JsonOption
+from bench.cli.options import NOTHING, JsonOption
 
 if TYPE_CHECKING:
     from bench.scoring.conventions.rescore import Images
@@ -82,6 +82,7 @@ def evaluate(
         chosen = _chosen(convention, distance, has_gallery=True)
         if silent := [name for name, one in CONVENTIONS.items() if "all" in convention and one.gallery is None]:
             typer.echo(f"bench: {' and '.join(silent)} have no rules for a gallery, so they are left out", err=True)
+        _warn_of_copies(images)
     _check_directions(images, chosen)
     table = compare(chosen, scorer(images, ks=ks, restarts=restarts, seed=seed))
     typer.echo(json.dumps(values(images, table), indent=2) if as_json else text(images, table))
@@ -122,19 +123,26 @@ def _images(file: Path, labels: Path | None, gallery: Path | None, gallery_label
 
     if gallery is None and gallery_labels is not None:
         raise ConfigError("--gallery-labels needs a gallery: add --gallery.")
-    stored = read_embeddings(file)
+    stored = _told(file, read_embeddings(file))
     names, points, cut = _labels(file, stored, labels, "LABELS"), stored.points, stored.queries
     others, other_names = (points[cut:], names[cut:]) if cut < len(points) else (None, None)
     if gallery is not None:
         if others is not None:
             raise ConfigError(f"{file} already holds queries and their gallery: leave --gallery out.")
-        found = read_embeddings(gallery)
+        found = _told(gallery, read_embeddings(gallery))
         others, other_names = found.points, _labels(gallery, found, gallery_labels, "--gallery-labels")
         if others.shape[1] != points.shape[1]:
             raise ConfigError(
                 f"the queries have {points.shape[1]} dimensions, the gallery {others.shape[1]}: embed both alike."
             )
     every = names[:cut] if other_names is None else np.concatenate([names[:cut], other_names])
+    if other_names is not None and not np.isin(names[:cut], other_names).any():
+        typer.echo(
+            f"bench: no label of a query is in the gallery, so nothing can be found: the queries have '{names[0]}', "
+            f"the gallery '{other_names[0]}'; write both alike",
+            err=True,
+        )
+        raise typer.Exit(NOTHING)
     classes, numbers = np.unique(every, return_inverse=True)
     if len(classes) == 1:
         raise ConfigError(
@@ -144,12 +152,36 @@ def _images(file: Path, labels: Path | None, gallery: Path | None, gallery_label
     return Images(points[:cut], numbers[:cut], others, None if others is None else numbers[cut:])
 
 
+def _told(file: Path, stored: "Stored") -> "Stored":
+    """The same, after saying which columns of a wide table it was made of."""
+    if stored.table is not None:
+        typer.echo(f"bench: {file}: {stored.table}", err=True)
+    return stored
+
+
+def _warn_of_copies(images: "Images") -> None:
+    """Say how many queries are in their gallery with the very same embedding, and so find themselves."""
+    import numpy as np
+
+    assert images.gallery is not None
+    kind = np.result_type(images.points, images.gallery)
+    gallery = {row.tobytes() for row in images.gallery.astype(kind)}
+    if copies := sum(row.tobytes() in gallery for row in images.points.astype(kind)):
+        typer.echo(
+            f"bench: {copies:,} of {len(images.points):,} queries are in the gallery with the very same embedding, so "
+            "each finds itself: leave copies out of the gallery",
+            err=True,
+        )
+
+
 def _labels(file: Path, stored: "Stored", labels: Path | None, option: str) -> Any:
     from bench.matrix.job import ConfigError
-    from bench.scoring.embeddings_file import read_labels
+    from bench.scoring.labels_file import read_labels
 
     if labels is None and stored.labels is None:
-        raise ConfigError(f"{file} has no labels: add {option}.")
+        others = stored.table.left_out if stored.table else ()
+        hint = f" (or name the column that holds them 'label'; it has {', '.join(others[:5])})" if others else ""
+        raise ConfigError(f"{file} has no labels: add {option}{hint}.")
     found = stored.labels if labels is None else read_labels(labels)
     assert found is not None
     if len(found) != len(stored.points):

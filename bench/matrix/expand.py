@@ -1,11 +1,13 @@
 """A matrix becomes jobs: names looked up, parameters resolved, every entry checked before anything trains."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from bench.matrix.catalogue import check, did_you_mean, entries, find
+from bench.matrix.content import sha256
 from bench.matrix.file import Matrix, sentences
 from bench.matrix.job import TRAINED, ConfigError, Job, Kind, Part
 from bench.matrix.recipe import Recipe
@@ -96,7 +98,20 @@ def _resolve(part: Part, kind: str, labelled: Mapping[str, Part]) -> Part:
     label = part.label or _label(
         part.name, members, {k: v for k, v in parameters.items() if v != entry.parameters[k].default}
     )
-    return part.model_copy(update={"parameters": parameters, "members": members, "label": label})
+    contents = _contents(parameters) if kind == "backbones" else {}
+    update = {"parameters": parameters, "members": members, "label": label, "contents": contents}
+    return part.model_copy(update=update)
+
+
+def _contents(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """What the files that a backbone names hold."""
+    file = parameters.get("weights")
+    if file is None:
+        return {}
+    try:
+        return {"weights": sha256(Path(file))}
+    except OSError as error:
+        raise ValueError(f"weights = {file!r} cannot be read ({error.strerror}); name a file of weights") from None
 
 
 def _member(part: Part, labelled: Mapping[str, Part]) -> Part:
@@ -165,7 +180,14 @@ def _refuse_same_job(jobs: list[Job]) -> None:
     for job in jobs:
         other = seen.setdefault(job.key, job)
         if other is not job:
-            raise ConfigError(f"{other.objective.label!r} and {job.objective.label!r} are the same job; remove one")
+            one, two = _apart(other, job)
+            raise ConfigError(f"{one!r} and {two!r} are the same job; remove one")
+
+
+def _apart(one: Job, other: Job) -> tuple[str, str]:
+    """Labels of two jobs: of the part by which they differ."""
+    parts = [(getattr(one, name).label, getattr(other, name).label) for name in ("objective", "backbone", "dataset")]
+    return next((pair for pair in parts if pair[0] != pair[1]), parts[0])
 
 
 def _refuse_lone_images(jobs: list[Job]) -> None:

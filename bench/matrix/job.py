@@ -1,4 +1,4 @@
-"""The job: one cell of a matrix for one seed, every parameter resolved, and the key that names its results."""
+"""The job: one cell of a matrix for one seed, every parameter resolved; its key names its results."""
 
 import hashlib
 import json
@@ -6,17 +6,19 @@ import re
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bench.matrix.recipe import LATER, Recipe
+from bench.matrix.recipe import LATER, Recipe, complete
 
-__all__ = ["PROTOCOL", "TRAINED", "ConfigError", "Job", "Kind", "Part"]
+__all__ = ["PROTOCOL", "TRAINED", "ConfigError", "Job", "Kind", "Part", "Role"]
 
 PROTOCOL = 1
 """Raised when the harness changes what a job computes, so that old rows are never mixed with new ones."""
 
 
 Kind = Literal["loss", "ensemble", "model_ensemble", "floor"]
+Role = Kind | Literal["control"]
+"""What a reader sees: a job is a control only beside the ensemble that is held against it."""
 TRAINED = ("loss", "ensemble")
 """Kinds that are trained; the others are made of stored embeddings or of images."""
 
@@ -36,6 +38,8 @@ class Part(BaseModel):
     label: str = ""
     recipe: dict[str, Any] = {}
     seeds: int = Field(1, ge=1, strict=True, description="model ensembles: seeds of each member that are fused")
+    contents: dict[str, str] = {}
+    """SHA-256 of the file that a parameter names, by parameter: the content decides the result, not the path."""
 
     @model_validator(mode="before")
     @classmethod
@@ -51,15 +55,20 @@ class Part(BaseModel):
         """What decides the result: not the label, and the recipe only once it is merged into the job's."""
         return {
             "name": self.name,
-            "parameters": self.parameters,
+            "parameters": self.parameters | self.contents,
             "members": [part.identity() for part in self.members],
         }
+
+    @property
+    def digest(self) -> str:
+        """A hash of the identity."""
+        return _digest(self.identity())
 
 
 class Job(BaseModel):
     """One cell of the matrix, every parameter resolved."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     dataset: Part
     backbone: Part
@@ -71,6 +80,8 @@ class Job(BaseModel):
     """The jobs whose embeddings a model ensemble fuses."""
     control: bool = False
     """Whether it is there for an ensemble to be held against. What it computes does not depend on that."""
+    protocol: int = PROTOCOL
+    """The version of the harness's computations: of a stored job, that of then."""
 
     def changed(self, **fields: Any) -> "Job":
         """The same job but for these fields, and so with a key of its own."""
@@ -78,14 +89,54 @@ class Job(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """All that the result depends on, as JSON values."""
+        return {**self._without_seed(), "seed": self.seed, "members": [job.key for job in self.members]}
+
+    def _without_seed(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).identity() for name in ("dataset", "backbone", "objective")}
         recipe = {k: v for k, v in self.recipe.model_dump(mode="json").items() if k not in LATER or v != LATER[k]}
-        rest = {"kind": self.kind, "seed": self.seed, "recipe": recipe}
-        return {**parts, **rest, "members": [job.key for job in self.members], "protocol": PROTOCOL}
+        return {**parts, "kind": self.kind, "recipe": recipe, "protocol": self.protocol}
+
+    @property
+    def role(self) -> Role:
+        """Its kind, or that it is a control."""
+        return "control" if self.control else self.kind
+
+    @property
+    def member_labels(self) -> tuple[str, ...]:
+        """Labels of an ensemble's members; of a model ensemble one per model."""
+        own = tuple(member.objective.label for member in self.members)
+        return own or tuple(part.label for part in self.objective.members)
 
     @cached_property
     def key(self) -> str:
         """A readable prefix and a hash of the identity: the name of the job's folder."""
-        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:12]
-        words = (self.dataset.name, self.backbone.name, self.objective.name, f"s{self.seed}", digest)
+        return self._named(f"s{self.seed}", _digest(self.identity()))
+
+    @cached_property
+    def cell(self) -> str:
+        """The same without the seed, its own and its members': what is averaged over seeds, and nothing else is."""
+        return self._named(_digest({**self._without_seed(), "members": [job.cell for job in self.members]}))
+
+    def _named(self, *ends: str) -> str:
+        words = (self.dataset.name, self.backbone.name, self.objective.name, *ends)
         return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
+
+    @classmethod
+    def stored(cls, text: str) -> "Job | None":
+        """The job of a stored row (JSON); None where this version of the harness cannot read it.
+
+        Fields of the recipe that came after the row was stored are at what was done before there were any.
+        """
+        try:
+            return cls.model_validate(_completed(json.loads(text)))
+        except (ValidationError, ValueError, TypeError, KeyError):
+            return None
+
+
+def _completed(job: dict[str, Any]) -> dict[str, Any]:
+    members = [_completed(member) for member in job["members"]]
+    return {**job, "recipe": complete(job["recipe"]), "members": members}
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]

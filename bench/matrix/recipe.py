@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 __all__ = ["LATER", "Recipe", "Validation", "complete"]
 
@@ -22,6 +22,12 @@ class Validation(BaseModel):
     share: Annotated[float, Gt(0), Lt(1)] | None = None
     folds: Annotated[int, Ge(2)] | None = None
     """One model per fold; their embeddings are compared side by side."""
+
+    @field_validator("folds", mode="before")
+    @classmethod
+    def _whole(cls, raw: Any) -> Any:
+        """A stored job has 4.0, which keys were made of."""
+        return int(raw) if isinstance(raw, float) and raw.is_integer() else raw
 
     @model_validator(mode="after")
     def _one(self) -> "Validation":

@@ -1,9 +1,11 @@
 """The report: a Markdown leaderboard, one HTML page and the plots, all from stored rows."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from bench.matrix.job import Job
 from bench.report.markdown import boards, markdown, terminal
 
 __all__ = ["boards", "markdown", "terminal", "write"]
@@ -16,23 +18,24 @@ def write(
     *,
     members: pd.DataFrame | None = None,
     title: str = "Leaderboard",
+    jobs: Sequence[Job] = (),
 ) -> list[Path]:
     """Write README.md, index.html and the plots of `rows` (as `bench.load` gives them) into `output`.
 
-    `history` and `members` are as `bench.store` gives them. Returns the files, plots first. The same rows give the
-    same bytes. Raises ValueError where there are no rows, and OSError where the folder `output` cannot be written.
+    `history` and `members` are as `bench.store` gives them; labels and kinds are those of `jobs`, else the stored ones.
+    Returns the files, plots first. The same rows give the same bytes. Raises ValueError where there are no rows, and
+    ConfigError where `output` cannot be written or holds a file of the same name that is not from a report.
     """
     # Drawing takes a second to import, which a leaderboard on a terminal need not wait for.
     from bench.analysis.facts import facts
-    from bench.report.files import replace
+    from bench.report.files import write_files
     from bench.report.page.page import page
     from bench.report.plots.draw import pictures
     from bench.report.plots.svg import Logs, standalone
 
     if rows.empty:
         raise ValueError("there are no rows to report; run a matrix first, for example `bench run demo`.")
-    output.mkdir(parents=True, exist_ok=True)
-    found, known = boards(rows), facts(rows)
+    found, known = boards(rows, jobs), facts(rows)
     drawn = pictures(found, Logs(history, pd.DataFrame() if members is None else members))
     links: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for picture in drawn:
@@ -40,4 +43,4 @@ def write(
     texts = {picture.name: standalone(picture.svg) for picture in drawn}
     texts["README.md"] = markdown(found, title=title, facts=known, plots=links)
     texts["index.html"] = page(found, title=title, facts=known, pictures=drawn)
-    return [replace(output / name, text) for name, text in texts.items()]
+    return write_files(output, texts)

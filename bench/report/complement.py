@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.analysis.complement import Study
-from bench.report.files import file_name, replace
+from bench.report.files import file_name, write_files
 from bench.report.markdown import markdown_pictures, markdown_table, plain
 from bench.report.plots.axes import COLOURS, HUES, MOST, canvas, figure_of, key, wrapped
 from bench.report.plots.svg import INK, standalone, style, to_svg
@@ -104,9 +104,9 @@ def _grid(title: str, table: Table, columns: int) -> Grid:
 def write(studies: Sequence[Study], output: Path, *, title: str = "Who complements whom") -> list[Path]:
     """Write complement.md and two heat maps per study into `output`; returns the files, the document last.
 
-    The same studies give the same bytes. Raises OSError where the folder `output` cannot be written.
+    The same studies give the same bytes. Raises ConfigError where `output` cannot be written or holds a file
+    of the same name that is not from a report.
     """
-    output.mkdir(parents=True, exist_ok=True)
     texts: dict[str, str] = {}
     links: list[list[tuple[str, str]]] = []
     with style():
@@ -124,7 +124,7 @@ def write(studies: Sequence[Study], output: Path, *, title: str = "Who complemen
         "\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE),
     ]
     texts["complement.md"] = "\n\n".join(part for part in parts if part) + "\n"
-    return [replace(output / name, text) for name, text in texts.items()]
+    return write_files(output, texts)
 
 
 def _board(study: Study, pictures: Sequence[tuple[str, str]]) -> list[str]:

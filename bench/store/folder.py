@@ -25,8 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.store.columns import LOOKS
-from bench.store.row import COLUMNS, Result, Status
+from bench.store.columns import LOOKS, types
+from bench.store.older import identified
+from bench.store.row import Result, Status
 
 __all__ = [
     "TRAINING",
@@ -50,8 +51,12 @@ TRAINING = 2048
 """Training images whose embeddings are stored, at most: enough to learn a projection from."""
 
 
+ESSENTIAL = ("key", "dataset", "backbone", "objective", "kind", "seed", "recipe", "protocol", "status")
+"""Columns that every row ever stored has."""
+
+
 class StoreError(OSError):
-    """Results cannot be written; one sentence says what to do."""
+    """Results cannot be written or read; one sentence says what to do."""
 
 
 def prepare(results: Path) -> None:
@@ -155,13 +160,13 @@ def load(source: str | Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: there is no such file or folder.
+        StoreError: the file is none that `pack` makes.
     """
     table, broken = _read(Path(source))
     for folder in broken:
         warnings.warn(f"{folder}: its row cannot be read; `bench run` sets it aside and runs it again", stacklevel=2)
     nested = [log.packed for log in _LOGS.values() if log.packed in table.column_names]
-    frame: pd.DataFrame = table.drop_columns(nested).to_pandas()
-    return frame
+    return identified(table.drop_columns(nested).to_pandas())
 
 
 def history(source: str | Path) -> pd.DataFrame:
@@ -217,7 +222,10 @@ def pack(results: Path, file: Path) -> int:
 
     Raises:
         FileNotFoundError: there is no such folder of results.
+        StoreError: it is a file.
     """
+    if results.is_file():
+        raise StoreError(f"{results}: is a file, packed already; name a folder of results with --results")
     table, _ = _read(results)
     keys = table["key"].to_pylist()
     for name, log in _LOGS.items():
@@ -241,6 +249,7 @@ def _folders(results: Path) -> list[Path]:
 def _read(source: Path) -> tuple[pa.Table, list[Path]]:
     """All rows of a folder or a packed file, and the folders whose row cannot be read."""
     if source.is_file():
+        _refuse_foreign(source)
         return pq.read_table(source), []
     folders = _folders(source)
     with ThreadPoolExecutor() as threads:
@@ -250,14 +259,26 @@ def _read(source: Path) -> tuple[pa.Table, list[Path]]:
     return pa.concat_tables(good, promote_options="default") if good else _EMPTY, broken
 
 
-_EMPTY = pa.table({name: pa.array([], kind) for name, kind in COLUMNS.items()})
+_EMPTY = pa.table({name: pa.array([], kind) for name, kind in types().items()})
+
+
+def _refuse_foreign(file: Path) -> None:
+    """See that a file is one that `pack` makes."""
+    try:
+        names = pq.read_schema(file).names
+    except pa.ArrowException:
+        raise StoreError(f"{file}: is no Parquet file; name a folder of results, or a file of `bench pack`") from None
+    absent = [name for name in ESSENTIAL if name not in names]
+    if absent:
+        raise StoreError(f"{file}: has no column {absent[0]!r}; name a folder of results, or a file of `bench pack`")
 
 
 def _row(folder: Path) -> pa.Table | None:
     try:
-        return pq.ParquetFile(folder / "row.parquet").read()
+        table = pq.ParquetFile(folder / "row.parquet").read()
     except (OSError, pa.ArrowException):
         return None
+    return table if set(table.column_names) >= set(ESSENTIAL) and table.num_rows == 1 else None
 
 
 def _status(folder: Path) -> str | None:
@@ -308,13 +329,18 @@ def _log(source: Path, name: str) -> pd.DataFrame:
         frame = pd.DataFrame([{"key": row["key"], **line} for row in rows for line in row[packed]], columns=columns)
     else:
         files = [folder / f"{name}.parquet" for folder in _folders(source)]
-        tables = [_with_key(file) for file in files if file.exists()]
+        tables = [table for file in files if file.exists() and (table := _with_key(file))]
         found = pa.concat_tables(tables, promote_options="default").to_pandas() if tables else pd.DataFrame()
         frame = found.reindex(columns=columns)
     # Logs written before a job could train several models do not say which.
     return frame.assign(model=frame["model"].fillna(0).astype("int64"))
 
 
-def _with_key(file: Path) -> pa.Table:
-    table = pq.ParquetFile(file).read()
+def _with_key(file: Path) -> pa.Table | None:
+    """A job's log, or None and a warning."""
+    try:
+        table = pq.ParquetFile(file).read()
+    except (OSError, pa.ArrowException):
+        warnings.warn(f"{file}: cannot be read and is left out; its job's row is not concerned", stacklevel=2)
+        return None
     return table.append_column("key", pa.array([file.parent.name] * table.num_rows, pa.string()))

@@ -1,4 +1,4 @@
-"""The schema: what one job leaves behind, and the columns of its row (results/README.md explains them)."""
+"""What one job leaves behind, first of all its row; `bench/store/columns.py` says what each column means."""
 
 import json
 from typing import Any, Literal, NamedTuple
@@ -8,12 +8,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from bench.matrix.job import PROTOCOL, Job, Kind
+from bench.matrix.job import Job, Role
+from bench.store.columns import types
 
-__all__ = ["COLUMNS", "MemberEpoch", "Provenance", "Result", "Row", "Status", "failure"]
+__all__ = ["MemberEpoch", "Provenance", "Result", "Row", "Status", "failure"]
 
 Status = Literal["done", "failed", "diverged", "skipped"]
-RowKind = Kind | Literal["control"]
 
 
 class Provenance(BaseModel):
@@ -39,10 +39,12 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
+    cell: str
+    job: str
     dataset: str
     backbone: str
     objective: str
-    kind: RowKind
+    kind: Role
     members: tuple[str, ...]
     seed: int
     recipe: str
@@ -68,15 +70,16 @@ class Row(BaseModel):
         """A row with the identity of a job."""
         return cls(
             key=job.key,
+            cell=job.cell,
+            job=job.model_dump_json(),
             dataset=job.dataset.label,
             backbone=job.backbone.label,
             objective=job.objective.label,
-            kind="control" if job.control else job.kind,
-            members=tuple(member.objective.label for member in job.members)
-            or tuple(part.label for part in job.objective.members),
+            kind=job.role,
+            members=job.member_labels,
             seed=job.seed,
             recipe=json.dumps(job.recipe.model_dump(mode="json")),
-            protocol=PROTOCOL,
+            protocol=job.protocol,
             status=status,
             **rest,
         )
@@ -85,19 +88,9 @@ class Row(BaseModel):
         """One Parquet row, scores and provenance as columns of their own."""
         flat = self.model_dump(exclude={"scores", "provenance"})
         flat |= self.scores | self.provenance.model_dump()
-        arrays = {name: pa.array([value], COLUMNS.get(name, pa.float64())) for name, value in flat.items()}
+        known = types()
+        arrays = {name: pa.array([value], known.get(name, pa.float64())) for name, value in flat.items()}
         return pa.table(arrays)
-
-
-_TEXT = ("key", "dataset", "backbone", "objective", "kind", "recipe", "status", "reason", "overlap", "started")
-COLUMNS = {
-    **dict.fromkeys(_TEXT + tuple(Provenance.model_fields), pa.string()),
-    **dict.fromkeys(("seed", "protocol", "parameters", "embedding_dim", "near_duplicates", "threads"), pa.int64()),
-    "members": pa.list_(pa.string()),
-    "epoch": pa.list_(pa.int64()),
-    "dirty": pa.bool_(),
-}
-"""Every column that is not a number with a fraction; fixed, so that a null in the first file decides nothing."""
 
 
 class MemberEpoch(NamedTuple):

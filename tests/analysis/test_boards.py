@@ -2,9 +2,13 @@ import math
 
 import pytest
 from scipy import stats as oracle
-from support.sample_rows import RECIPE, row, table, unfinished
+from support.sample_rows import older, row, table, unfinished
 
 from bench.analysis.boards import boards
+from bench.matrix.catalogue import entries
+from bench.store.older import identified
+
+LAST = ("map_at_r", "r_precision", "nmi", "ami")
 
 
 def test_one_board_a_dataset_and_backbone_one_line_an_objective() -> None:
@@ -37,11 +41,19 @@ def test_scores_are_means_with_student_intervals_and_the_best_comes_first() -> N
         assert (score.mean - score.half_width, score.mean + score.half_width) == pytest.approx((low, high))
 
 
-def test_metrics_are_in_the_order_of_the_literature_and_a_new_one_appears() -> None:
-    (board,) = boards(table([row(recall_at_10=0.9, silhouette=0.2)]).rename(columns={}))
+def test_metrics_are_in_the_order_of_the_literature_and_a_new_one_appears(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = entries("metrics")
+    added = {"silhouette": metrics["nmi"]._replace(name="silhouette")}
+    monkeypatch.setattr("bench.store.columns.entries", lambda _kind: {**metrics, **added})
+    (board,) = boards(table([row(recall_at_10=0.9, silhouette=0.2, silhouette_sd=0.1)]))
     recalls = ("recall_at_1", "recall_at_2", "recall_at_4", "recall_at_8", "recall_at_10")
     assert board.metrics == (*recalls, "map_at_r", "r_precision", "nmi", "ami", "silhouette")
     assert board.chance == {"recall_at_1": 0.019, "nmi": 0.21}
+
+
+def test_a_number_that_someone_added_is_no_score() -> None:
+    (board,) = boards(table([row(seed=seed, gpu_hours=30.0, silhouette=0.2) for seed in range(2)]))
+    assert board.metrics == ("recall_at_1", "recall_at_2", "recall_at_4", "recall_at_8", *LAST)
 
 
 def test_missing_scores_are_left_out_and_counted() -> None:
@@ -60,18 +72,20 @@ def test_a_metric_without_any_value_is_no_column() -> None:
 def test_recipes_are_never_averaged_together() -> None:
     rows = [row(seed=seed, recall_at_1=0.6) for seed in range(3)]
     rows += [row(seed=seed, recall_at_1=0.1, recipe={"epochs": 0}) for seed in range(2)]
-    rows += [row("softmax", recipe={"augment": {"flip": False}})]
+    rows += [row("softmax", recipe={"flip": True})]
     (board,) = boards(table(rows))
     found = {line.label: (line.done, round(line.scores["recall_at_1"].mean, 6)) for line in board.lines}
-    assert found == {"triplet": (3, 0.6), "triplet (epochs=0)": (2, 0.1), "softmax (augment.flip=false)": (1, 0.64)}
-    assert board.recipe == ", ".join(f"{name}={value}" for name, value in RECIPE.items())
+    assert found == {"triplet": (3, 0.6), "triplet (epochs=0)": (2, 0.1), "softmax (flip=true)": (1, 0.64)}
+    assert board.recipe.startswith("epochs=10, dim=128, classes_per_batch=32")
 
 
 def test_a_recipe_without_a_field_is_another_recipe() -> None:
-    rows = [row(seed=seed) for seed in range(2)] + [row(recipe={"warmup": 3})]
-    (board,) = boards(table(rows))
+    with_field = [older(row(), recipe='{"epochs": 10, "warmup": 3}')]
+    rows = [older(row(seed=seed), recipe='{"epochs": 10}') for seed in range(2)]
+    (board,) = boards(identified(table([*rows, *with_field])))
     assert {line.label for line in board.lines} == {"triplet", "triplet (warmup=3)"}
-    (board,) = boards(table([*rows, row(seed=1, recipe={"warmup": 3}), row(seed=2, recipe={"warmup": 3})]))
+    with_field += [older(row(seed=seed), recipe='{"epochs": 10, "warmup": 3}') for seed in (1, 2)]
+    (board,) = boards(identified(table([*rows, *with_field])))
     assert {line.label for line in board.lines} == {"triplet (warmup=unset)", "triplet"}
 
 

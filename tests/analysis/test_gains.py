@@ -3,10 +3,12 @@ from typing import Any
 
 import pytest
 from scipy import stats as oracle
-from support.sample_rows import row, table, unfinished
+from support.sample_rows import row, row_of, table, unfinished
 
 from bench.analysis.boards import boards
+from bench.analysis.controls import reduced
 from bench.analysis.gains import EnsembleGain, gains
+from bench.matrix.job import Job
 from bench.stats.intervals import Gain
 
 TRIPLET, SOFTMAX, SUM = (0.50, 0.52, 0.54), (0.60, 0.58, 0.59), (0.63, 0.60, 0.65)
@@ -35,6 +37,14 @@ def control(objective: str, recipe: dict[str, int], values: tuple[float, ...], *
     return [
         row(objective, seed, recall_at_1=value, recipe=recipe, kind="control", **others)
         for seed, value in enumerate(values)
+    ]
+
+
+def reductions(of: list[dict[str, Any]], dim: int, values: tuple[float, ...]) -> list[dict[str, Any]]:
+    """Rows of an ensemble reduced to so many numbers."""
+    jobs = [job for line in of if (job := Job.stored(line["job"])) and job.objective.members]
+    return [
+        row_of(reduced(job, dim), recall_at_1=value, embedding_dim=dim) for job, value in zip(jobs, values, strict=True)
     ]
 
 
@@ -91,7 +101,8 @@ def test_controls_are_found_by_member_and_recipe_and_paired_by_seed() -> None:
     wide, long, small = (0.61, 0.60, 0.60), (0.64, 0.66, 0.62), (0.62, 0.59, 0.61)
     rows += control("softmax", {"dim": 256}, wide, embedding_dim=256) + control("triplet", {"dim": 256}, (0.9,) * 3)
     rows += control("softmax", {"epochs": 20}, long) + control("softmax", {"epochs": 30}, (0.95,) * 3)
-    rows += control("pca[sum](dim=128)", {}, small, members=["sum"]) + control("pca", {}, (0.1,) * 3, members=["x"])
+    other = members_and_sum(kind="ensemble", embedding_dim=256)
+    rows += reductions(rows[:9], 128, small) + reductions(other, 128, (0.1,) * 3)
     found = only_gain(rows)
     for gained, ours, theirs in (
         (found.grown, SUM, wide),
@@ -154,6 +165,6 @@ def test_a_member_under_the_same_recipe_is_preferred() -> None:
 
 def test_a_member_under_another_recipe_is_named_with_it() -> None:
     rows = [entry for entry in members_and_sum() if entry["objective"] != "softmax"]
-    rows += [row("softmax", seed, recall_at_1=0.6, recipe={"rate": 0.1}) for seed in range(3)]
+    rows += [row("softmax", seed, recall_at_1=0.6, recipe={"trunk_rate": 0.1}) for seed in range(3)]
     found = only_gain(rows)
-    assert [member.label for member in found.best] == ["softmax (rate=0.1)"]
+    assert [member.label for member in found.best] == ["softmax (trunk_rate=0.1)"]

@@ -165,3 +165,38 @@ def test_a_job_folder_refuses_another_gallery(tmp_path: Path) -> None:
     refused("already", *where, "--gallery", tmp_path / "embeddings.npy", "--gallery-labels", where[1])
     write_table(tmp_path / "queries.parquet", first_hit=[1] * 41)
     refused("41 queries", *where)
+
+
+def test_labels_that_never_meet_are_shown_side_by_side(tmp_path: Path) -> None:
+    x, _ = npy(tmp_path, *sample(4))
+    ours, theirs = (
+        saved(tmp_path / "a.npy", np.array(["007"] * 2 + ["008"] * 2)),
+        saved(tmp_path / "b.npy", np.array([7, 7, 8, 8])),
+    )
+    result = call(x, ours, "--gallery", x, "--gallery-labels", theirs)
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert "the queries have '007', the gallery '7'" in result.stderr
+
+
+def test_queries_that_are_in_their_gallery_are_counted(tmp_path: Path) -> None:
+    x, y = npy(tmp_path, *sample())
+    others, names = sample(30, seed=3)
+    others[4] = sample()[0][7]
+    gallery, gallery_names = saved(tmp_path / "g.npy", others), saved(tmp_path / "n.npy", names)
+    assert "40 of 40 queries are in the gallery" in call(x, y, "--gallery", x, "--gallery-labels", y).stderr
+    assert "1 of 40 queries" in call(x, y, "--gallery", gallery, "--gallery-labels", gallery_names).stderr
+    others[4] += 1
+    saved(gallery, others)
+    assert call(x, y, "--gallery", gallery, "--gallery-labels", gallery_names).stderr == ""
+
+
+def test_the_columns_of_a_wide_table_are_named(tmp_path: Path) -> None:
+    points, labels = sample()
+    numbers = {f"e{i}": column for i, column in enumerate(points.T)}
+    file = write_table(tmp_path / "x.parquet", target=range(40), **numbers, label=labels.tolist())
+    result = call(file)
+    assert result.exit_code == 0
+    assert "the 4 float columns e0 to e3; left out: target" in result.stderr
+    without = write_table(tmp_path / "y.parquet", target=range(40), **numbers)
+    assert "name the column that holds them 'label'; it has target" in call(without).stderr

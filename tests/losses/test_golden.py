@@ -21,15 +21,15 @@ from bench.scoring import metrics
 from bench.scoring.clustering import Clustering
 from bench.scoring.ranking import Ranking, neighbours, rank
 from losses.batch_softmax import n_pair_loss
-from losses.group import correlation, first_of_class, group_loss, refined
+from losses.class_softmax import linear_scores, smooth_cross_entropy, soft_triple
+from losses.group_loss import correlation, first_of_class, group_loss, refined
 from losses.learned import SoftSimplex, coefficients, compression_loss, diversity_loss
-from losses.multimodal import multimodal_logits, multimodal_loss
+from losses.modalities import multimodal_logits, multimodal_loss
 from losses.pair import binomial_deviance_loss
 from losses.proxy import proxy_nca
 from losses.ranked import ranked_list_loss, ranked_lists
 from losses.shape import Shape
-from losses.softmax import linear_scores, smooth_cross_entropy, soft_triple
-from losses.triplet import triplet
+from losses.triplets import gaps, triplet
 from losses.tuplet import angular_n_pair_loss
 
 FILES = sorted(GOLDEN.glob("*_case*.npz"))
@@ -80,8 +80,10 @@ def of_module(case: Case, module: nn.Module, **wanted: Tensor) -> Computed:
 
 def golden_triplet(case: Case) -> Computed:
     margin, band, mining = case["margin"], case["band"], ("all", "hard", "semihard")[case["mining"]]
-    module = triplet(Shape(1, 1), margin=margin, mining=mining, band=band, squared=False, normalize=False)
-    kept = triplets(case["embeddings"].double(), case["labels"], low=module.low, high=module.high)
+    shape = Shape(case["embeddings"].shape[1], 1)
+    module = triplet(shape, margin=margin, mining=mining, band=band, squared=False, normalize=False)
+    low, high = gaps(margin, mining, band)
+    kept = triplets(case["embeddings"].double(), case["labels"], low=low, high=high)
     return {"triplets": kept, "n_triplets": len(kept), **of_module(case, module)}
 
 
@@ -237,12 +239,13 @@ def components(case: Case, learned: dict[str, Tensor]) -> list[Callable[[Tensor,
     named = {"margin": 1.0, "mining": "semihard", "band": 0.1, "squared": False, "normalize": False}
 
     def proxies(embeddings: Tensor, labels: Tensor) -> Tensor:
-        module = proxy_nca(Shape(1, 2), proxy_scale=3.0, smoothing=0.1, positive_in_denominator=True)
+        classes, dim = learned["proxies"].shape
+        module = proxy_nca(Shape(dim, classes), proxy_scale=3.0, smoothing=0.1, positive_in_denominator=True)
         return torch.func.functional_call(module, {"proxies": learned["proxies"]}, (embeddings, labels))
 
     losses: list[Callable[[Tensor, Tensor], Tensor]] = [
         lambda x, y: smooth_cross_entropy(linear_scores(x, *layers), y, smoothing=case["smooth"]),
-        triplet(Shape(1, 1), **named),
+        lambda x, y: triplet(Shape(x.shape[1], 1), **named)(x, y),
         lambda x, y: binomial_deviance_loss(x, y, normalize=False, positives="below_one"),
         proxies,
     ]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from support.sample_rows import SCORES, history, row, table, unfinished
 
+from bench.matrix.job import ConfigError
 from bench.report import write
 
 ROWS = table(
@@ -81,7 +82,30 @@ def test_nothing_to_report_is_a_sentence(tmp_path: Path) -> None:
     assert contents(tmp_path) == {}
 
 
-def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="file"):
+@pytest.mark.parametrize("name", ["README.md", "index.html", "heat-map-conv4.svg"])
+def test_files_of_others_are_left_as_they_are(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("# My thesis")
+    with pytest.raises(ConfigError, match=f"{name} was not made by bench; name another folder with --output"):
+        write(ROWS, history(ROWS), tmp_path)
+    assert contents(tmp_path) == {name: b"# My thesis"}
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="file: cannot be written"):
         write(ROWS, history(ROWS), tmp_path / "file")
+    (tmp_path / "index.html").mkdir()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write(ROWS, history(ROWS), tmp_path)
+
+
+def test_labels_longer_than_a_file_name_give_files_of_their_own(tmp_path: Path) -> None:
+    long = [f"{'/data/' * 60}{end}" for end in "ab"]
+    write(
+        table([row(dataset=name, backbone=name, seed=seed) for name in long for seed in range(2)]),
+        history(ROWS),
+        tmp_path,
+    )
+    names = [path.name for path in tmp_path.glob("recall-at-1-*.svg")]
+    assert len(names) == 2
+    assert max(map(len, names)) < 150

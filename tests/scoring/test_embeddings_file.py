@@ -1,15 +1,21 @@
 """What is read of a file of embeddings or labels, and what is refused, in one sentence."""
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from support.sample_files import sample, saved, spoilt, write_table
 
 from bench.datasets.split import DataError
-from bench.scoring.embeddings_file import read_embeddings, read_labels
+from bench.scoring.embeddings_file import read_embeddings
+from bench.scoring.labels_file import read_labels
+
+HUGE = b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999999, 9), }"
 
 
 def refused(sentence: str, file: Path, *, labels: bool = False) -> None:
@@ -118,3 +124,73 @@ def test_archives_must_say_which_array_it_is(tmp_path: Path) -> None:
 )
 def test_parquet_that_holds_no_embeddings_is_refused(table: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     refused(sentence, write_table(tmp_path / "x.parquet", **table))
+
+
+def test_integers_of_a_wide_table_are_no_dimensions(tmp_path: Path) -> None:
+    points, labels = sample()
+    numbers = {f"e{i}": column for i, column in enumerate(points.T)}
+    wide = {"index": range(40), "image_id": range(40), **numbers, "target": range(40), "label": labels.tolist()}
+    found = read_embeddings(write_table(tmp_path / "x.parquet", **wide))
+    assert np.array_equal(found.points, points)
+    assert str(found.table) == "embeddings are the 4 float columns e0 to e3; left out: index, image_id, target"
+
+
+@pytest.mark.parametrize("extra", ["score", "target", "dist1", "2020"])
+def test_a_float_column_named_unlike_the_others_is_refused(extra: str, tmp_path: Path) -> None:
+    numbers = {f"e{i}": column for i, column in enumerate(sample()[0].T)}
+    file = write_table(tmp_path / "x.parquet", **numbers, **{extra: np.arange(40.0)})
+    refused(f"e0 to e3, but also {extra}:", file)
+
+
+def test_float_columns_that_are_not_numbered_are_taken_together(tmp_path: Path) -> None:
+    found = read_embeddings(write_table(tmp_path / "x.parquet", x=[1.0, 2.0], y=[3.0, 4.0], label=["a", "b"]))
+    assert found.points.tolist() == [[1, 3], [2, 4]]
+
+
+def test_columns_with_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.table([pa.array([1.0]), pa.array([2.0])], names=["e0", "e0"])
+    parquet.write_table(table, tmp_path / "x.parquet")
+    refused("several columns named 'e0'", tmp_path / "x.parquet")
+
+
+def test_bits_of_bfloat16_are_not_taken_for_integers(tmp_path: Path) -> None:
+    bits = sample()[0].view(np.uint16)[:, 1::2]
+    refused("save it as float32", saved(tmp_path / "x.npy", bits))
+    np.savez(tmp_path / "x.npz", embeddings=bits)
+    refused("save it as float32", tmp_path / "x.npz")
+    refused("not numbers", saved(tmp_path / "v.npy", np.zeros((4, 2), "V2")))
+    assert read_embeddings(saved(tmp_path / "q.npy", np.ones((4, 2), np.int8))).points.dtype == np.float64
+
+
+def test_a_table_of_queries_that_merely_lies_beside_splits_nothing(tmp_path: Path) -> None:
+    file = saved(tmp_path / "embeddings.npy", sample()[0])
+    write_table(tmp_path / "queries.parquet", first_hit=[1] * 20)
+    assert read_embeddings(file).queries == 40
+    write_table(tmp_path / "row.parquet", anything=[1])
+    assert read_embeddings(tmp_path).queries == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "held", "sentence"),
+    [
+        ("x.npy", b"\x93NUMPY\x01\x00v\x00{'descr': [(", "cannot be read"),
+        ("x.npy", HUGE, "cannot be read"),
+        ("x.npz", b"PK\x03\x04", "cannot be read"),
+        ("x.parquet", b"PAR1PAR1", "cannot be read"),
+    ],
+)  # fmt: skip
+def test_damaged_headers_are_one_sentence(name: str, held: bytes, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(held)
+    refused(sentence, tmp_path / name)
+
+
+def test_an_archive_of_raw_bytes_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("embeddings", b"abc")
+    refused("which is no array", tmp_path / "x.npz")
+
+
+def test_labels_that_are_empty_or_undecodable_are_refused(tmp_path: Path) -> None:
+    refused("no label in row 2", saved(tmp_path / "y.npy", np.array(["a", " "])), labels=True)
+    refused("not UTF-8", saved(tmp_path / "y.npy", np.array([b"\xff", b"a"])), labels=True)
+    refused("of datetime64", saved(tmp_path / "y.npy", np.array(["2020-01-01"], "M8[D]")), labels=True)

@@ -3,12 +3,14 @@ import subprocess
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.jobs import tiny
 
 import bench
 from bench import store
+from bench.matrix.job import Job
 from bench.store.folder import StoreError
 from bench.store.row import MemberEpoch, Result, Row, failure
 
@@ -35,6 +37,7 @@ def test_what_is_written_is_read(tmp_path):
     store.write(tmp_path, result(recall_at_1=0.5, map_at_r=None))
     (row,) = bench.load(tmp_path).to_dict("records")
     assert (row["key"], row["status"], row["kind"], row["seed"]) == (JOB.key, "done", "loss", 0)
+    assert (row["cell"], Job.model_validate_json(row["job"]).key) == (JOB.cell, JOB.key)
     assert (row["recall_at_1"], row["seconds"]) == (0.5, 1.5)
     assert pd.isna(row["map_at_r"])
     assert list(row["members"]) == []
@@ -106,6 +109,44 @@ def test_a_row_that_cannot_be_read_is_set_aside_and_named(tmp_path, damage):
     assert (tmp_path / f".broken-{one.key}-0").is_dir()
     store.write(tmp_path, result(one))
     assert store.statuses(bench.load(tmp_path)) == {one.key: "done", two.key: "done"}
+
+
+def test_a_row_of_something_else_is_set_aside_and_named(tmp_path):
+    store.write(tmp_path, result())
+    (tmp_path / "other").mkdir()
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other" / "row.parquet")
+    with pytest.warns(UserWarning, match="other"):
+        assert bench.load(tmp_path)["key"].tolist() == [JOB.key]
+    assert len(store.set_aside(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("read", [store.history, store.members])
+def test_a_log_that_cannot_be_read_is_named_and_left_out(tmp_path, read):
+    one, two = tiny(seeds=2)
+    for job in (one, two):
+        store.write(tmp_path, result(job))
+    for name in ("history", "members"):
+        (tmp_path / one.key / f"{name}.parquet").write_bytes(b"")
+    with pytest.warns(UserWarning, match=one.key):
+        assert set(read(tmp_path)["key"]) == {two.key}
+
+
+def test_a_file_that_bench_did_not_pack_is_a_sentence(tmp_path):
+    for name, table in {"other": pa.table({"a": [1]}), "half": pa.table({"key": ["a"], "status": ["done"]})}.items():
+        pq.write_table(table, tmp_path / name)
+        with pytest.raises(StoreError, match=r"has no column '.*'; name a folder of results"):
+            bench.load(tmp_path / name)
+    for name, content in {"empty": b"", "text": b"key,status\n"}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(StoreError, match="is no Parquet file; name a folder of results"):
+            bench.load(tmp_path / name)
+
+
+def test_a_packed_file_is_not_packed_again(tmp_path):
+    store.write(tmp_path / "runs", result())
+    store.pack(tmp_path / "runs", tmp_path / "packed.parquet")
+    with pytest.raises(StoreError, match="packed already"):
+        store.pack(tmp_path / "packed.parquet", tmp_path / "again.parquet")
 
 
 def test_an_unfinished_write_is_invisible(tmp_path):

@@ -78,6 +78,7 @@ def bare_column(place: Path, points: NDArray[np.float32], labels: NDArray[np.str
 def folder(place: Path, points: NDArray[np.float32], labels: NDArray[np.str_]) -> tuple[Path, Path]:
     """Of a job whose set has no gallery."""
     npy(place, points, labels)[0].rename(place / "embeddings.npy")
+    write_table(place / "row.parquet", key=[place.name], protocol=[1], status=["done"])
     write_table(place / "queries.parquet", first_hit=[1] * len(labels))
     return place, place / "y.npy"
 

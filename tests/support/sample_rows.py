@@ -1,15 +1,17 @@
 """Rows as `bench.load` gives them, with scores a test chooses."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.matrix.job import Job, Part
+from bench.matrix.recipe import Recipe
 from bench.report.plots.svg import Logs
+from bench.store.row import Row
 
-RECIPE = {"epochs": 10, "dim": 128, "rate": 0.001}
+RECIPE = {"epochs": 10, "dim": 128}
 SCORES = {
     **{f"recall_at_{k}": 0.6 + 0.04 * k for k in (1, 2, 4, 8)},
     **{
@@ -26,18 +28,48 @@ SCORES = {
 }
 
 
-def row(objective: str = "triplet", seed: int = 0, *, recipe: Any = None, **others: Any) -> dict[str, Any]:
-    """One row of a finished job; `others` replace any column."""
-    found = {
-        **{
-            "dataset": "glyphs",
-            "backbone": "conv4",
-            "objective": objective,
-            "kind": "loss",
-            "members": [],
-            "seed": seed,
-        },
-        **{"recipe": json.dumps(RECIPE | (recipe or {})), "protocol": 1, "status": "done", "reason": None},
+def job(
+    objective: str | Part = "triplet",
+    seed: int = 0,
+    *,
+    dataset: str | Part = "glyphs",
+    backbone: str | Part = "conv4",
+    kind: str = "loss",
+    members: Sequence[str] = (),
+    recipe: dict[str, Any] | None = None,
+    protocol: int = 1,
+) -> Job:
+    """A job; names stand for parts without parameters, also those of members; a "control" trains a loss."""
+    place = {"dataset": part(dataset), "backbone": part(backbone, head="linear")}
+    trained = {**place, "recipe": Recipe.model_validate(RECIPE | (recipe or {})), "protocol": protocol}
+    what = part(objective).model_copy(update={"members": tuple(map(part, dict.fromkeys(members)))})
+    alike = [list(members[:index]).count(name) for index, name in enumerate(members)]
+    fused = [
+        Job(**trained, objective=part(name), kind="loss", seed=seed + before)
+        for name, before in zip(members, alike, strict=True)
+        if kind == "model_ensemble"
+    ]
+    role = {"control": "loss"}.get(kind, kind)
+    return Job(**trained, objective=what, kind=role, seed=seed, members=tuple(fused), control=kind == "control")  # type: ignore[arg-type]
+
+
+def part(name: str | Part, **parameters: Any) -> Part:
+    return name if isinstance(name, Part) else Part(name=name, label=name, parameters=parameters)
+
+
+IDENTITY = ("dataset", "backbone", "kind", "members", "recipe", "protocol")
+
+
+def row(objective: str | Part = "triplet", seed: int = 0, **others: Any) -> dict[str, Any]:
+    """One row of a finished job; `others` replace any column, and those of its identity make another job."""
+    identity = {name: others.pop(name) for name in IDENTITY if name in others}
+    return row_of(job(objective, seed, **identity), **others)
+
+
+def row_of(job: Job, **others: Any) -> dict[str, Any]:
+    """One row of this job, finished; `others` replace any column."""
+    return {
+        **Row.of(job, "done").model_dump(exclude={"scores", "provenance"}),
         **SCORES,
         **{"queries": 500, "queries_without_hit": 0, "seconds": 14.0, "seconds_train": 12.5, "seconds_evaluate": 1.5},
         **{"images_per_second": 900.0, "peak_memory_mb": 400.0, "parameters": 110_000, "embedding_dim": 128},
@@ -52,8 +84,11 @@ def row(objective: str = "triplet", seed: int = 0, *, recipe: Any = None, **othe
         **{"dataset_sha": "d" * 64, "weights_sha": None},
         **others,
     }
-    identity = [found[name] for name in ("dataset", "backbone", "objective", "recipe", "seed", "protocol")]
-    return {"key": "-".join(map(str, identity)), **found}
+
+
+def older(row: dict[str, Any], **others: Any) -> dict[str, Any]:
+    """The row as it was stored before it knew its job."""
+    return {name: value for name, value in row.items() if name not in ("job", "cell")} | others
 
 
 def unfinished(objective: str, seed: int, status: str, reason: str | None, **others: Any) -> dict[str, Any]:

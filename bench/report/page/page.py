@@ -8,6 +8,7 @@ from markupsafe import Markup
 from bench.analysis.boards import Board
 from bench.report.epoch_table import selection
 from bench.report.explanations import GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
+from bench.report.files import GENERATOR
 from bench.report.plots.draw import Picture
 from bench.report.tables import contamination, glance, ladder, scoreboard, unfinished
 
@@ -31,6 +32,7 @@ def page(
     heard = {(board.dataset, board.backbone) for board in boards}
     return environment.get_template("page.html.jinja").render(
         title=title,
+        generator=GENERATOR,
         facts=facts,
         guide=GUIDE,
         selection_title=SELECTION,

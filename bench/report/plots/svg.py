@@ -11,6 +11,8 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from bench.report.files import GENERATOR
+
 __all__ = ["INK", "Drawing", "Logs", "standalone", "style", "to_svg"]
 
 INK = "#0f1e2d"
@@ -76,7 +78,7 @@ def to_svg(figure: Figure, *, name: str) -> str:
 def standalone(svg: str) -> str:
     """The element of `to_svg` as a file of its own, with ink and paper for those who prefer light or dark."""
     start = svg.index(">") + 1
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg[:start]}\n{OWN_INK}{svg[start:]}'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{svg[:start]}\n<!-- {GENERATOR} -->\n{OWN_INK}{svg[start:]}'
 
 
 def _follow_the_page(text: str) -> str:

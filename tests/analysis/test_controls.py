@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from support.jobs import tiny
 
-from bench.execute.controls import controls, waiting
+from bench.analysis.controls import alone, controls, needs, trained, waiting
 from bench.matrix.job import Job
 from bench.store.row import Row
 
@@ -117,3 +117,88 @@ def test_other_seeds_of_one_loss_are_held_against_one_of_them() -> None:
         *((0, 32, 2), (0, 16, 4)),
         *((2, 32, 2), (2, 16, 4)),
     ]
+
+
+def keys(jobs: tuple[Job, ...], *names: str) -> set[str]:
+    return {job.key for job in jobs if job.objective.name in names}
+
+
+def test_an_ensemble_needs_itself_and_every_seed_of_its_members() -> None:
+    jobs = tiny(
+        losses=[*MEMBERS, "softmax"], model_ensembles=[FUSED], ensembles=[{"name": "sum", "members": MEMBERS}], seeds=3
+    )
+    for job in jobs:
+        wanted = keys(jobs, *MEMBERS) | {job.key} if job.objective.members else set()
+        assert needs(job, jobs) == wanted
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"losses": ["triplet"], "ensembles": [{"name": "sum", "members": MEMBERS}]},
+        {"seeds": 1, "model_ensembles": [FUSED]},
+    ],
+    ids=["a member is not trained alone", "one seed leaves no other"],
+)
+def test_an_ensemble_without_controls_needs_nothing(changes: dict[str, Any]) -> None:
+    jobs = tiny(**{"losses": MEMBERS, "seeds": 2, **changes})
+    assert {needs(job, jobs) for job in jobs} == {frozenset()}
+
+
+@pytest.mark.parametrize("status", ["done", "diverged"])
+def test_what_it_needs_is_enough_to_choose(status: str) -> None:
+    """Once all that is needed has a final outcome, nothing more is waited for."""
+    jobs = tiny(losses=MEMBERS, model_ensembles=[FUSED], seeds=2)
+    table = rows(jobs, even("concatenate"), concatenate=32)
+    table.loc[table["objective"] == "triplet", "status"] = status
+    assert waiting(jobs, table) == 0
+    table.loc[table["objective"] == "triplet", "status"] = "failed"
+    assert waiting(jobs, table) == 2
+
+
+EPOCHS = {"own": 3, "usual": 2, "other": 5, "another": 7, "untrained": 0}
+
+
+def under(name: str, *, control: bool = False) -> tuple[Job, ...]:
+    found = tiny(losses=["triplet"], recipe={"epochs": EPOCHS[name]}, seeds=2)
+    return tuple(job.changed(control=control) for job in found)
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen"),
+    [
+        (["usual", "own", "other"], "own"),
+        (["other", "usual"], "usual"),
+        (["other"], "other"),
+        (["other", "another"], None),
+        (["untrained"], None),
+        (["untrained", "other"], "other"),
+        (["control own", "other"], "other"),
+        (["control own"], "own"),
+    ],
+)
+def test_a_member_alone_is_under_the_recipe_of_the_ensemble_else_the_usual_else_the_only_one(
+    there: list[str], chosen: str | None
+) -> None:
+    (ensemble, *_) = tiny(losses=[], ensembles=[{"name": "sum", "members": ["triplet"], "recipe": {"epochs": 3}}])
+    usual = tiny(losses=["softmax", "proxy_anchor", "contrastive"], seeds=2)
+    jobs = [job for name in there for job in under(name.split()[-1], control="control" in name)]
+    (found,) = alone(ensemble, trained([*usual, ensemble, *jobs])).values()
+    assert {job.key for job in found.values()} == ({job.key for job in under(chosen)} if chosen else set())
+
+
+def test_a_member_is_known_by_what_it_does_and_not_by_its_label() -> None:
+    named = {"name": "triplet", "label": "ours"}
+    other = {"name": "triplet", "margin": 0.9, "label": "triplet"}
+    jobs = [*tiny(losses=[named, other]), *tiny(losses=[], ensembles=[{"name": "sum", "members": ["triplet"]}])]
+    (found,) = alone(jobs[-1], trained(jobs)).values()
+    assert [job.objective.label for job in found.values()] == ["ours"]
+
+
+def test_a_fused_member_is_the_job_that_was_fused() -> None:
+    long = {"name": "triplet", "recipe": {"epochs": 9}}
+    jobs = tiny(losses=[long, "contrastive"], model_ensembles=[FUSED], seeds=2)
+    plain = tiny(losses=["triplet"], seeds=2)
+    fused = next(job for job in jobs if job.members)
+    first, _ = alone(fused, trained([*plain, *jobs])).values()
+    assert {job.key for job in first.values()} == keys(jobs, "triplet")

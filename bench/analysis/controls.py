@@ -1,0 +1,208 @@
+"""What an ensemble is held against: its best member at the ensemble's size, and trained for as long as it cost.
+
+An ensemble's gain may be the gain of more numbers per image, or of more training. So for every ensemble, and every
+seed, the best member, chosen on the other seeds, is trained anew at the ensemble's total size and for as many epochs
+as all its members took; and the ensemble is reduced to that member's size. These are jobs like any other.
+
+A member alone is the job with the same dataset, backbone and objective: under the recipe that the ensemble gives its
+members, else under the usual recipe there, else under the only other one; a control only where nothing else is.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bench.matrix.job import TRAINED, Job, Part
+from bench.stats.intervals import best_elsewhere
+
+__all__ = [
+    "Alone",
+    "Measured",
+    "Opponents",
+    "Trained",
+    "alone",
+    "controls",
+    "epochs",
+    "measured",
+    "needs",
+    "opponents",
+    "reduced",
+    "trained",
+    "waiting",
+]
+
+REDUCTION = "pca"
+"""The model ensemble that reduces an ensemble to a member's size."""
+SETTLED = ("done", "diverged")
+
+
+class Measured(NamedTuple):
+    """What is stored of one job that ended well."""
+
+    recall: float
+    """Recall@1."""
+    dim: int
+    """Numbers per image; 0 where there are none, as in a fusion of ranks."""
+
+
+class Opponents(NamedTuple):
+    """Whom one ensemble job is held against, and as what: itself, or a job that is trained for this."""
+
+    best: Job
+    """The member alone that is best over the other seeds."""
+    reduced: Job | None
+    """The ensemble at the size of `best`: itself where the sizes agree, None where it is the smaller one."""
+    grown: Job | None
+    """`best` at the ensemble's size: itself where the sizes agree, None where its size cannot be chosen."""
+    longer: Job
+    """`best` trained for as many epochs as all members together: itself where these agree."""
+
+
+Alone = Mapping[str, Mapping[int, Job]]
+"""Digest of a member -> seed -> the job that trains it alone; no seeds where there is no such job."""
+
+
+class Trained(NamedTuple):
+    """Jobs that train something, found by what they train and where."""
+
+    jobs: Mapping[tuple[str, str, str], Sequence[Job]]
+    """By the digests of dataset, backbone and objective."""
+    usual: Mapping[tuple[str, str], str]
+    """The most common recipe (JSON) of a dataset and backbone; of equally common ones the first as text."""
+
+
+def controls(jobs: Sequence[Job], rows: pd.DataFrame) -> tuple[Job, ...]:
+    """The jobs that the ensembles among `jobs` are held against, as far as stored `rows` allow to choose them."""
+    cells, known, found = measured(rows), {job.key for job in jobs}, trained(jobs)
+    ensembles = [job for job in jobs if job.objective.members and job.key in cells]
+    held = [opponents(job, alone(job, found), cells) for job in ensembles]
+    wanted = [job for one in held if one for job in (one.reduced, one.grown, one.longer) if job]
+    return tuple({job.key: job for job in wanted if job.key not in known}.values())
+
+
+def needs(job: Job, jobs: Sequence[Job]) -> frozenset[str]:
+    """Keys of the jobs that must have a final outcome before the controls of the ensemble `job` can be chosen.
+
+    These are the job itself and every job that trains one of its members alone, with any seed. Empty where it has no
+    controls: it is no ensemble, a member is not trained alone, or there is no other seed to choose the best member by.
+    """
+    return _needs(job, trained(jobs))
+
+
+def waiting(jobs: Sequence[Job], rows: pd.DataFrame) -> int:
+    """How many ensembles could be held against controls once more of `jobs` are done."""
+    settled = set(rows.loc[rows["status"].isin(SETTLED), "key"])
+    found = trained(jobs)
+    return sum(not _needs(job, found) <= settled for job in jobs)
+
+
+def _needs(job: Job, jobs: Trained) -> frozenset[str]:
+    members = alone(job, jobs)
+    if not members or not set.intersection(*map(set, members.values())) - {job.seed}:
+        return frozenset()
+    return frozenset({job.key, *(other.key for found in members.values() for other in found.values())})
+
+
+def measured(rows: pd.DataFrame) -> dict[str, Measured]:
+    """By key, the finished jobs among `rows` that have a Recall@1."""
+    done = rows[rows["status"] == "done"]
+    if done.empty:
+        return {}
+    known = done[done["recall_at_1"].notna()]
+    dims = known["embedding_dim"].fillna(0).astype(int)
+    columns = zip(known["key"], known["recall_at_1"].astype(float), dims, strict=True)
+    return {key: Measured(recall, dim) for key, recall, dim in columns}
+
+
+def trained(jobs: Iterable[Job]) -> Trained:
+    """What `alone` looks in: the jobs that train something, by dataset, backbone and objective."""
+    found: defaultdict[tuple[str, str, str], list[Job]] = defaultdict(list)
+    counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for job in jobs:
+        if job.kind in TRAINED:
+            place = job.dataset.digest, job.backbone.digest
+            found[(*place, job.objective.digest)].append(job)
+            counts[place].update([] if job.control else [_text(job)])
+    return Trained(found, {place: _most_common(recipes) for place, recipes in counts.items()})
+
+
+def _most_common(recipes: Counter[str]) -> str:
+    return min(recipes, key=lambda text: (-recipes[text], text), default="")
+
+
+def alone(job: Job, jobs: Trained) -> Alone:
+    """For every member of an ensemble, the jobs that train it alone."""
+    place = job.dataset.digest, job.backbone.digest
+    return {
+        part.digest: _under([*_recipes(job, part), jobs.usual.get(place, "")], jobs.jobs.get((*place, part.digest), ()))
+        for part in job.objective.members
+    }
+
+
+def _recipes(job: Job, member: Part) -> list[str]:
+    """The recipes under which an ensemble trains a member."""
+    own = [one for one in job.members if one.objective.digest == member.digest] or [job]
+    return list(dict.fromkeys(_text(one) for one in own))
+
+
+def _under(recipes: Sequence[str], jobs: Sequence[Job]) -> Mapping[int, Job]:
+    """By seed the jobs of one objective under the first of these recipes that there is, else under the only other."""
+    own = recipes[0]
+    plain = [job for job in jobs if not job.control] or jobs
+    # An untrained network is no member, unless the ensemble is untrained too.
+    there = {_text(job): None for job in plain if job.recipe.epochs or _text(job) == own}
+    only = next(iter(there)) if len(there) == 1 else None
+    chosen = next((text for text in recipes if text in there), only)
+    return {job.seed: job for job in plain if _text(job) == chosen}
+
+
+def _text(job: Job) -> str:
+    return job.recipe.model_dump_json()
+
+
+def opponents(job: Job, members: Alone, cells: Mapping[str, Measured]) -> Opponents | None:
+    """Whom a finished ensemble is held against; None where the best member cannot be chosen.
+
+    Args:
+        job: the ensemble, which is in `cells`.
+        members: as `alone` gives them.
+        cells: what is measured, by key.
+    """
+    scores = {
+        member: {seed: cells[other.key].recall for seed, other in found.items() if other.key in cells}
+        for member, found in members.items()
+    }
+    chosen = best_elsewhere(scores, job.seed)
+    best = members[chosen].get(job.seed) if chosen is not None else None
+    if best is None or best.key not in cells:
+        return None
+    size, width = cells[job.key].dim, cells[best.key].dim
+    smaller = job if size == width else reduced(job, width) if size > width else None
+    return Opponents(best, smaller, _grown(best, size, width), _again(best, epochs=epochs(job)))
+
+
+def epochs(job: Job) -> int:
+    """Of training: an ensemble's own, a model ensemble's those of all its members."""
+    return sum(member.recipe.epochs for member in job.members) if job.members else job.recipe.epochs
+
+
+def reduced(job: Job, dim: int) -> Job:
+    """The control that reduces an ensemble to so many numbers per image."""
+    label = f"{REDUCTION}[{job.objective.label}](dim={dim})"
+    part = Part(name=REDUCTION, parameters={"dim": dim}, members=(job.objective,), label=label)
+    return job.changed(objective=part, kind="model_ensemble", members=(job,), control=True)
+
+
+def _grown(best: Job, size: int, width: int) -> Job | None:
+    if size == width:
+        return best
+    free = best.recipe.dim == width and best.backbone.parameters.get("head") == "linear"
+    return _again(best, dim=size) if size and free else None
+
+
+def _again(job: Job, **changes: Any) -> Job:
+    """The same job under another recipe."""
+    recipe = job.recipe.model_copy(update=changes)
+    return job if recipe == job.recipe else job.changed(recipe=recipe, control=True)
