@@ -138,9 +138,11 @@ def pack(
 def list_(
     kind: Annotated[ListKind, typer.Argument(help="What to list.")],
     as_json: JsonOption = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables; for losses and columns.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown tables; for losses and columns.")
+    ] = False,
 ) -> None:
-    """List what a matrix may use, with sources, parameters and defaults; the fields of a recipe; the columns of a row."""
+    """List what a matrix may use, with sources, parameters and defaults; fields of a recipe; columns of a row."""
     from bench.cli import listing
     from bench.matrix import catalogue, file
 
