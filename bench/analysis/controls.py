@@ -19,7 +19,6 @@ from bench.stats.intervals import best_elsewhere
 
 __all__ = [
     "Alone",
-    "Measured",
     "Opponents",
     "Trained",
     "alone",
@@ -49,16 +48,14 @@ class Measured(NamedTuple):
 
 
 class Opponents(NamedTuple):
-    """Whom one ensemble job is held against, and as what: itself, or a job that is trained for this."""
+    """As what an ensemble and its best member are compared: as they are, or as jobs that are trained for this."""
 
-    best: Job
-    """The member alone that is best over the other seeds."""
     reduced: Job | None
-    """The ensemble at the size of `best`: itself where the sizes agree, None where it is the smaller one."""
+    """The ensemble at the member's size: itself where the sizes agree, None where it is the smaller one."""
     grown: Job | None
-    """`best` at the ensemble's size: itself where the sizes agree, None where its size cannot be chosen."""
+    """The member at the ensemble's size: itself where the sizes agree, None where its size cannot be chosen."""
     longer: Job
-    """`best` trained for as many epochs as all members together: itself where these agree."""
+    """The member trained for as many epochs as all members together: itself where these agree."""
 
 
 Alone = Mapping[str, Mapping[int, Job]]
@@ -81,6 +78,17 @@ def controls(jobs: Sequence[Job], rows: pd.DataFrame) -> tuple[Job, ...]:
     return tuple({job.key: job for job in wanted if job.key not in known}.values())
 
 
+def _best(members: Alone, seed: int, cells: Mapping[str, Measured]) -> Job | None:
+    """The member, trained alone with this seed, that is best over the other seeds."""
+    scores = {
+        member: {seed: cells[job.key].recall for seed, job in found.items() if job.key in cells}
+        for member, found in members.items()
+    }
+    chosen = best_elsewhere(scores, seed)
+    best = members[chosen].get(seed) if chosen is not None else None
+    return best if best and best.key in cells else None
+
+
 def chosen(job: Job, jobs: Trained, cells: Mapping[str, Measured]) -> list[Job]:
     """The jobs that one ensemble is held against, itself or other jobs of the matrix among them; none before `needs`.
 
@@ -89,8 +97,8 @@ def chosen(job: Job, jobs: Trained, cells: Mapping[str, Measured]) -> list[Job]:
         jobs: what `alone` looks in.
         cells: what is measured, by key.
     """
-    held = opponents(job, alone(job, jobs), cells) if job.key in cells else None
-    return [one for one in (held.reduced, held.grown, held.longer) if one] if held else []
+    best = _best(alone(job, jobs), job.seed, cells) if job.key in cells else None
+    return [one for one in opponents(job, best, cells[job.key].dim, cells[best.key].dim) if one] if best else []
 
 
 def needs(job: Job, jobs: Trained) -> frozenset[str]:
@@ -129,9 +137,8 @@ def trained(jobs: Iterable[Job]) -> Trained:
     counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for job in jobs:
         if job.kind in TRAINED:
-            place = job.dataset.digest, job.backbone.digest
-            found[(*place, job.objective.digest)].append(job)
-            counts[place].update([] if job.control else [_text(job)])
+            found[job.digests].append(job)
+            counts[job.digests[:2]].update([] if job.control else [_text(job)])
     return Trained(found, {place: _most_common(recipes) for place, recipes in counts.items()})
 
 
@@ -141,7 +148,7 @@ def _most_common(recipes: Counter[str]) -> str:
 
 def alone(job: Job, jobs: Trained) -> Alone:
     """For every member of an ensemble, the jobs that train it alone."""
-    place = job.dataset.digest, job.backbone.digest
+    place = job.digests[:2]
     return {
         part.digest: _under([*_recipes(job, part), jobs.usual.get(place, "")], jobs.jobs.get((*place, part.digest), ()))
         for part in job.objective.members
@@ -150,7 +157,7 @@ def alone(job: Job, jobs: Trained) -> Alone:
 
 def _recipes(job: Job, member: Part) -> list[str]:
     """The recipes under which an ensemble trains a member."""
-    own = [one for one in job.members if one.objective.digest == member.digest] or [job]
+    own = [one for one in job.members if one.digests.objective == member.digest] or [job]
     return list(dict.fromkeys(_text(one) for one in own))
 
 
@@ -169,25 +176,17 @@ def _text(job: Job) -> str:
     return job.recipe.model_dump_json()
 
 
-def opponents(job: Job, members: Alone, cells: Mapping[str, Measured]) -> Opponents | None:
-    """Whom a finished ensemble is held against; None where the best member cannot be chosen.
+def opponents(job: Job, best: Job, size: int, width: int) -> Opponents:
+    """What an ensemble is held against as, once its best member is known.
 
     Args:
-        job: the ensemble, which is in `cells`.
-        members: as `alone` gives them.
-        cells: what is measured, by key.
+        job: the ensemble.
+        best: its best member alone.
+        size: numbers per image of the ensemble, 0 where it has none.
+        width: numbers per image of the member.
     """
-    scores = {
-        member: {seed: cells[other.key].recall for seed, other in found.items() if other.key in cells}
-        for member, found in members.items()
-    }
-    chosen = best_elsewhere(scores, job.seed)
-    best = members[chosen].get(job.seed) if chosen is not None else None
-    if best is None or best.key not in cells:
-        return None
-    size, width = cells[job.key].dim, cells[best.key].dim
     smaller = job if size == width else reduced(job, width) if size > width else None
-    return Opponents(best, smaller, _grown(best, size, width), _again(best, epochs=epochs(job)))
+    return Opponents(smaller, _grown(best, size, width), _again(best, epochs=epochs(job)))
 
 
 def epochs(job: Job) -> int:

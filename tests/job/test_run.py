@@ -11,7 +11,6 @@ import bench
 from bench import datasets, store
 from bench.analysis.boards import boards
 from bench.analysis.controls import controls
-from bench.analysis.gains import gains
 from bench.job.fit import _objective
 from bench.job.provenance import contamination
 from bench.job.run import refusals
@@ -250,7 +249,7 @@ def test_a_control_reduces_an_ensemble_with_what_its_training_images_teach(tmp_p
         assert row.embedding_dim == (32 if control.recipe.dim == 32 else 16)
     rows = bench.load(tmp_path)
     (board,) = boards(rows)
-    (gained,) = gains(board)
+    (gained,) = board.gains
     assert None not in (gained.gain, gained.reduced, gained.grown, gained.longer)
     assert (gained.size, gained.cost) == (2, 2)
     assert controls(jobs, rows) == controls(jobs, rows[rows["kind"] != "control"])
