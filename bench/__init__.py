@@ -3,9 +3,9 @@
 from importlib import import_module
 from typing import Any
 
-__all__ = ["evaluate", "load"]
+__all__ = ["evaluate", "load", "run"]
 
-_HOME = {"evaluate": "bench.scoring.evaluation", "load": "bench.store"}
+_HOME = {"evaluate": "bench.scoring.evaluation", "load": "bench.store", "run": "bench.execute.matrix_run"}
 
 
 def __getattr__(name: str) -> Any:

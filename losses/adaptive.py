@@ -1,13 +1,16 @@
 """A classification loss whose margins come from another modality: how far apart the classes' texts are."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses.matrix import distances, single, unit
+from losses.arguments import checked
+from losses.class_softmax import class_vectors
+from losses.matrix import distances, unit
+from losses.module import Loss
 from losses.shape import Shape, Unsuitable
 
 __all__ = ["adaptive_additive"]
@@ -16,6 +19,7 @@ CHUNK = 1024
 """Classes whose distances from all others are held at a time."""
 
 
+@checked
 def adaptive_additive(
     shape: Shape,
     *,
@@ -36,19 +40,37 @@ def adaptive_additive(
     The margins and where they come from are the paper's; its equation was not at hand, so the form, the choices and
     the defaults are inferred. With margin_scale and base 0 this is the normalized softmax, with margin_scale 0 CosFace.
 
-    Trains: one proxy a class.
+    Trains: one proxy per class.
     Needs: text.
     """
     if shape.text is None:
         raise Unsuitable("adaptive_additive takes its margins from text, and this dataset has none.")
-    return _AdaptiveAdditive(shape, unit(shape.text), scale, base, margin_scale, normalization, direction)
+    text = unit(shape.text)
+    divisor = _divisor(text, normalization)
+    # All margins at once are as many numbers as pairs of classes: too many to keep where classes are many, unless the
+    # text vectors, of thousands of n-grams, are more still.
+    kept = text.shape[1] >= len(text)
+    return Loss(
+        shape,
+        _adaptive_additive,
+        classes=shape.classes,
+        proxies=class_vectors(shape),
+        known=_apart(text, text, normalization) / divisor if kept else text,
+        kept=kept,
+        divisor=divisor,
+        scale=scale,
+        base=base,
+        margin_scale=margin_scale,
+        normalization=normalization,
+        direction=direction,
+    )
 
 
 def adaptive_additive_loss(
     embeddings: Tensor,
     labels: Tensor,
     proxies: Tensor,
-    distances: Tensor,
+    apart: Tensor,
     *,
     scale: float = 20.0,
     base: float = 0.0,
@@ -57,9 +79,11 @@ def adaptive_additive_loss(
 ) -> Tensor:
     """The loss, a scalar, for embeddings [B, dim], labels [B] and proxies [classes, dim].
 
-    `distances` [classes, classes]: how far apart the classes' texts are, normalised already.
+    `apart` [B, classes]: how far the text of each image's class is from those of all classes, normalised already.
     """
-    return _loss(embeddings, labels, proxies, _margins(distances[labels], base, margin_scale, direction), scale)
+    margins = base + margin_scale * (1 - apart if direction == "near" else apart)
+    cosine = unit(embeddings) @ unit(proxies).T
+    return F.cross_entropy(scale * (cosine + margins.scatter(1, labels[:, None], 0)), labels)
 
 
 def text_distances(text: Tensor, normalization: str) -> Tensor:
@@ -68,40 +92,19 @@ def text_distances(text: Tensor, normalization: str) -> Tensor:
     return _apart(vectors, vectors, normalization) / _divisor(vectors, normalization)
 
 
-class _AdaptiveAdditive(nn.Module):
-    known: Tensor
-
-    def __init__(
-        self,
-        shape: Shape,
-        text: Tensor,
-        scale: float,
-        base: float,
-        margin_scale: float,
-        normalization: str,
-        direction: str,
-    ) -> None:
-        super().__init__()
-        self.proxies = nn.Parameter(torch.randn(shape.classes, shape.dim) / shape.dim**0.5)
-        self.scale = scale
-        self.base = base
-        self.margin_scale = margin_scale
-        self.normalization = normalization
-        self.direction = direction
-        self.divisor = _divisor(text, normalization)
-        # All margins at once are as many numbers as pairs of classes: too many to keep where classes are many,
-        # unless the text vectors, of thousands of n-grams, are more still.
-        self.kept = text.shape[1] >= len(text)
-        self.register_buffer("known", self.margins_of(text, text) if self.kept else text)
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        known = single(self.known)
-        margins = known[labels] if self.kept else self.margins_of(known[labels], known)
-        return _loss(embeddings, labels, self.proxies, margins, self.scale)
-
-    def margins_of(self, text: Tensor, others: Tensor) -> Tensor:
-        apart = _apart(text, others, self.normalization) / self.divisor
-        return _margins(apart, self.base, self.margin_scale, self.direction)
+def _adaptive_additive(
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    proxies: Tensor,
+    known: Tensor,
+    kept: bool,
+    divisor: float,
+    normalization: str,
+    **settings: Any,
+) -> Tensor:
+    apart = known[labels] if kept else _apart(known[labels], known, normalization) / divisor
+    return adaptive_additive_loss(embeddings, labels, proxies, apart, **settings)
 
 
 def _apart(text: Tensor, others: Tensor, normalization: str) -> Tensor:
@@ -117,12 +120,3 @@ def _divisor(text: Tensor, normalization: str) -> float:
         return max(part.max().item() for part in parts) or 1.0
     pairs = len(text) * max(len(text) - 1, 1)
     return sum(part.double().sum().item() for part in parts) / pairs or 1.0
-
-
-def _margins(apart: Tensor, base: float, margin_scale: float, direction: str) -> Tensor:
-    return base + margin_scale * (1 - apart if direction == "near" else apart)
-
-
-def _loss(embeddings: Tensor, labels: Tensor, proxies: Tensor, margins: Tensor, scale: float) -> Tensor:
-    cosine = unit(embeddings) @ unit(proxies).T
-    return F.cross_entropy(scale * (cosine + margins.scatter(1, labels[:, None], 0)), labels)

@@ -12,12 +12,16 @@ from torch import Tensor, nn
 from torch.linalg import vector_norm
 from torch.nn import functional as F
 
-from losses.matrix import single, unit
+from losses.arguments import checked
+from losses.class_softmax import class_vectors
+from losses.matrix import unit
+from losses.module import Loss
 from losses.shape import Shape
 
 __all__ = ["arc_face", "cos_face", "large_margin_softmax", "sphere_face", "sub_center_arc_face"]
 
 
+@checked
 def arc_face(
     shape: Shape, *, margin: Annotated[float, Ge(0), Lt(3.14)] = 0.5, scale: Annotated[float, Gt(0)] = 64.0
 ) -> nn.Module:
@@ -27,11 +31,12 @@ def arc_face(
     more than it is. Where that would pass half a turn, the cosine is lowered by margin · sin(margin) instead, so that
     the loss keeps growing with the angle. (pytorch-metric-learning takes degrees.)
 
-    Trains: one weight vector a class.
+    Trains: one weight vector per class.
     """
-    return _AddedMargin(shape, angle=margin, cosine=0.0, scale=scale, sub_centers=1)
+    return Loss(shape, _arc_face, classes=shape.classes, weight=class_vectors(shape), margin=margin, scale=scale)
 
 
+@checked
 def sub_center_arc_face(
     shape: Shape,
     *,
@@ -45,11 +50,20 @@ def sub_center_arc_face(
     noisy images of a class may gather at a vector of their own. The authors' second round, without the lesser
     `sub_centers` and the images more than 75 degrees off the main one, is not part of the loss.
 
-    Trains: `sub_centers` weight vectors a class.
+    Trains: `sub_centers` weight vectors per class.
     """
-    return _AddedMargin(shape, angle=margin, cosine=0.0, scale=scale, sub_centers=sub_centers)
+    return Loss(
+        shape,
+        _sub_center_arc_face,
+        classes=shape.classes,
+        weight=class_vectors(shape, sub_centers),
+        margin=margin,
+        scale=scale,
+        sub_centers=sub_centers,
+    )
 
 
+@checked
 def cos_face(
     shape: Shape, *, margin: Annotated[float, Ge(0), Lt(2)] = 0.35, scale: Annotated[float, Gt(0)] = 64.0
 ) -> nn.Module:
@@ -57,11 +71,12 @@ def cos_face(
 
     Cross-entropy of `scale` times the cosine similarities, where that with the own class is lowered by `margin`.
 
-    Trains: one weight vector a class.
+    Trains: one weight vector per class.
     """
-    return _AddedMargin(shape, angle=0.0, cosine=margin, scale=scale, sub_centers=1)
+    return Loss(shape, _cos_face, classes=shape.classes, weight=class_vectors(shape), margin=margin, scale=scale)
 
 
+@checked
 def sphere_face(
     shape: Shape,
     *,
@@ -77,11 +92,13 @@ def sphere_face(
     training, since psi alone is hard to start with) it is replaced by (easing · cosine + psi) / (easing + 1). `scale`
     multiplies the logits, for embeddings that are short.
 
-    Trains: one weight vector a class.
+    Trains: one weight vector per class.
     """
-    return _MultipliedAngle(shape, margin, easing, scale, normalize=True)
+    settings = {"margin": margin, "easing": easing, "scale": scale}
+    return Loss(shape, _sphere_face, classes=shape.classes, weight=class_vectors(shape), **settings)
 
 
+@checked
 def large_margin_softmax(
     shape: Shape,
     *,
@@ -94,9 +111,10 @@ def large_margin_softmax(
     As `sphere_face`, which came later, but with the weights as they are: a class with a longer weight vector has larger
     logits. The authors take a `margin` of 2 to 4, and `easing`, lowered during training, where classes are many.
 
-    Trains: one weight vector a class.
+    Trains: one weight vector per class.
     """
-    return _MultipliedAngle(shape, margin, easing, scale, normalize=False)
+    settings = {"margin": margin, "easing": easing, "scale": scale}
+    return Loss(shape, _large_margin_softmax, classes=shape.classes, weight=class_vectors(shape), **settings)
 
 
 def multiplied(cosine: Tensor, margin: int) -> Tensor:
@@ -108,52 +126,52 @@ def multiplied(cosine: Tensor, margin: int) -> Tensor:
     return (1 - 2 * (turns % 2)) * power - 2 * turns
 
 
-class _AddedMargin(nn.Module):
-    def __init__(self, shape: Shape, *, angle: float, cosine: float, scale: float, sub_centers: int) -> None:
-        super().__init__()
-        # Row k · classes + c is vector k of class c: the maximum over the vectors of a class then runs along memory.
-        self.weight = nn.Parameter(torch.randn(sub_centers * shape.classes, shape.dim) / shape.dim**0.5)
-        self.sub_centers = sub_centers
-        self.angle = angle
-        self.cosine = cosine
-        self.scale = scale
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        cosine = unit(embeddings) @ unit(self.weight).T
-        if self.sub_centers > 1:
-            cosine = cosine.view(len(cosine), self.sub_centers, -1).amax(1)
-        own = labels[:, None]
-        lowered = self.widened(cosine.gather(1, own)) - self.cosine
-        return F.cross_entropy(self.scale * cosine.scatter(1, own, lowered), labels)
-
-    def widened(self, cosine: Tensor) -> Tensor:
-        """The cosine of the angle plus the margin."""
-        # The slope of the sine is infinite at angle 0 and pi; clamped, it is 0 there.
-        sine = (1 - cosine.square()).clamp(min=torch.finfo(cosine.dtype).eps).sqrt()
-        turned = cosine * math.cos(self.angle) - sine * math.sin(self.angle)
-        lowered = cosine - self.angle * math.sin(self.angle)
-        return torch.where(cosine >= -math.cos(self.angle), turned, lowered)
+def _arc_face(embeddings: Tensor, labels: Tensor, *, weight: Tensor, margin: float, scale: float) -> Tensor:
+    cosine = unit(embeddings) @ unit(weight).T
+    return _cross_entropy(cosine, _widened(_own(cosine, labels), margin), labels, scale)
 
 
-class _MultipliedAngle(nn.Module):
-    def __init__(self, shape: Shape, margin: int, easing: float, scale: float, *, normalize: bool) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(shape.classes, shape.dim) / shape.dim**0.5)
-        self.margin = margin
-        self.easing = easing
-        self.scale = scale
-        self.normalize = normalize
+def _sub_center_arc_face(
+    embeddings: Tensor, labels: Tensor, *, weight: Tensor, margin: float, scale: float, sub_centers: int
+) -> Tensor:
+    cosine = (unit(embeddings) @ unit(weight).T).view(len(embeddings), sub_centers, -1).amax(1)
+    return _cross_entropy(cosine, _widened(_own(cosine, labels), margin), labels, scale)
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        points = single(embeddings)
-        vectors = unit(self.weight) if self.normalize else single(self.weight)
-        own = self.widened(points, vectors.index_select(0, labels))
-        logits = (points @ vectors.T).scatter(1, labels[:, None], own[:, None])
-        return F.cross_entropy(self.scale * logits, labels)
 
-    def widened(self, points: Tensor, vectors: Tensor) -> Tensor:
-        """Products of points with the vectors of their classes, the angle between them multiplied."""
-        cosine = (unit(points) * unit(vectors)).sum(1)
-        eased = (self.easing * cosine + multiplied(cosine, self.margin)) / (self.easing + 1)
-        length: Tensor = vector_norm(points, dim=1) * vector_norm(vectors, dim=1)
-        return length * eased
+def _cos_face(embeddings: Tensor, labels: Tensor, *, weight: Tensor, margin: float, scale: float) -> Tensor:
+    cosine = unit(embeddings) @ unit(weight).T
+    return _cross_entropy(cosine, _own(cosine, labels) - margin, labels, scale)
+
+
+def _sphere_face(
+    embeddings: Tensor, labels: Tensor, *, weight: Tensor, margin: int, easing: float, scale: float
+) -> Tensor:
+    return _large_margin_softmax(embeddings, labels, weight=unit(weight), margin=margin, easing=easing, scale=scale)
+
+
+def _large_margin_softmax(
+    embeddings: Tensor, labels: Tensor, *, weight: Tensor, margin: int, easing: float, scale: float
+) -> Tensor:
+    vectors = weight.index_select(0, labels)
+    cosine = (unit(embeddings) * unit(vectors)).sum(1)
+    eased = (easing * cosine + multiplied(cosine, margin)) / (easing + 1)
+    length: Tensor = vector_norm(embeddings, dim=1) * vector_norm(vectors, dim=1)
+    return _cross_entropy(embeddings @ weight.T, (length * eased)[:, None], labels, scale)
+
+
+def _own(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.gather(1, labels[:, None])
+
+
+def _widened(cosine: Tensor, margin: float) -> Tensor:
+    """The cosine of the angle plus the margin."""
+    # The slope of the sine is infinite at angle 0 and pi; clamped, it is 0 there.
+    sine = (1 - cosine.square()).clamp(min=torch.finfo(cosine.dtype).eps).sqrt()
+    turned = cosine * math.cos(margin) - sine * math.sin(margin)
+    lowered = cosine - margin * math.sin(margin)
+    return torch.where(cosine >= -math.cos(margin), turned, lowered)
+
+
+def _cross_entropy(logits: Tensor, own: Tensor, labels: Tensor, scale: float) -> Tensor:
+    """Of the scaled logits [B, classes], where that of the own class is replaced by `own` [B, 1]."""
+    return F.cross_entropy(scale * logits.scatter(1, labels[:, None], own), labels)

@@ -7,17 +7,16 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from losses.arguments import checked
 from losses.matrix import References, distances, mean_of, pairs, similarities, unit
+from losses.module import Loss
 from losses.shape import Shape
 
 __all__ = ["fast_ap", "pnp", "smooth_ap"]
 
 
-def smooth_ap(
-    shape: Shape,  # noqa: ARG001
-    *,
-    temperature: Annotated[float, Gt(0)] = 0.01,
-) -> nn.Module:
+@checked
+def smooth_ap(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0.01) -> nn.Module:
     """Smooth-AP (Brown, Xie, Kalogeiton, Zisserman, ECCV 2020, arXiv 2007.12163).
 
     1 - average precision, where an image counts as ranked before another by a sigmoid of the difference of their cosine
@@ -28,11 +27,12 @@ def smooth_ap(
 
     Needs: P × K batches.
     """
-    return _SmoothAP(temperature)
+    return Loss(shape, _smooth_ap, temperature=temperature)
 
 
+@checked
 def pnp(
-    shape: Shape,  # noqa: ARG001
+    shape: Shape,
     *,
     variant: Literal["O", "Iu", "Ib", "Ds", "Dq"] = "Dq",
     alpha: Annotated[float, Ge(1)] = 4.0,
@@ -51,14 +51,11 @@ def pnp(
 
     Needs: P × K batches.
     """
-    return _PNP(variant, alpha, b, temperature)
+    return Loss(shape, _pnp, variant=variant, alpha=alpha, b=b, temperature=temperature)
 
 
-def fast_ap(
-    shape: Shape,  # noqa: ARG001
-    *,
-    bins: Annotated[int, Ge(1)] = 10,
-) -> nn.Module:
+@checked
+def fast_ap(shape: Shape, *, bins: Annotated[int, Ge(1)] = 10) -> nn.Module:
     """FastAP (Cakir, He, Xia, Kulis, Sclaroff, CVPR 2019).
 
     1 - average precision of a ranking quantised into a histogram of `bins` steps: an image is shared out between the
@@ -67,7 +64,7 @@ def fast_ap(
 
     Needs: P × K batches.
     """
-    return _FastAP(bins)
+    return Loss(shape, _fast_ap, bins=bins)
 
 
 class _Before(NamedTuple):
@@ -81,66 +78,61 @@ class _Before(NamedTuple):
     """[B, K]: where there is such a positive, of a query that has another than itself."""
 
 
-class _SmoothAP(nn.Module):
-    def __init__(self, temperature: float) -> None:
-        super().__init__()
-        self.temperature = temperature
-
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        before = _before(embeddings, labels, references, temperature=self.temperature)
-        return _mean(before.negatives / (1 + before.images), before.kept)
+def _smooth_ap(
+    embeddings: Tensor, labels: Tensor, references: References | None = None, *, temperature: float
+) -> Tensor:
+    before = _before(embeddings, labels, references, temperature=temperature)
+    return _mean(before.negatives / (1 + before.images), before.kept)
 
 
-class _PNP(nn.Module):
-    def __init__(self, variant: str, alpha: float, b: float, temperature: float) -> None:
-        super().__init__()
-        self.variant = variant
-        self.alpha = alpha
-        self.b = b
-        self.temperature = temperature
-
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        before = _before(embeddings, labels, references, temperature=self.temperature)
-        return _mean(self.cost(before.negatives), before.kept)
-
-    def cost(self, negatives: Tensor) -> Tensor:
-        if self.variant == "Iu":
-            return (1 + negatives) * negatives.log1p()
-        if self.variant == "Ib":
-            return (self.b * negatives - (self.b * negatives).log1p()) / self.b**2
-        if self.variant == "Ds":
-            return negatives.log1p()
-        return -torch.expm1(-self.alpha * negatives.log1p()) if self.variant == "Dq" else negatives
+def _pnp(
+    embeddings: Tensor,
+    labels: Tensor,
+    references: References | None = None,
+    *,
+    variant: str,
+    alpha: float,
+    b: float,
+    temperature: float,
+) -> Tensor:
+    before = _before(embeddings, labels, references, temperature=temperature)
+    return _mean(_penalty(before.negatives, variant, alpha, b), before.kept)
 
 
-class _FastAP(nn.Module):
-    def __init__(self, bins: int) -> None:
-        super().__init__()
-        self.bins = bins
+def _penalty(negatives: Tensor, variant: str, alpha: float, b: float) -> Tensor:
+    if variant == "Iu":
+        return (1 + negatives) * negatives.log1p()
+    if variant == "Ib":
+        return (b * negatives - (b * negatives).log1p()) / b**2
+    if variant == "Ds":
+        return negatives.log1p()
+    return -torch.expm1(-alpha * negatives.log1p()) if variant == "Dq" else negatives
 
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        points = unit(embeddings)
-        distance = distances(points, unit(references.embeddings) if references else points, squared=True)
-        positive, negative = pairs(labels, references)
-        near, far = self.histograms(distance, positive, negative)
-        # Not by cumsum, which on CUDA may round otherwise from run to run.
-        up_to = torch.ones_like(near[:1]).expand(self.bins + 1, -1).triu()
-        before, seen = near @ up_to, (near + far) @ up_to
-        precision = near * before / seen.masked_fill(seen == 0, 1)
-        return mean_of(1 - precision.sum(1) / positive.sum(1).clamp(min=1), positive.any(1))
 
-    def histograms(self, distance: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-        """Positives and negatives at each edge, [B, bins + 1] twice."""
-        place = distance * (self.bins / 4)
-        edge = place.detach().floor().clamp(max=self.bins - 1)
-        counted = (positive | negative).to(place.dtype)
-        upper = (place - edge) * counted
-        # Both histograms in one: that of the negatives follows that of the positives.
-        slot = edge.long().clamp(min=0) + (self.bins + 1) * negative
-        both = place.new_zeros(len(place), 2 * (self.bins + 1))
-        both = both.scatter_add(1, slot, counted - upper).scatter_add(1, slot + 1, upper)
-        near, far = both.chunk(2, 1)
-        return near, far
+def _fast_ap(embeddings: Tensor, labels: Tensor, references: References | None = None, *, bins: int) -> Tensor:
+    points = unit(embeddings)
+    distance = distances(points, unit(references.embeddings) if references else points, squared=True)
+    positive, negative = pairs(labels, references)
+    near, far = _histograms(distance, positive, negative, bins)
+    # Not by cumsum, which on CUDA may round otherwise from run to run.
+    up_to = torch.ones_like(near[:1]).expand(bins + 1, -1).triu()
+    before, seen = near @ up_to, (near + far) @ up_to
+    precision = near * before / seen.masked_fill(seen == 0, 1)
+    return mean_of(1 - precision.sum(1) / positive.sum(1).clamp(min=1), positive.any(1))
+
+
+def _histograms(distance: Tensor, positive: Tensor, negative: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """Positives and negatives at each edge, [B, bins + 1] twice."""
+    place = distance * (bins / 4)
+    edge = place.detach().floor().clamp(max=bins - 1)
+    counted = (positive | negative).to(place.dtype)
+    upper = (place - edge) * counted
+    # Both histograms in one: that of the negatives follows that of the positives.
+    slot = edge.long().clamp(min=0) + (bins + 1) * negative
+    both = place.new_zeros(len(place), 2 * (bins + 1))
+    both = both.scatter_add(1, slot, counted - upper).scatter_add(1, slot + 1, upper)
+    near, far = both.chunk(2, 1)
+    return near, far
 
 
 def _before(embeddings: Tensor, labels: Tensor, references: References | None, *, temperature: float) -> _Before:

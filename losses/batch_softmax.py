@@ -6,6 +6,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from losses.arguments import checked
 from losses.matrix import (
     References,
     distances,
@@ -19,16 +20,14 @@ from losses.matrix import (
     softplus,
     unit,
 )
+from losses.module import Loss
 from losses.shape import Shape
 
 __all__ = ["n_pair", "nca", "nt_xent", "sup_con"]
 
 
-def n_pair(
-    shape: Shape,  # noqa: ARG001
-    *,
-    l2: Annotated[float, Ge(0)] = 0.02,
-) -> nn.Module:
+@checked
+def n_pair(shape: Shape, *, l2: Annotated[float, Ge(0)] = 0.02) -> nn.Module:
     """N-pair (Sohn, NeurIPS 2016).
 
     N-pair-mc: the first two images of each class, in batch order, are an anchor and its positive; other images are not
@@ -38,14 +37,11 @@ def n_pair(
 
     Needs: P × K batches.
     """
-    return _NPair(l2)
+    return Loss(shape, _n_pair, l2=l2)
 
 
-def nt_xent(
-    shape: Shape,  # noqa: ARG001
-    *,
-    temperature: Annotated[float, Gt(0)] = 0.1,
-) -> nn.Module:
+@checked
+def nt_xent(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0.1) -> nn.Module:
     """NT-Xent (SimCLR: Chen, Kornblith, Norouzi, Hinton, ICML 2020, arXiv 2002.05709).
 
     Each positive pair is a softmax of its own: the anchor picks the positive among that positive and all its negatives,
@@ -54,14 +50,11 @@ def nt_xent(
 
     Needs: P × K batches.
     """
-    return _NTXent(temperature)
+    return Loss(shape, _nt_xent, temperature=temperature)
 
 
-def sup_con(
-    shape: Shape,  # noqa: ARG001
-    *,
-    temperature: Annotated[float, Gt(0)] = 0.1,
-) -> nn.Module:
+@checked
+def sup_con(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0.1) -> nn.Module:
     """SupCon (Khosla, Teterwak, Wang, Sarna, Tian, Isola, Maschinot, Liu, Krishnan, NeurIPS 2020, arXiv 2004.11362).
 
     Softmax over all other images of the batch, by cosine similarity over `temperature`; an anchor costs the mean
@@ -71,15 +64,11 @@ def sup_con(
 
     Needs: P × K batches.
     """
-    return _SupCon(temperature)
+    return Loss(shape, _sup_con, temperature=temperature)
 
 
-def nca(
-    shape: Shape,  # noqa: ARG001
-    *,
-    scale: Annotated[float, Gt(0)] = 1.0,
-    normalize: bool = True,
-) -> nn.Module:
+@checked
+def nca(shape: Shape, *, scale: Annotated[float, Gt(0)] = 1.0, normalize: bool = True) -> nn.Module:
     """NCA (Goldberger, Roweis, Hinton, Salakhutdinov, NeurIPS 2004).
 
     Each image picks a neighbour among all others, by softmax of minus `scale` times the squared Euclidean distance; the
@@ -90,7 +79,7 @@ def nca(
 
     Needs: P × K batches.
     """
-    return _NCA(scale, normalize)
+    return Loss(shape, _nca, scale=scale, normalize=normalize)
 
 
 def n_pair_loss(anchors: Tensor, positives: Tensor, *, l2: float = 0.0, kept: Tensor | None = None) -> Tensor:
@@ -106,50 +95,30 @@ def n_pair_loss(anchors: Tensor, positives: Tensor, *, l2: float = 0.0, kept: Te
     return mean_of(cost + l2 * norms, kept)
 
 
-class _NPair(nn.Module):
-    def __init__(self, l2: float) -> None:
-        super().__init__()
-        self.l2 = l2
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        points = single(embeddings)
-        second, first = first_two(labels)
-        return n_pair_loss(points, points[second], l2=self.l2, kept=first)
+def _n_pair(embeddings: Tensor, labels: Tensor, *, l2: float) -> Tensor:
+    second, first = first_two(labels)
+    return n_pair_loss(embeddings, embeddings[second], l2=l2, kept=first)
 
 
-class _NTXent(nn.Module):
-    def __init__(self, temperature: float) -> None:
-        super().__init__()
-        self.temperature = temperature
-
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        logits = similarities(embeddings, references) / self.temperature
-        positive, negative = pairs(labels, references)
-        return mean_of(softplus(log_sum(logits, negative)[:, None] - logits), positive)
+def _nt_xent(embeddings: Tensor, labels: Tensor, references: References | None = None, *, temperature: float) -> Tensor:
+    logits = similarities(embeddings, references) / temperature
+    positive, negative = pairs(labels, references)
+    return mean_of(softplus(log_sum(logits, negative)[:, None] - logits), positive)
 
 
-class _SupCon(nn.Module):
-    def __init__(self, temperature: float) -> None:
-        super().__init__()
-        self.temperature = temperature
-
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        logits = similarities(embeddings, references) / self.temperature
-        positive, negative = pairs(labels, references)
-        cost = (log_sum(logits, positive | negative)[:, None] - logits).masked_fill(~positive, 0)
-        return mean_of(cost.sum(1) / positive.sum(1).clamp(min=1), positive.any(1))
+def _sup_con(embeddings: Tensor, labels: Tensor, references: References | None = None, *, temperature: float) -> Tensor:
+    logits = similarities(embeddings, references) / temperature
+    positive, negative = pairs(labels, references)
+    cost = (log_sum(logits, positive | negative)[:, None] - logits).masked_fill(~positive, 0)
+    return mean_of(cost.sum(1) / positive.sum(1).clamp(min=1), positive.any(1))
 
 
-class _NCA(nn.Module):
-    def __init__(self, scale: float, normalize: bool) -> None:
-        super().__init__()
-        self.scale = scale
-        self.normalize = normalize
-
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        scaled = unit if self.normalize else single
-        points = scaled(embeddings)
-        others = scaled(references.embeddings) if references else points
-        logits = -self.scale * distances(points, others, squared=True)
-        positive, negative = pairs(labels, references)
-        return mean_of(softplus(log_sum(logits, negative) - log_sum(logits, positive)), positive.any(1))
+def _nca(
+    embeddings: Tensor, labels: Tensor, references: References | None = None, *, scale: float, normalize: bool
+) -> Tensor:
+    scaled = unit if normalize else single
+    points = scaled(embeddings)
+    others = scaled(references.embeddings) if references else points
+    logits = -scale * distances(points, others, squared=True)
+    positive, negative = pairs(labels, references)
+    return mean_of(softplus(log_sum(logits, negative) - log_sum(logits, positive)), positive.any(1))

@@ -1,5 +1,6 @@
 """Objectives made of objectives: a member is a function Shape -> nn.Module, so a member may itself be an ensemble."""
 
+import builtins
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from losses.arguments import checked
+from losses.batch import check_embeddings
 from losses.members import Members, Weighing
 from losses.shape import Shape
 
@@ -15,10 +18,11 @@ __all__ = ["slices", "sum"]
 Member = Callable[[Shape], nn.Module]
 
 
+@checked
 def sum(shape: Shape, members: Sequence[Member], *, weights: tuple[float, ...] | None = None) -> nn.Module:
     """Weighted sum of losses on one shared embedding.
 
-    `weights`: one a member, 0 or more, default 1 each. A member of weight 0 is left out altogether, so it costs
+    `weights`: one per member, 0 or more, default 1 each. A member of weight 0 is left out altogether, so it costs
     nothing and disturbs nothing. Raises ValueError for weights that do not fit the members or are all 0.
     """
     each = _weights(members, weights)
@@ -28,6 +32,7 @@ def sum(shape: Shape, members: Sequence[Member], *, weights: tuple[float, ...] |
     return _Sum(Members([members[place](shape) for place in kept], kept), [each[place] for place in kept])
 
 
+@checked
 def slices(
     shape: Shape,
     members: Sequence[Member],
@@ -38,7 +43,7 @@ def slices(
     """Weighted sum of losses, each on a slice of the embedding of its own.
 
     The embedding is split as evenly as it goes, the first slices a dimension wider where it does not divide. `weights`:
-    one a member, above 0, default 1 each. At test time each slice is read as its member reads it (L2-normalised, for
+    one per member, above 0, default 1 each. At test time each slice is read as its member reads it (L2-normalised, for
     a loss), all weigh the same, and the whole has norm 1; with the `readout` "raw" the slices keep their norms, and
     only the whole is normalised, as in RLL-(L,M,H). Raises ValueError for fewer dimensions than members, or weights
     that do not fit.
@@ -61,6 +66,16 @@ def widths(dim: int, parts: int) -> list[int]:
         raise ValueError(f"an embedding of {dim} dimensions does not divide into {parts} slices: raise recipe.dim.")
     width, wider = divmod(dim, parts)
     return [width + (i < wider) for i in range(parts)]
+
+
+def cut(embeddings: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
+    """Slices of these widths, [N, width] each, of embeddings [N, dim].
+
+    Raises:
+        ValueError: the widths do not add up to dim.
+    """
+    check_embeddings(embeddings, dim=builtins.sum(widths))
+    return torch.split(embeddings, list(widths), dim=1)
 
 
 def built(shape: Shape, members: Sequence[Member], name: str) -> Members:
@@ -88,7 +103,7 @@ def read(objective: nn.Module, embeddings: Tensor) -> Tensor:
 def _weights(members: Sequence[Member], weights: Sequence[float] | None) -> list[float]:
     each = [1.0] * len(members) if weights is None else list(weights)
     if len(each) != len(members):
-        raise ValueError(f"there are {len(each)} weights for {len(members)} members: give one a member.")
+        raise ValueError(f"there are {len(each)} weights for {len(members)} members: give one per member.")
     if not all(0 <= weight < float("inf") for weight in each):
         raise ValueError(f"weights must be finite and not negative: change {each}.")
     return each
@@ -125,7 +140,7 @@ class _Slices(nn.Module):
         self.raw = raw
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return _weighted(self.members(torch.split(embeddings, self.widths, dim=1), labels), self.weights)
+        return _weighted(self.members(cut(embeddings, self.widths), labels), self.weights)
 
     def weighing(self) -> Weighing:
         """The fixed weights."""
@@ -135,5 +150,5 @@ class _Slices(nn.Module):
         """Each slice as its member reads it, or as it is, side by side, norm 1: [N, dim]."""
         if self.raw:
             return F.normalize(embeddings)
-        parts = torch.split(embeddings, self.widths, dim=1)
+        parts = cut(embeddings, self.widths)
         return F.normalize(torch.cat([read(m, part) for m, part in zip(self.members, parts, strict=True)], 1))

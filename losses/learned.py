@@ -8,16 +8,17 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses.ensembles import Member, built, read
+from losses.arguments import checked
+from losses.batch import exact
+from losses.ensembles import Member, built, cut, read
 from losses.matrix import distances, shared, unit
 from losses.members import Members, Weighing
 from losses.shape import Shape
 
 __all__ = ["compressed_heads", "diverse_heads", "weighted"]
 
-NonNegative = Annotated[float, Ge(0)]
 
-
+@checked
 def weighted(
     shape: Shape,
     members: Sequence[Member],
@@ -29,12 +30,13 @@ def weighted(
 
     Each member is scaled to the mean of all members by its running mean, and weighted by w = c² + 1/(4m), c learned;
     `eta` times 100 times the squared distance of the weights' sum from 1 keeps them near a simplex. `prior`: where the
-    weights start, one number a member, each at least a quarter of their mean; the same for all unless given. Raises
+    weights start, one number per member, each at least a quarter of their mean; the same for all unless given. Raises
     ValueError for a prior that does not fit.
     """
     return _Weighted(built(shape, members, "weighted"), SoftSimplex(len(members), prior, eta))
 
 
+@checked
 def diverse_heads(
     shape: Shape,
     members: Sequence[Member],
@@ -43,7 +45,7 @@ def diverse_heads(
     eta: Annotated[float, Ge(0)] = 100.0,
     diversity: Annotated[float, Ge(0)] = 0.1,
 ) -> nn.Module:
-    """WEDL, a head a member (Zabihzadeh, Alitbi, Mousavirad, MTAP 2023, arXiv 2107.01130).
+    """WEDL, one head per member (Zabihzadeh, Alitbi, Mousavirad, MTAP 2023, arXiv 2107.01130).
 
     As `weighted`, but each member has a slice of the embedding of its own, and the mean distance of the L2-normalised
     slices from one another, as far as it is below 2, is added `diversity` times. At test time the slices are put side
@@ -51,9 +53,10 @@ def diverse_heads(
     Raises ValueError for an embedding that does not split evenly, or a prior that does not fit.
     """
     heads = _heads(shape, members, "diverse_heads")
-    return _DiverseHeads(heads, SoftSimplex(len(heads), prior, eta), diversity)
+    return _DiverseHeads(heads, SoftSimplex(len(heads), prior, eta), diversity, shape.dim // len(heads))
 
 
+@checked
 def compressed_heads(
     shape: Shape,
     members: Sequence[Member],
@@ -156,18 +159,19 @@ class _Weighted(nn.Module):
 
 
 class _DiverseHeads(nn.Module):
-    def __init__(self, members: Members, simplex: SoftSimplex, diversity: float) -> None:
+    def __init__(self, members: Members, simplex: SoftSimplex, diversity: float, width: int) -> None:
         super().__init__()
+        self.widths = [width] * len(members)
         self.members = members
         self.simplex = simplex
         self.diversity = diversity
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        heads = embeddings.chunk(len(self.members), dim=1)
-        with shared():
+        heads = cut(embeddings, self.widths)
+        with exact(embeddings), shared():
             losses = self.members(heads, labels)
             apart = diversity_loss(torch.stack([unit(head) for head in heads])) if len(heads) > 1 else 0.0
-        total: Tensor = self.simplex(losses) + self.diversity * apart
+            total: Tensor = self.simplex(losses) + self.diversity * apart
         return total
 
     def weighing(self) -> Weighing:
@@ -176,7 +180,7 @@ class _DiverseHeads(nn.Module):
 
     def readout(self, embeddings: Tensor) -> Tensor:
         """Each slice as its member reads it, times the root of its weight, side by side, norm 1: [N, dim]."""
-        heads = embeddings.chunk(len(self.members), dim=1)
+        heads = cut(embeddings, self.widths)
         roots = self.simplex.weights().sqrt()
         parts = [root * read(m, head) for root, m, head in zip(roots, self.members, heads, strict=True)]
         return F.normalize(torch.cat(parts, 1))
@@ -189,7 +193,7 @@ class _Compressor(nn.Sequential):
 class _CompressedHeads(nn.Module):
     def __init__(self, members: Members, simplex: SoftSimplex, diversity: float, width: int, size: int) -> None:
         super().__init__()
-        self.heads = _DiverseHeads(members, simplex, diversity)
+        self.heads = _DiverseHeads(members, simplex, diversity, width)
         # A member that is an ensemble may read its head as more or fewer numbers than the head has.
         whole = self.heads.readout(torch.zeros(1, len(members) * width)).shape[1]
         self.compressor = _Compressor(nn.Linear(whole, 2 * width), nn.Tanh(), nn.Linear(2 * width, size))
@@ -205,8 +209,9 @@ class _CompressedHeads(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         heads: Tensor = self.heads(embeddings, labels)
-        whole = self.heads.readout(embeddings.detach()).detach().to(heads.dtype)
-        return heads + compression_loss(self.compressor(whole), whole)
+        with exact(embeddings):
+            whole = self.heads.readout(embeddings.detach()).detach().to(heads.dtype)
+            return heads + compression_loss(self.compressor(whole), whole)
 
     def readout(self, embeddings: Tensor) -> Tensor:
         """The compressed embedding, [N, size]."""

@@ -4,7 +4,7 @@ Inside `shared()` what several losses need of a batch is worked out once, so wha
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
@@ -20,6 +20,7 @@ __all__ = [
     "log_one_plus_sum",
     "log_sum",
     "mean_of",
+    "once",
     "pairs",
     "shared",
     "similarities",
@@ -47,12 +48,16 @@ _known: ContextVar[dict[tuple[object, ...], tuple[Any, tuple[object, ...]]] | No
 """What was worked out so far, and what from: kept, so that no other tensor is taken for one of these."""
 
 
+def shared() -> AbstractContextManager[None]:
+    """Normalised copies, matrices and masks of the very same tensors are worked out once, until the outermost ends.
+
+    A compiled graph needs no such thing: its compiler finds what is worked out twice.
+    """
+    return nullcontext() if torch.compiler.is_compiling() or _known.get() is not None else _sharing()
+
+
 @contextmanager
-def shared() -> Iterator[None]:
-    """Normalised copies, matrices and masks of the very same tensors are worked out once, until the outermost ends."""
-    if _known.get() is not None:
-        yield
-        return
+def _sharing() -> Iterator[None]:
     token = _known.set({})
     try:
         yield
@@ -60,8 +65,9 @@ def shared() -> Iterator[None]:
         _known.reset(token)
 
 
-def _once(work: Callable[[*_Given], _Found], *given: *_Given) -> _Found:
-    known = _known.get()
+def once(work: Callable[[*_Given], _Found], *given: *_Given) -> _Found:
+    """What the work gives for the very same objects, inside `shared()` worked out the first time only."""
+    known = None if torch.compiler.is_compiling() else _known.get()
     if known is None:
         return work(*given)
     # What was worked out without a graph is of no use to one who needs the graph.
@@ -74,17 +80,17 @@ def _once(work: Callable[[*_Given], _Found], *given: *_Given) -> _Found:
 
 def single(points: Tensor) -> Tensor:
     """Half precision raised to single: a distance is a small difference of numbers that are nearly equal."""
-    return _once(Tensor.float, points) if points.element_size() < 4 else points
+    return once(Tensor.float, points) if points.element_size() < 4 else points
 
 
 def constant(points: Tensor) -> Tensor:
     """The same numbers, through which no gradient passes."""
-    return _once(Tensor.detach, points)
+    return once(Tensor.detach, points)
 
 
 def unit(points: Tensor) -> Tensor:
     """L2-normalised rows [B, dim], in single precision or better."""
-    return _once(F.normalize, single(points))
+    return once(F.normalize, single(points))
 
 
 def distances(points: Tensor, others: Tensor | None = None, *, squared: bool = False) -> Tensor:
@@ -92,23 +98,23 @@ def distances(points: Tensor, others: Tensor | None = None, *, squared: bool = F
 
     0, with gradient 0, where two agree up to rounding.
     """
-    return _once(_squared if squared else _rooted, points, points if others is None else others)
+    return once(_squared if squared else _rooted, points, points if others is None else others)
 
 
 def _squared(points: Tensor, others: Tensor) -> Tensor:
-    square, same = _once(_squares, points, others)
+    square, same = once(_squares, points, others)
     return square.masked_fill(same, 0)
 
 
 def _rooted(points: Tensor, others: Tensor) -> Tensor:
-    square, same = _once(_squares, points, others)
+    square, same = once(_squares, points, others)
     return square.masked_fill(same, 1).sqrt().masked_fill(same, 0)
 
 
 def _squares(points: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Squared distances [B, R], and a mask [B, R] of those that are nothing but rounding."""
     scale = points.square().sum(1)[:, None] + others.square().sum(1)
-    square = torch.sub(scale, _once(_products, points, others), alpha=2)
+    square = torch.sub(scale, once(_products, points, others), alpha=2)
     # Below the rounding of the inner product a distance is noise, and the gradient of its root explodes.
     return square, square <= 8 * torch.finfo(points.dtype).eps * scale
 
@@ -121,14 +127,14 @@ def similarities(embeddings: Tensor, references: References | None, *, normalize
     """Cosine similarities [B, R], or inner products, of a batch with its references, by default itself."""
     scaled = unit if normalize else single
     points = scaled(embeddings)
-    return _once(_products, points, scaled(references.embeddings) if references else points)
+    return once(_products, points, scaled(references.embeddings) if references else points)
 
 
 def pairs(labels: Tensor, references: References | None = None) -> tuple[Tensor, Tensor]:
     """Masks [B, R] of the positive pairs, an image with itself left out, and of the negative pairs."""
     if references is None:
-        return _once(_pairs, labels)
-    return _once(_pairs_among, labels, references.labels, references.own)
+        return once(_pairs, labels)
+    return once(_pairs_among, labels, references.labels, references.own)
 
 
 def _pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,13 +148,13 @@ def _pairs_among(labels: Tensor, others: Tensor, own: Tensor) -> tuple[Tensor, T
 
 
 def log_one_plus_sum(exponents: Tensor, chosen: Tensor) -> Tensor:
-    """log(1 + sum over the chosen of exp), a row at a time, [M, N] to [M]; 0 for a row with none chosen."""
+    """log(1 + sum over the chosen of exp), row by row, [M, N] to [M]; 0 for a row with none chosen."""
     exponents = exponents.masked_fill(~chosen, -torch.inf)
     return torch.cat([exponents, exponents.new_zeros(len(exponents), 1)], 1).logsumexp(1)
 
 
 def log_sum(exponents: Tensor, chosen: Tensor) -> Tensor:
-    """log(sum over the chosen of exp), a row at a time, [M, N] to [M].
+    """log(sum over the chosen of exp), row by row, [M, N] to [M].
 
     A row with none chosen gives about the lowest number of its type, never -inf, with gradient 0.
     """
@@ -165,7 +171,7 @@ def first_two(labels: Tensor) -> tuple[Tensor, Tensor]:
 
     Which is the second of each image's class [B], and a mask [B] of the first images of the classes that have two.
     """
-    return _once(_first_two, labels)
+    return once(_first_two, labels)
 
 
 def _first_two(labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,10 +42,10 @@ class Members(nn.ModuleList):
         super().__init__(modules)
         self.places = tuple(range(len(self)) if places is None else places)
         self._sum: Tensor | None = None
-        self._batches = 0
+        self._batches: Tensor | None = None
 
     def forward(self, parts: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor:
-        """Losses [m] of embeddings [B, dim], or of a part [B, width] a member, with labels [B]."""
+        """Losses [m] of embeddings [B, dim], or of one part [B, width] per member, with labels [B]."""
         each = [parts] * len(self) if isinstance(parts, Tensor) else parts
         with shared() if len(self) > 1 else nullcontext():
             losses = torch.stack([member(part, labels) for member, part in zip(self, each, strict=True)])
@@ -58,12 +58,14 @@ class Members(nn.ModuleList):
             values = losses.detach()
             # A copy: what was returned may be written into.
             self._sum = values.clone() if self._sum is None else self._sum.to(values) + values
-            self._batches += 1
+            # Counted in a tensor: each number of Python would be a graph of its own, once compiled.
+            one = torch.ones_like(values[:1])
+            self._batches = one if self._batches is None else self._batches.to(values) + one
 
     def drain(self) -> Tensor | None:
         """Mean values [m] over the batches trained on since this was last asked; None where there were none."""
-        mean = None if self._sum is None else self._sum / self._batches
-        self._sum, self._batches = None, 0
+        mean = None if self._sum is None or self._batches is None else self._sum / self._batches
+        self._sum = self._batches = None
         return mean
 
 

@@ -1,6 +1,5 @@
 """An objective that compares a batch with batches before it."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -8,20 +7,20 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from losses.arguments import checked
+from losses.batch import whole_labels
 from losses.ensembles import Member, read
 from losses.matrix import References, single
 from losses.members import Members, Weighing
+from losses.module import compares
 from losses.shape import Shape
 
 __all__ = ["cross_batch_memory"]
 
 
+@checked
 def cross_batch_memory(
-    shape: Shape,
-    members: Sequence[Member],
-    *,
-    size: Annotated[int, Gt(0)] = 8192,
-    warmup: Annotated[int, Ge(0)] = 0,
+    shape: Shape, members: Sequence[Member], *, size: Annotated[int, Gt(0)] = 8192, warmup: Annotated[int, Ge(0)] = 0
 ) -> nn.Module:
     """Cross-batch memory, XBM (Wang, Zhang, Huang, Scott, CVPR 2020, arXiv 1912.06798).
 
@@ -35,7 +34,7 @@ def cross_batch_memory(
     if len(members) != 1:
         raise ValueError(f"cross_batch_memory takes one member, not {len(members)}: use `sum` to add several up.")
     member = members[0](shape)
-    if "references" not in inspect.signature(member.forward).parameters:
+    if not compares(member):
         raise ValueError("cross_batch_memory needs a member that compares images with others, such as contrastive.")
     return _CrossBatchMemory(Members([member]), shape.dim, size, warmup)
 
@@ -55,6 +54,7 @@ class _CrossBatchMemory(nn.Module):
         self.register_buffer("labels", torch.zeros(size, dtype=torch.long))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        labels = whole_labels(embeddings, labels, dim=self.embeddings.shape[1])
         if self.training and len(labels) > self.size:
             raise ValueError(f"cross_batch_memory of size {self.size} cannot hold {len(labels)} images: raise size.")
         self.batches += self.training

@@ -6,8 +6,9 @@ from typing import Annotated
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from losses.arguments import checked
+from losses.batch import check_embeddings, exact
 from losses.ensembles import Member, alone, built
 from losses.matrix import shared, single
 from losses.members import Members, Weighing
@@ -19,6 +20,7 @@ LEAST = -10.0
 """Smallest log σ²: a loss that stays 0 would drive it to minus infinity, and the weight 1/(2σ²) with it."""
 
 
+@checked
 def uncertainty(shape: Shape, members: Sequence[Member]) -> nn.Module:
     """Uncertainty weighting (Kendall, Gal, Cipolla, CVPR 2018, arXiv 1705.07115).
 
@@ -31,6 +33,7 @@ def uncertainty(shape: Shape, members: Sequence[Member]) -> nn.Module:
     return alone(parts) if len(parts) == 1 else _Uncertainty(parts)
 
 
+@checked
 def gradient_norm(shape: Shape, members: Sequence[Member], *, alpha: Annotated[float, Ge(0)] = 1.5) -> nn.Module:
     """GradNorm (Chen, Badrinarayanan, Lee, Rabinovich, ICML 2018, arXiv 1711.02257).
 
@@ -46,6 +49,7 @@ def gradient_norm(shape: Shape, members: Sequence[Member], *, alpha: Annotated[f
     return alone(parts) if len(parts) == 1 else _GradientNorm(parts, alpha)
 
 
+@checked
 def conflict_free(shape: Shape, members: Sequence[Member]) -> nn.Module:
     """PCGrad, gradient surgery (Yu, Kumar, Gupta, Levine, Hausman, Finn, NeurIPS 2020, arXiv 2001.06782).
 
@@ -89,6 +93,10 @@ def surgery(products: Tensor, orders: Tensor) -> Tensor:
     return mix
 
 
+Own = list[tuple[Tensor, Tensor]]
+"""A member's own parameters, each with the gradient of that member's loss."""
+
+
 class _Uncertainty(nn.Module):
     def __init__(self, members: Members) -> None:
         super().__init__()
@@ -105,10 +113,6 @@ class _Uncertainty(nn.Module):
     def weighing(self) -> Weighing:
         """Half the inverse variances."""
         return Weighing(torch.exp(-self.log_variances.clamp(min=LEAST)) / 2)
-
-    def readout(self, embeddings: Tensor) -> Tensor:
-        """L2-normalised, [N, dim]."""
-        return F.normalize(embeddings)
 
 
 class _GradientNorm(nn.Module):
@@ -136,7 +140,11 @@ class _GradientNorm(nn.Module):
         return torch.where(self.first > 0, losses / self.first, 1).clamp(min=0)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        losses, gradients, own = _lessons(self.members, embeddings, labels)
+        with exact(embeddings):
+            return self.taught(*_lessons(self.members, embeddings, labels), embeddings)
+
+    def taught(self, losses: Tensor, gradients: Tensor, own: list[Own], embeddings: Tensor) -> Tensor:
+        """The weighted sum, from which everything learns what it should."""
         ratios, weights = self.ratios(losses), self.weights()
         shares = weights.detach()
         value = (shares * losses).sum()
@@ -147,10 +155,6 @@ class _GradientNorm(nn.Module):
         shared = (shares.to(gradients.dtype) @ gradients).view_as(embeddings)
         return _taught(value, [(embeddings, shared), *taught]) + (gap - gap.detach())
 
-    def readout(self, embeddings: Tensor) -> Tensor:
-        """L2-normalised, [N, dim]."""
-        return F.normalize(embeddings)
-
 
 class _ConflictFree(nn.Module):
     def __init__(self, members: Members) -> None:
@@ -158,20 +162,16 @@ class _ConflictFree(nn.Module):
         self.members = members
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        losses, gradients, own = _lessons(self.members, embeddings, labels)
+        with exact(embeddings):
+            return self.taught(*_lessons(self.members, embeddings, labels), embeddings)
+
+    def taught(self, losses: Tensor, gradients: Tensor, own: list[Own], embeddings: Tensor) -> Tensor:
+        """The sum, from which everything learns what it should."""
         if not torch.is_grad_enabled():
             return losses.sum()
         orders = torch.rand(len(losses), len(losses), device=losses.device).argsort(1)
         shared = (surgery(gradients @ gradients.T, orders).sum(0) @ gradients).view_as(embeddings)
         return _taught(losses.sum(), [(embeddings, shared), *(pair for pairs in own for pair in pairs)])
-
-    def readout(self, embeddings: Tensor) -> Tensor:
-        """L2-normalised, [N, dim]."""
-        return F.normalize(embeddings)
-
-
-Own = list[tuple[Tensor, Tensor]]
-"""A member's own parameters, each with the gradient of that member's loss."""
 
 
 def _lessons(members: Members, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, list[Own]]:
@@ -182,6 +182,7 @@ def _lessons(members: Members, embeddings: Tensor, labels: Tensor) -> tuple[Tens
     if not torch.is_grad_enabled():
         losses = members(embeddings, labels)
         return losses, losses.new_zeros(len(losses), 0), []
+    check_embeddings(embeddings)
     leaf = embeddings.detach().requires_grad_()
     with shared():
         lessons = [_lesson(member, leaf, labels) for member in members]

@@ -7,6 +7,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from losses.arguments import checked
 from losses.matrix import (
     References,
     distances,
@@ -19,13 +20,15 @@ from losses.matrix import (
     softplus,
     unit,
 )
+from losses.module import Loss
 from losses.shape import Shape
 
 __all__ = ["binomial_deviance", "circle", "contrastive", "multi_similarity", "signal_to_noise_contrastive"]
 
 
+@checked
 def contrastive(
-    shape: Shape,  # noqa: ARG001
+    shape: Shape,
     *,
     positive_margin: Annotated[float, Ge(0)] = 0.0,
     negative_margin: Annotated[float, Gt(0)] = 1.0,
@@ -41,11 +44,19 @@ def contrastive(
 
     Needs: P × K batches.
     """
-    return _Contrastive(positive_margin, negative_margin, squared, mining)
+    return Loss(
+        shape,
+        _contrastive,
+        positive_margin=positive_margin,
+        negative_margin=negative_margin,
+        squared=squared,
+        mining=mining,
+    )
 
 
+@checked
 def multi_similarity(
-    shape: Shape,  # noqa: ARG001
+    shape: Shape,
     *,
     alpha: Annotated[float, Gt(0)] = 2.0,
     beta: Annotated[float, Gt(0)] = 50.0,
@@ -60,11 +71,12 @@ def multi_similarity(
 
     Needs: P × K batches.
     """
-    return _MultiSimilarity(alpha, beta, base, epsilon)
+    return Loss(shape, _multi_similarity, alpha=alpha, beta=beta, base=base, epsilon=epsilon)
 
 
+@checked
 def binomial_deviance(
-    shape: Shape,  # noqa: ARG001
+    shape: Shape,
     *,
     positive_scale: Annotated[float, Gt(0)] = 2.0,
     negative_scale: Annotated[float, Gt(0)] = 25.0,
@@ -86,14 +98,20 @@ def binomial_deviance(
     """
     if normalize and positives == "below_one":
         raise ValueError("below_one hangs on rounding where rows have norm 1: set normalize = false, or positives.")
-    return _BinomialDeviance(positive_scale, negative_scale, margin, normalize, positives)
+    return Loss(
+        shape,
+        binomial_deviance_loss,
+        positive_scale=positive_scale,
+        negative_scale=negative_scale,
+        margin=margin,
+        normalize=normalize,
+        positives=positives,
+    )
 
 
+@checked
 def circle(
-    shape: Shape,  # noqa: ARG001
-    *,
-    margin: Annotated[float, Ge(0), Lt(1)] = 0.4,
-    gamma: Annotated[float, Gt(0)] = 80.0,
+    shape: Shape, *, margin: Annotated[float, Ge(0), Lt(1)] = 0.4, gamma: Annotated[float, Gt(0)] = 80.0
 ) -> nn.Module:
     """Circle (Sun, Cheng, Zhang, Zhang, Zheng, Wang, Wei, CVPR 2020, arXiv 2002.10857).
 
@@ -104,11 +122,12 @@ def circle(
 
     Needs: P × K batches.
     """
-    return _Circle(margin, gamma)
+    return Loss(shape, _circle, margin=margin, gamma=gamma)
 
 
+@checked
 def signal_to_noise_contrastive(
-    shape: Shape,  # noqa: ARG001
+    shape: Shape,
     *,
     positive_margin: Annotated[float, Ge(0)] = 0.0,
     negative_margin: Annotated[float, Gt(0)] = 1.0,
@@ -120,12 +139,20 @@ def signal_to_noise_contrastive(
     The distance from an anchor is the variance, over coordinates, of the difference, divided by the variance of the
     anchor: it differs with the direction. What positives exceed `positive_margin` by and what negatives lack to
     `negative_margin` are averaged apart, each over the pairs that cost anything. `zero_mean` weighs the paper's
-    regulariser, the mean over images of the absolute sum of coordinates; 0 as in later code. Embeddings are
-    L2-normalised first, as in later code too, or, without `normalize`, taken as given.
+    regulariser, the mean over images of the absolute sum of coordinates; 0 as in later code. In the paper that is of
+    the embeddings as given, here of those that the distances are taken of. Embeddings are L2-normalised first, as in
+    later code too, or, without `normalize`, taken as given.
 
     Needs: P × K batches.
     """
-    return _SignalToNoise(positive_margin, negative_margin, zero_mean, normalize)
+    return Loss(
+        shape,
+        _signal_to_noise_contrastive,
+        positive_margin=positive_margin,
+        negative_margin=negative_margin,
+        zero_mean=zero_mean,
+        normalize=normalize,
+    )
 
 
 def binomial_deviance_loss(
@@ -149,105 +176,76 @@ def binomial_deviance_loss(
     return (near + far).mean()
 
 
-class _Contrastive(nn.Module):
-    def __init__(self, positive_margin: float, negative_margin: float, squared: bool, mining: str) -> None:
-        super().__init__()
-        self.positive_margin = positive_margin
-        self.negative_margin = negative_margin
-        self.squared = squared
-        self.mining = mining
-
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        points = unit(embeddings)
-        distance = distances(points, unit(references.embeddings) if references else points)
-        positive, negative = pairs(labels, references)
-        if self.mining == "multi_similarity":
-            positive, negative = _mined(1 - distance.detach().square() / 2, positive, negative, epsilon=0.1)
-        near = _mean_lack(distance - self.positive_margin, positive, squared=self.squared)
-        return near + _mean_lack(self.negative_margin - distance, negative, squared=self.squared)
-
-
-class _MultiSimilarity(nn.Module):
-    def __init__(self, alpha: float, beta: float, base: float, epsilon: float) -> None:
-        super().__init__()
-        self.alpha = alpha
-        self.beta = beta
-        self.base = base
-        self.epsilon = epsilon
-
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        similarity = similarities(embeddings, references)
-        positive, negative = _mined(similarity.detach(), *pairs(labels, references), epsilon=self.epsilon)
-        near = log_one_plus_sum(-self.alpha * (similarity - self.base), positive) / self.alpha
-        far = log_one_plus_sum(self.beta * (similarity - self.base), negative) / self.beta
-        return (near + far).mean()
+def _contrastive(
+    embeddings: Tensor,
+    labels: Tensor,
+    references: References | None = None,
+    *,
+    positive_margin: float,
+    negative_margin: float,
+    squared: bool,
+    mining: str,
+) -> Tensor:
+    points = unit(embeddings)
+    distance = distances(points, unit(references.embeddings) if references else points)
+    positive, negative = pairs(labels, references)
+    if mining == "multi_similarity":
+        positive, negative = _mined(1 - distance.detach().square() / 2, positive, negative, epsilon=0.1)
+    near = _mean_lack(distance - positive_margin, positive, squared=squared)
+    return near + _mean_lack(negative_margin - distance, negative, squared=squared)
 
 
-class _BinomialDeviance(nn.Module):
-    def __init__(
-        self,
-        positive_scale: float,
-        negative_scale: float,
-        margin: float,
-        normalize: bool,
-        positives: Literal["others", "below_one"],
-    ) -> None:
-        super().__init__()
-        self.positive_scale = positive_scale
-        self.negative_scale = negative_scale
-        self.margin = margin
-        self.normalize = normalize
-        self.positives = positives
-
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        return binomial_deviance_loss(
-            embeddings,
-            labels,
-            references,
-            positive_scale=self.positive_scale,
-            negative_scale=self.negative_scale,
-            margin=self.margin,
-            normalize=self.normalize,
-            positives=self.positives,
-        )
+def _multi_similarity(
+    embeddings: Tensor,
+    labels: Tensor,
+    references: References | None = None,
+    *,
+    alpha: float,
+    beta: float,
+    base: float,
+    epsilon: float,
+) -> Tensor:
+    similarity = similarities(embeddings, references)
+    positive, negative = _mined(similarity.detach(), *pairs(labels, references), epsilon=epsilon)
+    near = log_one_plus_sum(-alpha * (similarity - base), positive) / alpha
+    far = log_one_plus_sum(beta * (similarity - base), negative) / beta
+    return (near + far).mean()
 
 
-class _Circle(nn.Module):
-    def __init__(self, margin: float, gamma: float) -> None:
-        super().__init__()
-        self.margin = margin
-        self.gamma = gamma
-
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        similarity = similarities(embeddings, references)
-        positive, negative = pairs(labels, references)
-        pull = F.relu(1 + self.margin - similarity.detach()) * (1 - self.margin - similarity)
-        push = F.relu(similarity.detach() + self.margin) * (similarity - self.margin)
-        cost = softplus(log_sum(self.gamma * pull, positive) + log_sum(self.gamma * push, negative))
-        return mean_of(cost, positive.any(1) & negative.any(1))
+def _circle(
+    embeddings: Tensor, labels: Tensor, references: References | None = None, *, margin: float, gamma: float
+) -> Tensor:
+    similarity = similarities(embeddings, references)
+    positive, negative = pairs(labels, references)
+    pull = F.relu(1 + margin - similarity.detach()) * (1 - margin - similarity)
+    push = F.relu(similarity.detach() + margin) * (similarity - margin)
+    cost = softplus(log_sum(gamma * pull, positive) + log_sum(gamma * push, negative))
+    return mean_of(cost, positive.any(1) & negative.any(1))
 
 
-class _SignalToNoise(nn.Module):
-    def __init__(self, positive_margin: float, negative_margin: float, zero_mean: float, normalize: bool) -> None:
-        super().__init__()
-        self.positive_margin = positive_margin
-        self.negative_margin = negative_margin
-        self.zero_mean = zero_mean
-        self.normalize = normalize
+def _signal_to_noise_contrastive(
+    embeddings: Tensor,
+    labels: Tensor,
+    references: References | None = None,
+    *,
+    positive_margin: float,
+    negative_margin: float,
+    zero_mean: float,
+    normalize: bool,
+) -> Tensor:
+    scaled = unit if normalize else single
+    points = scaled(embeddings)
+    distance = _noise_to_signal(points, scaled(references.embeddings) if references else points)
+    positive, negative = pairs(labels, references)
+    near = _mean_lack(distance - positive_margin, positive)
+    far = _mean_lack(negative_margin - distance, negative)
+    return near + far + zero_mean * points.sum(1).abs().mean()
 
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        scaled = unit if self.normalize else single
-        points = scaled(embeddings)
-        distance = self.distances(points, scaled(references.embeddings) if references else points)
-        positive, negative = pairs(labels, references)
-        near = _mean_lack(distance - self.positive_margin, positive)
-        far = _mean_lack(self.negative_margin - distance, negative)
-        return near + far + self.zero_mean * points.sum(1).abs().mean()
 
-    def distances(self, points: Tensor, others: Tensor) -> Tensor:
-        signal, other = points - points.mean(1, keepdim=True), others - others.mean(1, keepdim=True)
-        power = signal.square().sum(1, keepdim=True)
-        return distances(signal, other, squared=True) / power.clamp(min=torch.finfo(power.dtype).eps)
+def _noise_to_signal(points: Tensor, others: Tensor) -> Tensor:
+    signal, other = points - points.mean(1, keepdim=True), others - others.mean(1, keepdim=True)
+    power = signal.square().sum(1, keepdim=True)
+    return distances(signal, other, squared=True) / power.clamp(min=torch.finfo(power.dtype).eps)
 
 
 def _mined(similarity: Tensor, positive: Tensor, negative: Tensor, *, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -266,5 +264,5 @@ def _mean_lack(lack: Tensor, chosen: Tensor, *, squared: bool = False) -> Tensor
 
 
 def _mean_a_row(values: Tensor, chosen: Tensor) -> Tensor:
-    """Means of the chosen, a row at a time, [M, N] to [M]; 0 for a row with none chosen."""
+    """Means of the chosen, row by row, [M, N] to [M]; 0 for a row with none chosen."""
     return values.masked_fill(~chosen, 0).sum(1) / chosen.sum(1).clamp(min=1)

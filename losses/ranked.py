@@ -1,19 +1,22 @@
 """Ranked List Loss: every image a query, the other images of the batch its ranked list."""
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from losses.arguments import checked
 from losses.matrix import References, constant, distances, pairs, unit
+from losses.module import Loss
 from losses.shape import Shape
 
 __all__ = ["ranked_list"]
 
 
+@checked
 def ranked_list(
-    shape: Shape,  # noqa: ARG001
+    shape: Shape,
     *,
     alpha: Annotated[float, Gt(0)] = 1.2,
     margin: Annotated[float, Ge(0)] = 0.4,
@@ -32,10 +35,12 @@ def ranked_list(
     the other images do too. Defaults as for Stanford Online Products; for CUB-200-2011 alpha is 1.4, margin 0.2.
 
     The `form` weighs the two means: "tpami" (1 - `balance`) · positives + balance · negatives, balance 0.5 unless
-    given; "cvpr" positives + balance · negatives, balance 1 unless given. That the papers mean 0.5 and 1 is inferred.
-    RLL-(L,M,H) is the ensemble `slices` of three of these, read out "raw", on a backbone with three levels.
+    given; "cvpr" positives + balance · negatives, balance 1 unless given. That the first paper means 1 is inferred.
+    The authors' Caffe layer confirms alpha 1.2, margin 0.4 and balance 0.5, but counts a query by its share of the
+    total weight of all pairs; here all queries count alike. RLL-(L,M,H) is the ensemble `slices` of three of these,
+    read out "raw", on a backbone with three levels.
 
-    pytorch-metric-learning differentiates through weights and gallery, adds 1e-5 an entry to the denominators and
+    pytorch-metric-learning differentiates through weights and gallery, adds 1e-5 per entry to the denominators and
     drops images of two classes that are the same point; here they are the hardest negatives, though without gradient.
 
     Needs: P × K batches.
@@ -45,8 +50,17 @@ def ranked_list(
     if form == "tpami" and balance is not None and balance > 1:
         raise ValueError(f'ranked_list shares weight 1 out by balance: lower {balance} to 1, or set form = "cvpr".')
     weight = (0.5 if form == "tpami" else 1.0) if balance is None else balance
-    scale, share = (1.0, weight) if form == "tpami" else (1 + weight, weight / (1 + weight))
-    return _RankedList(alpha, margin, temperature, positive_temperature, share, scale, gallery_gradient)
+    return Loss(
+        shape,
+        _ranked_list,
+        alpha=alpha,
+        margin=margin,
+        temperature=temperature,
+        positive_temperature=positive_temperature,
+        form=form,
+        balance=weight,
+        gallery_gradient=gallery_gradient,
+    )
 
 
 class RankedLists(NamedTuple):
@@ -135,35 +149,14 @@ def _weighted_mean(costs: Tensor, chosen: Tensor, temperature: float, weight_gra
     return (weights * costs).sum(1)
 
 
-class _RankedList(nn.Module):
-    def __init__(
-        self,
-        alpha: float,
-        margin: float,
-        temperature: float,
-        positive_temperature: float,
-        balance: float,
-        scale: float,
-        gallery_gradient: bool,
-    ) -> None:
-        super().__init__()
-        self.alpha = alpha
-        self.margin = margin
-        self.temperature = temperature
-        self.positive_temperature = positive_temperature
-        self.balance = balance
-        self.scale = scale
-        self.gallery_gradient = gallery_gradient
-
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        return self.scale * ranked_list_loss(
-            embeddings,
-            labels,
-            references,
-            alpha=self.alpha,
-            margin=self.margin,
-            temperature=self.temperature,
-            balance=self.balance,
-            positive_temperature=self.positive_temperature,
-            gallery_gradient=self.gallery_gradient,
-        )
+def _ranked_list(
+    embeddings: Tensor,
+    labels: Tensor,
+    references: References | None = None,
+    *,
+    form: str,
+    balance: float,
+    **settings: Any,
+) -> Tensor:
+    scale, share = (1.0, balance) if form == "tpami" else (1 + balance, balance / (1 + balance))
+    return scale * ranked_list_loss(embeddings, labels, references, balance=share, **settings)

@@ -19,6 +19,6 @@ class Shape(NamedTuple):
     classes: int
     """Number of training classes."""
     text: Tensor | None = None
-    """One unit vector a class from its text, [classes, text_dim]; None where the dataset has no texts."""
+    """One unit vector per class from its text, [classes, text_dim]; None where the dataset has no texts."""
     images_per_class: int | None = None
     """Images of a class in a training batch, K of P × K; None where that is not fixed."""

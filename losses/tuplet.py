@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from losses.arguments import checked
 from losses.matrix import (
     References,
     distances,
@@ -21,16 +22,15 @@ from losses.matrix import (
     softplus,
     unit,
 )
+from losses.module import Loss
 from losses.shape import Shape
 
 __all__ = ["angular", "generalized_lifted_structure", "lifted_structure", "tuplet_margin"]
 
 
+@checked
 def angular(
-    shape: Shape,  # noqa: ARG001
-    *,
-    alpha: Annotated[float, Gt(0), Le(70)] = 45.0,
-    anchors: Literal["all", "first"] = "all",
+    shape: Shape, *, alpha: Annotated[float, Gt(0), Le(70)] = 45.0, anchors: Literal["all", "first"] = "all"
 ) -> nn.Module:
     """Angular (Wang, Zhou, Wen, Liu, Lin, ICCV 2017, arXiv 1708.01682).
 
@@ -44,14 +44,12 @@ def angular(
 
     Needs: P × K batches.
     """
-    return _Angular(alpha, anchors)
+    return Loss(shape, _angular, alpha=alpha, anchors=anchors)
 
 
+@checked
 def tuplet_margin(
-    shape: Shape,  # noqa: ARG001
-    *,
-    margin: Annotated[float, Ge(0), Lt(1.5)] = 0.1,
-    scale: Annotated[float, Gt(0)] = 64.0,
+    shape: Shape, *, margin: Annotated[float, Ge(0), Lt(1.5)] = 0.1, scale: Annotated[float, Gt(0)] = 64.0
 ) -> nn.Module:
     """Tuplet margin (Yu, Tao, ICCV 2019).
 
@@ -62,15 +60,11 @@ def tuplet_margin(
 
     Needs: P × K batches.
     """
-    return _TupletMargin(margin, scale)
+    return Loss(shape, _tuplet_margin, margin=margin, scale=scale)
 
 
-def lifted_structure(
-    shape: Shape,  # noqa: ARG001
-    *,
-    margin: Annotated[float, Gt(0)] = 1.0,
-    normalize: bool = False,
-) -> nn.Module:
+@checked
+def lifted_structure(shape: Shape, *, margin: Annotated[float, Gt(0)] = 1.0, normalize: bool = False) -> nn.Module:
     """Lifted structure (Oh Song, Xiang, Jegelka, Savarese, CVPR 2016, arXiv 1511.06452).
 
     A positive pair costs half the square of max(0, its distance + log of the sum of exp(margin - distance) over the
@@ -79,14 +73,12 @@ def lifted_structure(
 
     Needs: P × K batches.
     """
-    return _LiftedStructure(margin, normalize)
+    return Loss(shape, _lifted_structure, margin=margin, normalize=normalize)
 
 
+@checked
 def generalized_lifted_structure(
-    shape: Shape,  # noqa: ARG001
-    *,
-    margin: Annotated[float, Gt(0)] = 1.0,
-    normalize: bool = False,
+    shape: Shape, *, margin: Annotated[float, Gt(0)] = 1.0, normalize: bool = False
 ) -> nn.Module:
     """Generalized lifted structure (Hermans, Beyer, Leibe, arXiv 1703.07737).
 
@@ -97,7 +89,7 @@ def generalized_lifted_structure(
 
     Needs: P × K batches.
     """
-    return _GeneralizedLiftedStructure(margin, normalize)
+    return Loss(shape, _generalized_lifted_structure, margin=margin, normalize=normalize)
 
 
 def angular_n_pair_loss(anchors: Tensor, positives: Tensor, *, alpha: float, kept: Tensor | None = None) -> Tensor:
@@ -113,77 +105,55 @@ def angular_n_pair_loss(anchors: Tensor, positives: Tensor, *, alpha: float, kep
     return mean_of(log_one_plus_sum(exponents, kept.repeat(len(kept), 1).fill_diagonal_(False)), kept)
 
 
-class _Angular(nn.Module):
-    def __init__(self, alpha: float, anchors: str) -> None:
-        super().__init__()
-        self.alpha = alpha
-        self.anchors = anchors
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        if self.anchors == "all":
-            return self.all_pairs(similarities(embeddings, None), *pairs(labels))
-        points = unit(embeddings)
-        second, first = first_two(labels)
-        return angular_n_pair_loss(points, points[second], alpha=self.alpha, kept=first)
-
-    def all_pairs(self, similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """Anchor and positive have the same negatives, so the sum over them is a product of the matrix with itself."""
-        t = _squared_tangent(self.alpha)
-        exponents = (4 * t * similarity).masked_fill(~negative, -torch.inf)
-        largest = exponents.detach().amax(1, keepdim=True).nan_to_num(neginf=0)
-        shares = (exponents - largest).exp()
-        both = positive & negative.any(1, keepdim=True)
-        log_sums = (shares @ shares.T).masked_fill(~both, 1).log() + largest + largest.T
-        costs = softplus(log_sums - 2 * (1 + t) * similarity)
-        return mean_of(costs.masked_fill(~both, 0), positive)
+def _angular(embeddings: Tensor, labels: Tensor, *, alpha: float, anchors: str) -> Tensor:
+    if anchors == "all":
+        return _angular_of_all_pairs(similarities(embeddings, None), *pairs(labels), alpha=alpha)
+    points = unit(embeddings)
+    second, first = first_two(labels)
+    return angular_n_pair_loss(points, points[second], alpha=alpha, kept=first)
 
 
-class _TupletMargin(nn.Module):
-    def __init__(self, margin: float, scale: float) -> None:
-        super().__init__()
-        self.margin = margin
-        self.scale = scale
-
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        cosine = similarities(embeddings, references)
-        positive, negative = pairs(labels, references)
-        far = log_sum(self.scale * cosine, negative)[:, None]
-        return mean_of(softplus(far - self.scale * self.nearer(cosine)), positive)
-
-    def nearer(self, cosine: Tensor) -> Tensor:
-        """The cosine of the angle less the margin."""
-        # The slope of the sine is infinite at angle 0 and pi; clamped, it is 0 there.
-        sine = (1 - cosine.square()).clamp(min=torch.finfo(cosine.dtype).eps).sqrt()
-        return cosine * math.cos(self.margin) + sine * math.sin(self.margin)
+def _angular_of_all_pairs(similarity: Tensor, positive: Tensor, negative: Tensor, *, alpha: float) -> Tensor:
+    """Anchor and positive have the same negatives, so the sum over them is a product of the matrix with itself."""
+    t = _squared_tangent(alpha)
+    exponents = (4 * t * similarity).masked_fill(~negative, -torch.inf)
+    largest = exponents.detach().amax(1, keepdim=True).nan_to_num(neginf=0)
+    shares = (exponents - largest).exp()
+    both = positive & negative.any(1, keepdim=True)
+    log_sums = (shares @ shares.T).masked_fill(~both, 1).log() + largest + largest.T
+    costs = softplus(log_sums - 2 * (1 + t) * similarity)
+    return mean_of(costs.masked_fill(~both, 0), positive)
 
 
-class _LiftedStructure(nn.Module):
-    def __init__(self, margin: float, normalize: bool) -> None:
-        super().__init__()
-        self.margin = margin
-        self.normalize = normalize
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        distance = distances(unit(embeddings) if self.normalize else single(embeddings))
-        positive, negative = pairs(labels)
-        far = log_sum(self.margin - distance, negative)
-        excess = distance + torch.logaddexp(far[:, None], far)
-        return mean_of(F.relu(excess).square() / 2, positive)
+def _tuplet_margin(
+    embeddings: Tensor, labels: Tensor, references: References | None = None, *, margin: float, scale: float
+) -> Tensor:
+    cosine = similarities(embeddings, references)
+    positive, negative = pairs(labels, references)
+    # The slope of the sine is infinite at angle 0 and pi; clamped, it is 0 there.
+    sine = (1 - cosine.square()).clamp(min=torch.finfo(cosine.dtype).eps).sqrt()
+    nearer = cosine * math.cos(margin) + sine * math.sin(margin)  # the cosine of the angle less the margin
+    far = log_sum(scale * cosine, negative)[:, None]
+    return mean_of(softplus(far - scale * nearer), positive)
 
 
-class _GeneralizedLiftedStructure(nn.Module):
-    def __init__(self, margin: float, normalize: bool) -> None:
-        super().__init__()
-        self.margin = margin
-        self.normalize = normalize
+def _lifted_structure(embeddings: Tensor, labels: Tensor, *, margin: float, normalize: bool) -> Tensor:
+    distance = distances(unit(embeddings) if normalize else embeddings)
+    positive, negative = pairs(labels)
+    far = log_sum(margin - distance, negative)
+    excess = distance + torch.logaddexp(far[:, None], far)
+    return mean_of(F.relu(excess).square() / 2, positive)
 
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        scaled = unit if self.normalize else single
-        points = scaled(embeddings)
-        distance = distances(points, scaled(references.embeddings) if references else points)
-        positive, negative = pairs(labels, references)
-        excess = log_sum(distance, positive) + log_sum(self.margin - distance, negative)
-        return mean_of(F.relu(excess), positive.any(1) & negative.any(1))
+
+def _generalized_lifted_structure(
+    embeddings: Tensor, labels: Tensor, references: References | None = None, *, margin: float, normalize: bool
+) -> Tensor:
+    scaled = unit if normalize else single
+    points = scaled(embeddings)
+    distance = distances(points, scaled(references.embeddings) if references else points)
+    positive, negative = pairs(labels, references)
+    excess = log_sum(distance, positive) + log_sum(margin - distance, negative)
+    return mean_of(F.relu(excess), positive.any(1) & negative.any(1))
 
 
 def _squared_tangent(degrees: float) -> float:

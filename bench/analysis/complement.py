@@ -145,7 +145,7 @@ def _study(
     if not all(len(half.queries) for half in halves):
         raise ConfigError(f"{dataset}: two halves of the test classes need two classes with something to find")
     fused = [_fuse(_vectors(results, row, len(whole.labels)), judged, halves, min(size, len(labels))) for row in keys]
-    hits = np.array([[store.first_hits(results, key) for key in row] for row in keys]) == 1
+    hits = np.array([[store.read_queries(results, key).first_hit for key in row] for row in keys]) == 1
     alone = hits[:, :, judged.queries].mean(2)
     better = np.maximum(alone[:, :, None], alone[:, None])
     pairs = np.where(np.eye(len(labels)), better, [recall for recall, _ in fused])

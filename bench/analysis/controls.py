@@ -19,11 +19,14 @@ from bench.stats.intervals import best_elsewhere
 
 __all__ = [
     "Alone",
+    "Measured",
     "Opponents",
     "Trained",
     "alone",
+    "chosen",
     "controls",
     "epochs",
+    "measured",
     "needs",
     "opponents",
     "reduced",
@@ -71,52 +74,56 @@ class Trained(NamedTuple):
 
 def controls(jobs: Sequence[Job], rows: pd.DataFrame) -> tuple[Job, ...]:
     """The jobs that the ensembles among `jobs` are held against, as far as stored `rows` allow to choose them."""
-    cells, known, found = _measured(rows), {job.key for job in jobs}, trained(jobs)
-    pairs = [(job, _best(alone(job, found), job.seed, cells)) for job in jobs if job.objective.members]
-    held = [
-        opponents(job, best, cells[job.key].dim, cells[best.key].dim)
-        for job, best in pairs
-        if best and job.key in cells
-    ]
-    wanted = [job for one in held for job in one if job and job.key not in known]
-    return tuple({job.key: job for job in wanted}.values())
+    cells, known, found = measured(rows), {job.key for job in jobs}, trained(jobs)
+    wanted = [control for job in jobs if job.objective.members for control in chosen(job, found, cells)]
+    return tuple({job.key: job for job in wanted if job.key not in known}.values())
+
+
+def chosen(job: Job, jobs: Trained, cells: Mapping[str, Measured]) -> list[Job]:
+    """The jobs that one ensemble is held against, itself or other jobs of the matrix among them; none before `needs`.
+
+    Args:
+        job: the ensemble.
+        jobs: what `alone` looks in.
+        cells: what is measured, by key.
+    """
+    best = _best(alone(job, jobs), job.seed, cells)
+    if best is None or job.key not in cells:
+        return []
+    return [one for one in opponents(job, best, cells[job.key].dim, cells[best.key].dim) if one]
 
 
 def _best(members: Alone, seed: int, cells: Mapping[str, Measured]) -> Job | None:
     """The member, trained alone with this seed, that is best over the other seeds."""
     scores = {
-        member: {seed: cells[job.key].recall for seed, job in found.items() if job.key in cells}
+        member: {other: cells[job.key].recall for other, job in found.items() if job.key in cells}
         for member, found in members.items()
     }
-    chosen = best_elsewhere(scores, seed)
-    best = members[chosen].get(seed) if chosen is not None else None
+    name = best_elsewhere(scores, seed)
+    best = members[name].get(seed) if name is not None else None
     return best if best and best.key in cells else None
 
 
-def needs(job: Job, jobs: Sequence[Job]) -> frozenset[str]:
+def needs(job: Job, jobs: Trained) -> frozenset[str]:
     """Keys of the jobs that must have a final outcome before the controls of the ensemble `job` can be chosen.
 
     These are the job itself and every job that trains one of its members alone, with any seed. Empty where it has no
     controls: it is no ensemble, a member is not trained alone, or there is no other seed to choose the best member by.
     """
-    return _needs(job, trained(jobs))
-
-
-def waiting(jobs: Sequence[Job], rows: pd.DataFrame) -> int:
-    """How many ensembles could be held against controls once more of `jobs` are done."""
-    settled = set(rows.loc[rows["status"].isin(SETTLED), "key"])
-    found = trained(jobs)
-    return sum(not _needs(job, found) <= settled for job in jobs)
-
-
-def _needs(job: Job, jobs: Trained) -> frozenset[str]:
     members = alone(job, jobs)
     if not members or not set.intersection(*map(set, members.values())) - {job.seed}:
         return frozenset()
     return frozenset({job.key, *(other.key for found in members.values() for other in found.values())})
 
 
-def _measured(rows: pd.DataFrame) -> dict[str, Measured]:
+def waiting(jobs: Sequence[Job], rows: pd.DataFrame) -> int:
+    """How many ensembles could be held against controls once more of `jobs` are done."""
+    settled = set(rows.loc[rows["status"].isin(SETTLED), "key"])
+    found = trained(jobs)
+    return sum(not needs(job, found) <= settled for job in jobs)
+
+
+def measured(rows: pd.DataFrame) -> dict[str, Measured]:
     """By key, the finished jobs among `rows` that have a Recall@1."""
     done = rows[rows["status"] == "done"]
     if done.empty:

@@ -63,6 +63,8 @@ def check(lines: Sequence[Method], counts: ArrayLike | None) -> None:
             raise ValueError(
                 f"{line.label} has {len(line.seeds)} seeds but scores of the shape {np.shape(line.scores)}."
             )
+        if len(set(line.seeds)) < len(line.seeds):
+            raise ValueError(f"{line.label} has a seed twice; keep one score of each.")
         if line.class_sums is not None:
             _check_class_sums(line, counts)
 
@@ -70,7 +72,7 @@ def check(lines: Sequence[Method], counts: ArrayLike | None) -> None:
 def _check_class_sums(line: Method, counts: ArrayLike | None) -> None:
     if counts is None:
         raise ValueError(f"{line.label} has class sums: give the queries per class as well.")
-    expected, found = (len(line.seeds), np.size(counts)), np.shape(line.class_sums)
+    expected, found = (len(line.seeds), np.size(counts)), np.asarray(line.class_sums).shape
     if found != expected:
         raise ValueError(f"{line.label} has class sums of the shape {found}, not {expected}: [seeds, classes].")
 

@@ -138,11 +138,9 @@ def pack(
 def list_(
     kind: Annotated[ListKind, typer.Argument(help="What to list.")],
     as_json: JsonOption = False,
-    as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print Markdown tables; for losses and columns.")
-    ] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
 ) -> None:
-    """List what a matrix may use, with sources, parameters and defaults; fields of a recipe; columns of a row."""
+    """List what a matrix may use, with its source, parameters and defaults; also the columns of a row."""
     from bench.cli import listing
     from bench.matrix import catalogue, file
 

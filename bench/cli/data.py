@@ -23,10 +23,10 @@ MatrixOption = Annotated[str | None, typer.Option("--matrix", metavar="MATRIX", 
 @guarded(app)
 def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
     """List datasets: what each is, its licence, where to get it and put it, whether it is there and decoded."""
-    from bench.datasets.acquire.inventory import holdings, lines
+    from bench.datasets.acquire.inventory import inventory, inventory_lines
 
-    found = holdings(data)
-    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines(found)))
+    found = inventory(data)
+    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(inventory_lines(found)))
 
 
 @guarded(app)
@@ -37,15 +37,15 @@ def prepare(
     changes: SetOption = [],  # noqa: B006
 ) -> None:
     """Download what is not there, where a host still serves it, and decode it; the same command again continues."""
-    from bench.datasets.acquire.prepare import prepare as made_ready
-    from bench.datasets.acquire.targets import requested
+    from bench.datasets.acquire.prepare import prepare_dataset
+    from bench.datasets.acquire.targets import targets
     from bench.datasets.split import DataError
 
     problems = []
-    for part in requested(names or [], matrix, changes, data):
+    for part in targets(names or [], matrix, changes, data):
         start = time.perf_counter()
         try:
-            split = made_ready(part, data, _stage())
+            split = prepare_dataset(part, data, _stage())
         except DataError as error:
             problems.append(str(error))
         else:
@@ -63,10 +63,10 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Check what is on disk: counts, every picture, published hashes, the cache; exit code 1 if something is wrong."""
-    from bench.datasets.acquire.targets import requested
-    from bench.datasets.acquire.verify import verify as looked_into
+    from bench.datasets.acquire.targets import targets
+    from bench.datasets.acquire.verify import verify_dataset
 
-    verdicts = [looked_into(part, data, _stage()) for part in requested(names or [], matrix, changes, data)]
+    verdicts = [verify_dataset(part, data, _stage()) for part in targets(names or [], matrix, changes, data)]
     if as_json:
         typer.echo(json.dumps([{"good": not one.problems, **one._asdict()} for one in verdicts], indent=2))
     else:

@@ -1,4 +1,4 @@
-"""What `bench list` shows: parts as text, as JSON values, and as Markdown tables of losses."""
+"""What `bench list` shows: parts as text, as JSON values, and as Markdown tables."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -57,18 +57,23 @@ def lines(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def markdown(entries: Iterable[Entry]) -> str:
-    """One table per family: loss and source, what it trains and needs, parameters with their defaults."""
-    families = groupby(entries, key=lambda entry: entry.family)
-    return "\n\n".join(f"**`losses/{family}.py`**\n\n{_table(members)}" for family, members in families)
+    """Markdown tables: of losses and ensembles one per file, of other kinds one for all."""
+    groups = groupby(entries, key=lambda entry: entry.family if entry.kind in ("losses", "ensembles") else "")
+    tables = [(f"**`losses/{family}.py`**\n\n" if family else "") + _table(members) for family, members in groups]
+    return "\n\n".join(tables)
 
 
 def _table(entries: Iterable[Entry]) -> str:
-    head = ("loss", "source", "trains", "needs", "parameters")
-    rows = [
-        (f"`{e.name}`", e.label.removesuffix("."), e.trains, ", ".join(e.needs), _settings(e.parameters.values()))
-        for e in entries
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+    rows = [_cells(entry) for entry in entries]
+    lines = (rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(entry: Entry) -> dict[str, str]:
+    """Heading -> cell: name, label with the source, parameters with their defaults; of losses what they need, too."""
+    own = {"trains": entry.trains, "needs": ", ".join(entry.needs)} if entry.kind == "losses" else {}
+    first = {"name": f"`{entry.name}`", "what it is": entry.label.removesuffix(".")}
+    return {**first, **own, "parameters": _settings(entry.parameters.values())}
 
 
 def _settings(parameters: Iterable[Parameter]) -> str:

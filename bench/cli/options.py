@@ -103,8 +103,7 @@ def asked_for(matrix: str, seeds: int | None, changes: Sequence[str], skip_broke
     """
     from bench.matrix.file import load
 
-    loaded = load(matrix, [*changes, *([f"seeds={seeds}"] if seeds else [])])
-    return _skipping(loaded) if skip_broken else loaded
+    return load(matrix, changes, seeds=seeds, skip_broken=skip_broken)
 
 
 def controls_of(matrix: "Matrix", jobs: "Sequence[Job]", rows: "DataFrame") -> "tuple[Job, ...]":
@@ -112,17 +111,3 @@ def controls_of(matrix: "Matrix", jobs: "Sequence[Job]", rows: "DataFrame") -> "
     from bench.analysis.controls import controls
 
     return controls(jobs, rows) if matrix.controls else ()
-
-
-def _skipping(matrix: "Matrix") -> "Matrix":
-    """The matrix with `skip_broken` set on every dataset that has it."""
-    from bench.matrix.catalogue import entries
-
-    def able(name: str) -> bool:
-        return name in entries("datasets") and "skip_broken" in entries("datasets")[name].parameters
-
-    datasets = [
-        part.model_copy(update={"parameters": {**part.parameters, "skip_broken": True}}) if able(part.name) else part
-        for part in matrix.datasets
-    ]
-    return matrix.model_copy(update={"datasets": tuple(datasets)})

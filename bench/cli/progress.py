@@ -1,6 +1,7 @@
 """How a run is shown while it goes on: a bar on a terminal, plain lines elsewhere; always on stderr."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -14,40 +15,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from bench.execute.pool import Event
+from bench.execute.event import Event
 from bench.matrix.job import TRAINED, Job
 
-__all__ = ["show"]
+__all__ = ["Display", "display", "name"]
 
 EVALUATION = 1
 """What evaluating a job counts for in the bar, in epochs."""
 
 
-def show(events: Iterable[Event], jobs: list[Job], console: Console) -> Iterator[Event]:
-    """Draw the events as they come, and hand them on."""
-    with _bar(jobs, console) as (progress, matrix, lines):
-        seen: dict[str, int] = {}
-        ended = 0
-        for event in events:
-            epochs = _epochs(event.job)
-            done = epochs + EVALUATION if event.status else event.epochs
-            progress.advance(matrix, done - seen.get(event.job.key, 0))
-            seen[event.job.key] = done
-            if event.status is None:
-                if event.job.key not in lines:
-                    lines[event.job.key] = progress.add_task(_name(event.job), total=epochs)
-                progress.update(lines[event.job.key], completed=event.epochs)
-            else:
-                ended += 1
-                if event.job.key in lines:
-                    progress.remove_task(lines.pop(event.job.key))
-                line = f"[{ended}/{len(jobs)}] {_name(event.job)}: {_ending(event)}"
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
-            yield event
-
-
 @contextmanager
-def _bar(jobs: list[Job], console: Console) -> Iterator[tuple[Progress, TaskID, dict[str, TaskID]]]:
+def display(console: Console) -> Iterator["Display"]:
+    """What draws the events that it is shown."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -57,18 +36,73 @@ def _bar(jobs: list[Job], console: Console) -> Iterator[tuple[Progress, TaskID, 
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=False),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        total = sum(_epochs(job) + EVALUATION for job in jobs)
-        yield progress, progress.add_task("matrix", total=total), {}
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        drawn = Display(bar)
+        yield drawn
+        drawn.tell_plan()
+
+
+class Display:
+    """A bar of the whole matrix, which grows with the jobs that are planned, and one for each job that runs."""
+
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
+        self.matrix = bar.add_task("matrix", total=0)
+        self.lines: dict[str, TaskID] = {}
+        self.done: dict[str, int] = {}
+        """Epochs drawn so far, by key."""
+        self.news: Counter[tuple[str, str]] = Counter()
+        self.planned = self.total = self.ended = 0
+
+    def show(self, event: Event) -> None:
+        """Draw one event."""
+        if event.kind in {"stored", "planned"}:
+            self._plan(event)
+            return
+        self.tell_plan()
+        match event.kind:
+            case "comparing":
+                self._print(f"{event.job.dataset.label}: comparing test photos with training photos")
+            case "started":
+                self.lines[event.job.key] = self.bar.add_task(name(event.job), total=_epochs(event.job))
+            case "epoch":
+                self.bar.advance(self.matrix, event.epochs - self.done.get(event.job.key, 0))
+                self.bar.update(self.lines[event.job.key], completed=event.epochs)
+                self.done[event.job.key] = event.epochs
+            case _:
+                self._end(event)
+
+    def tell_plan(self) -> None:
+        """Say what has been planned since this was last said."""
+        for what in dict.fromkeys(what for what, _ in self.news):
+            stored, planned = self.news[what, "stored"], self.news[what, "planned"]
+            self._print(f"{stored + planned} {what}, {stored} done before")
+        self.news.clear()
+
+    def _plan(self, event: Event) -> None:
+        self.news["controls" if event.job.control else "cells", event.kind] += 1
+        if event.kind == "planned":
+            self.planned += 1
+            self.total += _epochs(event.job) + EVALUATION
+            self.bar.update(self.matrix, total=self.total)
+
+    def _end(self, event: Event) -> None:
+        self.ended += 1
+        self.bar.remove_task(self.lines.pop(event.job.key))
+        self.bar.advance(self.matrix, _epochs(event.job) + EVALUATION - self.done.pop(event.job.key, 0))
+        ending = f"{event.kind}; {event.reason}" if event.reason else event.kind
+        self._print(f"[{self.ended}/{self.planned}] {name(event.job)}: {ending}")
+
+    def _print(self, line: str) -> None:
+        self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def name(job: Job) -> str:
+    """A job on one line. Of a control that is trained also what makes it differ from the cell of the same name."""
+    place = f"{job.dataset.label} {job.backbone.label} {job.objective.label}"
+    changed = f" dim {job.recipe.dim}, {job.recipe.epochs} epochs," if job.control and job.kind in TRAINED else ""
+    return f"{'control: ' * job.control}{place}{changed} seed {job.seed}"
 
 
 def _epochs(job: Job) -> int:
     return job.recipe.total_epochs if job.kind in TRAINED else 0
-
-
-def _name(job: Job) -> str:
-    return f"{job.dataset.label} {job.backbone.label} {job.objective.label} seed {job.seed}"
-
-
-def _ending(event: Event) -> str:
-    return f"{event.status}; {event.reason}" if event.reason else str(event.status)

@@ -1,9 +1,10 @@
-"""`bench run` and `bench plan`: what is missing of a matrix, run or only told."""
+"""`bench run` and `bench plan`: the cells of a matrix that have no result yet, run or only told."""
 
 import json
-import os
 import signal
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,9 +28,6 @@ from bench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
-    from bench.datasets.split import Split
     from bench.matrix.job import Job
 
 __all__ = ["plan", "run"]
@@ -40,87 +38,66 @@ def run(
     results: ResultsOption = RESULTS,
     data: DataOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; default: GPUs, or cores.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; default: one per GPU, or core.")] = None,
     threads: Annotated[
         int, typer.Option(min=1, help="Threads of a worker; results are compared at equal threads.")
     ] = 1,
     seeds: SeedsOption = None,
     changes: SetOption = [],  # noqa: B006
     skip_broken: SkipOption = False,
+    executor: Annotated[str, typer.Option(help="What runs the jobs: local.")] = "local",
 ) -> None:
-    """Run what is missing of a matrix; the same command again continues."""
-    from bench import store
-    from bench.execute import plan as planning
-    from bench.execute import pool
-    from bench.matrix.expand import expand
+    """Run the cells of a matrix that have no result yet; repeat the command to resume."""
+    import bench
+    from bench.cli.progress import display
 
-    asked = asked_for(matrix, seeds, changes, skip_broken)
-    jobs = expand(asked)
-    devices = pool.devices(device)
-    splits = planning.check(jobs, data)
-    store.prepare(results)
-    for sentence in store.set_aside(results):
-        typer.echo(f"bench: {sentence}", err=True)
-    rows = store.load(results)
-    planning.check_same_data(jobs, splits, rows)
-    count = workers or (len(devices) if devices != ["cpu"] else max(1, len(os.sched_getaffinity(0)) // threads))
-    slots = [devices[index % len(devices)] for index in range(count)]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if planning.missing(jobs, store.statuses(rows)):
-        _compare(splits)
-    _execute(jobs, "cells", rows, results, data=data, workers=slots, threads=threads)
-    rows = store.load(results)
-    controls = controls_of(asked, jobs, rows)
-    _execute(controls, "controls", rows, results, data=data, workers=slots, threads=threads)
-    _finish([*jobs, *controls], results)
+    events = bench.run(
+        matrix,
+        results=results,
+        data=data,
+        device=device,
+        workers=workers,
+        threads=threads,
+        executor=executor,
+        seeds=seeds,
+        changes=changes,
+        skip_broken=skip_broken,
+    )
+    jobs: dict[str, Job] = {}
+    with closing(events), _told_in_sentences(), display(talk()) as shown:
+        for event in events:
+            jobs[event.job.key] = event.job
+            shown.show(event)
+    _finish(list(jobs.values()), results)
 
 
-def _compare(splits: "Mapping[str, Split]") -> None:
-    """Find near-duplicates in every dataset once, before every worker asks; of large ones this takes minutes."""
-    from bench.datasets.contamination.near_duplicates import near_duplicates
-
-    with talk().status("comparing test photos with training photos"):
-        for split in splits.values():
-            near_duplicates(split)
-
-
-def _execute(
-    jobs: "Sequence[Job]",
-    name: str,
-    rows: "DataFrame",
-    results: Path,
-    *,
-    data: Path | None,
-    workers: Sequence[str],
-    threads: int,
-) -> None:
-    """Run what is missing of these jobs by the stored `rows`, and show it."""
-    from bench import store
-    from bench.cli.progress import show
-    from bench.execute import plan as planning
-    from bench.execute import pool
-
-    if not jobs:
-        return
-    todo = planning.missing(jobs, store.statuses(rows))
-    console = talk()
-    console.print(f"{len(jobs)} {name}, {len(jobs) - len(todo)} done before", highlight=False)
-    if todo:
-        for _ in show(pool.execute(todo, results, data=data, workers=workers, threads=threads), todo, console):
-            pass
+@contextmanager
+def _told_in_sentences() -> Iterator[None]:
+    """Warnings as the sentences that they are, without the line of code that gave them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: typer.echo(f"bench: {message}", err=True)
+        yield
 
 
 def _finish(jobs: "Sequence[Job]", results: Path) -> None:
     """Print the matrix's leaderboard and end with the exit code that its cells deserve."""
     from bench import store
     from bench.analysis.boards import boards
+    from bench.cli.progress import name
     from bench.execute import plan as planning
     from bench.report import terminal
 
     rows = store.load(results)
     rows = rows[rows["key"].isin({job.key for job in jobs})]
     Console().print(terminal(boards(rows, jobs)))
-    counts = planning.counts(jobs, store.statuses(rows))
+    statuses = store.statuses(rows)
+    for job in jobs:
+        trace = results / job.key / "error.txt"
+        if statuses.get(job.key) == "failed" and trace.exists():
+            typer.echo(f"{name(job)} failed: {trace} says where", err=True)
+    counts = planning.counts(jobs, statuses)
     typer.echo(", ".join(f"{count} {status}" for status, count in sorted(counts.items())), err=True)
     if not counts["done"]:
         raise typer.Exit(NOTHING)

@@ -5,13 +5,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
 from bench.datasets.acquire.steps import Unit
 
-__all__ = ["bar"]
+__all__ = ["bar", "drawn", "plain_line"]
 
 SECONDS = 10.0
+
+
+def drawn(console: Console, *columns: ProgressColumn) -> Progress:
+    """Bars that go when they end: a name, the bar, and these columns; on a terminal alone."""
+    named = (TextColumn("{task.description}"), BarColumn(bar_width=30))
+    return Progress(*named, *columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def plain_line(console: Console, text: str) -> None:
+    """One line, as it is: not wrapped, nothing in it taken for markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -26,10 +37,7 @@ def bar(
         unit: of the amounts; those given are not yet divided by its size.
         seconds: between two lines where there is no terminal; the first one comes that late too.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[amount]}"))
-    with Progress(
-        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
+    with drawn(console, TextColumn("{task.fields[amount]}"), TimeElapsedColumn()) as progress:
         task = progress.add_task(name, total=None, amount="")
         last = time.monotonic()
 
@@ -39,6 +47,6 @@ def bar(
             progress.update(task, completed=done, total=total, amount=f"{amount} {unit.name}")
             if not console.is_terminal and time.monotonic() - last >= seconds:
                 last = time.monotonic()
-                console.print(f"{name}: {amount} {unit.name}", markup=False, highlight=False, soft_wrap=True)
+                plain_line(console, f"{name}: {amount} {unit.name}")
 
         yield update

@@ -8,7 +8,8 @@ from annotated_types import Ge
 from scipy.io import loadmat
 
 from bench.datasets.acquire.sources import SOURCES
-from bench.datasets.reading.published_lists import Listed, Photo, by_class_id, find, split_of
+from bench.datasets.reading.published_lists import Listed, Photo, by_class_id, find_folder
+from bench.datasets.reading.published_photos import split_of
 from bench.datasets.split import DataError, Split, reason
 
 __all__ = ["cars196"]
@@ -32,7 +33,7 @@ def cars196(data: Path | None, *, size: Annotated[int, Ge(8)] = 256) -> Split:
     Raises:
         DataError: something of the set is missing, cannot be read, or is not as published.
     """
-    root = find("cars196", data, places=PLACES, source=SOURCE)
+    root = find_folder("cars196", data, places=PLACES, source=SOURCE)
     photos, names = _annotations(root / "cars_annos.mat")
     parts = by_class_id(photos, last=COUNTS["train"][0])
     return split_of(Listed("cars196", SOURCE, root, parts, names), counts=COUNTS, size=size)

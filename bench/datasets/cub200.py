@@ -6,7 +6,8 @@ from typing import Annotated
 from annotated_types import Ge
 
 from bench.datasets.acquire.sources import SOURCES
-from bench.datasets.reading.published_lists import Listed, Photo, by_class_id, find, read_list, split_of
+from bench.datasets.reading.published_lists import Listed, Photo, by_class_id, find_folder, read_list
+from bench.datasets.reading.published_photos import split_of
 from bench.datasets.split import DataError, Split
 
 __all__ = ["cub200"]
@@ -30,7 +31,7 @@ def cub200(data: Path | None, *, size: Annotated[int, Ge(8)] = 256) -> Split:
     Raises:
         DataError: something of the set is missing, cannot be read, or is not as published.
     """
-    root = find("cub200", data, places=PLACES, source=SOURCE)
+    root = find_folder("cub200", data, places=PLACES, source=SOURCE)
     names = dict(read_list(root / "classes.txt", _named, source=SOURCE))
     parts = by_class_id(_photos(root), last=COUNTS["train"][0])
     return split_of(Listed("cub200", SOURCE, root, parts, names), counts=COUNTS, size=size)

@@ -7,7 +7,8 @@ from annotated_types import Ge
 from scipy.io import loadmat
 
 from bench.datasets.acquire.sources import SOURCES
-from bench.datasets.reading.published_lists import Listed, Photo, by_class_id, find, split_of
+from bench.datasets.reading.published_lists import Listed, Photo, by_class_id, find_folder
+from bench.datasets.reading.published_photos import split_of
 from bench.datasets.split import DataError, Split, reason
 
 __all__ = ["flowers102"]
@@ -32,7 +33,7 @@ def flowers102(data: Path | None, *, size: Annotated[int, Ge(8)] = 224) -> Split
     Raises:
         DataError: something of the set is missing, cannot be read, or is not as published.
     """
-    root = find("flowers102", data, places=PLACES, source=SOURCE)
+    root = find_folder("flowers102", data, places=PLACES, source=SOURCE)
     labels = _labels(root / "imagelabels.mat")
     photos = [Photo(f"jpg/image_{number:05d}.jpg", label) for number, label in enumerate(labels, start=1)]
     parts = by_class_id(photos, last=SIDE)

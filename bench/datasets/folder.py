@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
 
 from bench.datasets.reading.cache import cached
-from bench.datasets.reading.decode import DECODERS, files, fingerprint, read_all
+from bench.datasets.reading.decode import DECODERS, fingerprint, picture_files, read_pictures
 from bench.datasets.reading.small_classes import kept, left_out, numbered, some
 from bench.datasets.reading.stable_choice import choose
 from bench.datasets.split import DataError, Images, Split
@@ -112,7 +112,7 @@ def _listed(root: Path, test_share: float, min_images: int, seed: int) -> dict[s
 
 def _classes(folder: Path) -> Classes:
     places = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
-    return {place.name: paths for place in places if (paths := files(place))}
+    return {place.name: paths for place in places if (paths := picture_files(place))}
 
 
 def _disjoint(train: Iterable[str], test: Iterable[str]) -> None:
@@ -141,7 +141,7 @@ def _labels(classes: Classes) -> list[str]:
 
 def _read(reading: Reading, classes: Classes) -> Part:
     paths = [path for found in classes.values() for path in found]
-    pictures = read_all(paths, reading.size, reading.channels, skip_broken=reading.skip_broken)
+    pictures = read_pictures(paths, reading.size, reading.channels, skip_broken=reading.skip_broken)
     broken = [path.relative_to(reading.root).as_posix() for path in compress(paths, ~pictures.readable)]
     return Part(pictures.images, list(compress(_labels(classes), pictures.readable)), broken)
 

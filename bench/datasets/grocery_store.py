@@ -11,7 +11,8 @@ from annotated_types import Ge, Le
 from bench.datasets.acquire.sources import SOURCES
 from bench.datasets.reading.cache import cached
 from bench.datasets.reading.decode import DECODERS
-from bench.datasets.reading.published_lists import Listed, Photo, content, find, images, verify
+from bench.datasets.reading.published_lists import Listed, Photo, check_lists, find_folder
+from bench.datasets.reading.published_photos import fingerprint_of, read_photos
 from bench.datasets.split import DataError, Images, Split, reason
 
 __all__ = ["grocery_store"]
@@ -64,19 +65,19 @@ def grocery_store(
     Raises:
         DataError: something of the set is missing, cannot be read, or is not as published.
     """
-    root = find("grocery_store", data, places=PLACES, source=SOURCE)
+    root = find_folder("grocery_store", data, places=PLACES, source=SOURCE)
     classes = _classes(root)
     listed = Listed(
         "grocery_store", SOURCE, root, _parts(root, classes), {fine: one.name for fine, one in classes.items()}
     )
-    verify(listed, COUNTS)
-    found = [*content(listed), hashlib.sha256(repr(classes).encode()).hexdigest()]
+    check_lists(listed, COUNTS)
+    found = [*fingerprint_of(listed), hashlib.sha256(repr(classes).encode()).hexdigest()]
     if protocol == "all":
         listed = listed._replace(parts=_without_gallery(listed.parts))
     texts = {one.name: one.text for one in classes.values()}
 
     def build() -> Split:
-        read = {part: _described(images(listed, part, size), texts) for part in listed.parts}
+        read = {part: _described(read_photos(listed, part, size), texts) for part in listed.parts}
         return Split(read["train"], read["test"], read.get("gallery"))
 
     identity = {"dataset": "grocery_store", "content": found, "decoders": DECODERS}

@@ -6,7 +6,8 @@ from typing import Annotated
 from annotated_types import Ge
 
 from bench.datasets.acquire.sources import SOURCES
-from bench.datasets.reading.published_lists import Listed, Photo, find, read_list, split_of
+from bench.datasets.reading.published_lists import Listed, Photo, find_folder, read_list
+from bench.datasets.reading.published_photos import split_of
 from bench.datasets.split import Split
 
 __all__ = ["inshop"]
@@ -35,7 +36,7 @@ def inshop(data: Path | None, *, size: Annotated[int, Ge(8)] = 256) -> Split:
     Raises:
         DataError: something of the set is missing, cannot be read, or is not as published.
     """
-    root = find("inshop", data, places=PLACES, source=SOURCE)
+    root = find_folder("inshop", data, places=PLACES, source=SOURCE)
     header = (str(sum(photos for _, photos in COUNTS.values())), COLUMNS)
     rows = read_list(root / "Eval" / "list_eval_partition.txt", _row, source=SOURCE, header=header)
     parts: dict[str, list[Photo]] = {part: [] for part in COUNTS}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.datasets.reading.cache import cached
 from bench.datasets.reading.columns import Columns, read_columns
-from bench.datasets.reading.decode import DECODERS, fingerprint, read_all
+from bench.datasets.reading.decode import DECODERS, fingerprint, read_pictures
 from bench.datasets.reading.small_classes import kept, left_out, numbered, some
 from bench.datasets.split import DataError, Images, Split
 
@@ -210,7 +210,7 @@ def _split(reading: Reading, rows: Sequence[Row], classes: Classes) -> Split:
 
 def _read(reading: Reading, rows: Sequence[Row]) -> Part:
     places = [reading.file.parent / row.path for row in rows]
-    pictures = read_all(places, reading.size, reading.channels, skip_broken=True)  # all, to count those broken
+    pictures = read_pictures(places, reading.size, reading.channels, skip_broken=True)  # all, to count those broken
     return Part(pictures.images, list(compress(rows, pictures.readable)))
 
 

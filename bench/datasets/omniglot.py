@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 
 from bench.datasets.acquire.sources import SOURCES
 from bench.datasets.reading.cache import cached
-from bench.datasets.reading.decode import DECODERS, files, fingerprint, read_all
+from bench.datasets.reading.decode import DECODERS, fingerprint, picture_files, read_pictures
 from bench.datasets.reading.stable_choice import choose
 from bench.datasets.split import DataError, Images, Split
 
@@ -72,7 +72,7 @@ def _find(data: Path | None, name: str) -> Path:
 
 
 def _on_disk(place: Path) -> list[Path]:
-    return files(place) if place.is_dir() else [place]
+    return picture_files(place) if place.is_dir() else [place]
 
 
 class Side(NamedTuple):
@@ -106,7 +106,7 @@ def _part(place: Path, side: Side, size: int, classes: int | None, seed: int) ->
     chosen = choose(list(side.characters), len(side.characters) if classes is None else classes, seed)
     drawings = side.load([name for character in chosen for name in side.characters[character]])
     try:
-        pictures = read_all(drawings, size, 1)
+        pictures = read_pictures(drawings, size, 1)
     except DataError as error:
         raise DataError(f"{place} holds a drawing that cannot be read: get it again from {SOURCE}.") from error
     labels = np.repeat(np.arange(len(chosen), dtype=np.int64), DRAWINGS)
@@ -116,7 +116,8 @@ def _part(place: Path, side: Side, size: int, classes: int | None, seed: int) ->
 def _listing(place: Path) -> tuple[Iterable[str], Callable[[list[str]], list[bytes]]]:
     """Names of all files, and how to load some of them; nothing of an archive is unpacked to disk."""
     if place.is_dir():
-        return [file.as_posix() for file in files(place)], lambda names: [Path(name).read_bytes() for name in names]
+        found = [file.as_posix() for file in picture_files(place)]
+        return found, lambda names: [Path(name).read_bytes() for name in names]
     try:
         with ZipFile(place) as archive:
             return archive.namelist(), lambda names: _load(place, names)

@@ -6,7 +6,8 @@ from typing import Annotated
 from annotated_types import Ge
 
 from bench.datasets.acquire.sources import SOURCES
-from bench.datasets.reading.published_lists import Listed, Photo, by_class_id, find, read_list, split_of
+from bench.datasets.reading.published_lists import Listed, Photo, by_class_id, find_folder, read_list
+from bench.datasets.reading.published_photos import split_of
 from bench.datasets.split import DataError, Split
 
 __all__ = ["oxford_pets"]
@@ -31,7 +32,7 @@ def oxford_pets(data: Path | None, *, size: Annotated[int, Ge(8)] = 224) -> Spli
     Raises:
         DataError: something of the set is missing, cannot be read, or is not as published.
     """
-    root = find("oxford_pets", data, places=PLACES, source=SOURCE)
+    root = find_folder("oxford_pets", data, places=PLACES, source=SOURCE)
     photos = _photos(root / "annotations" / "list.txt")
     names = {photo.class_id: _breed(photo) for photo in photos}
     _verify(root, photos, names)

@@ -6,7 +6,8 @@ from typing import Annotated
 from annotated_types import Ge
 
 from bench.datasets.acquire.sources import SOURCES
-from bench.datasets.reading.published_lists import Listed, Photo, find, read_list, split_of
+from bench.datasets.reading.published_lists import Listed, Photo, find_folder, read_list
+from bench.datasets.reading.published_photos import split_of
 from bench.datasets.split import Split
 
 __all__ = ["sop"]
@@ -32,7 +33,7 @@ def sop(data: Path | None, *, size: Annotated[int, Ge(8)] = 256) -> Split:
     Raises:
         DataError: something of the set is missing, cannot be read, or is not as published.
     """
-    root = find("sop", data, places=PLACES, source=SOURCE)
+    root = find_folder("sop", data, places=PLACES, source=SOURCE)
     parts = {part: read_list(root / f"Ebay_{part}.txt", _photo, source=SOURCE, header=HEADER) for part in COUNTS}
     names = {photo.class_id: _name(photo) for photos in parts.values() for photo in photos}
     return split_of(Listed("sop", SOURCE, root, parts, names), counts=COUNTS, size=size)

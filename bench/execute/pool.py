@@ -1,184 +1,161 @@
-"""The jobs that are missing, on the devices there are: warm worker processes, one job each at a time.
+"""The jobs that are ready, on the devices there are: warm worker processes, one job each at a time.
 
-Every worker is an executor of one process, so a worker that dies takes its own job with it and nothing else: no lock
-and no queue is shared.
+Every worker has a socket of its own, so a worker that dies takes its own job with it and nothing else: no lock and no
+queue is shared.
 """
 
 import os
 import signal
-import threading
-import time
-import traceback
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from ctypes import Array, c_int
-from multiprocessing import active_children, get_context, parent_process
-from multiprocessing.process import BaseProcess
-from multiprocessing.sharedctypes import RawArray
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 from bench import store
+from bench.execute.event import Event
+from bench.execute.worker import News, Setup
 from bench.matrix.job import ConfigError, Job
-from bench.store.row import Status, failure
+from bench.store.row import failure
 
-__all__ = ["Event", "devices", "execute"]
+__all__ = ["execute"]
 
-T = TypeVar("T")
-
-TICK = 0.2
-"""Seconds between two looks at the workers' progress."""
+WORKER = "import sys; from bench.execute.worker import work; work(int(sys.argv[1]))"
+"""What a worker process runs. Unlike multiprocessing's it never imports the caller's script, which needs no guard."""
 
 MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 """Makes glibc keep freed memory: returning every activation to the system costs a third of a step on the processor."""
 
 
-class Event(NamedTuple):
-    """News of one job: epochs done so far, or how it ended."""
-
-    job: Job
-    epochs: int
-    status: Status | None = None
-    reason: str | None = None
-
-
-class Outcome(NamedTuple):
-    """What a worker reports of a job that it has stored."""
-
-    status: Status
-    reason: str | None
-
-
-def devices(wanted: str) -> list[str]:
-    """The devices to train on: every GPU there is, or the processor.
-
-    Args:
-        wanted: auto, cpu or cuda.
-
-    Raises:
-        ConfigError: CUDA is asked for and there is none, or the word is another.
-    """
-    if wanted not in {"auto", "cpu", "cuda"}:
-        raise ConfigError(f"--device {wanted}: choose auto, cpu or cuda")
-    gpus = 0 if wanted == "cpu" else _gpus()
-    if wanted == "cuda" and not gpus:
-        raise ConfigError("--device cuda: torch sees no GPU here; use --device cpu")
-    return [f"cuda:{index}" for index in range(gpus)] or ["cpu"]
-
-
-def _gpus() -> int:
-    nodes = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-    if Path("/dev").exists() and not any(Path(node).exists() for node in nodes):
-        return 0  # spares the import of torch where there can be none
-    import torch
-
-    return torch.cuda.device_count()
-
-
 def execute(
-    jobs: Sequence[Job], results: Path, *, data: Path | None, workers: Sequence[str], threads: int = 1
-) -> Iterator[Event]:
-    """Run and store every job, and tell how it goes; model ensembles wait for all trained jobs.
+    take: Callable[[], Job | None],
+    jobs: Sequence[Job],
+    *,
+    results: Path,
+    data: Path | None,
+    places: Sequence[str],
+    threads: int = 1,
+) -> Generator[Event, None, None]:
+    """Run and store jobs, and tell how it goes.
+
+    This is all that an executor is: a function with these arguments that yields events. It asks for a job whenever a
+    place is free, and again after every event that ends one; when there is none and nothing runs, it is over. Closing
+    the generator ends the workers at once.
 
     Args:
-        jobs: in the order to start them.
+        take: gives the next job that may start; None while there is none.
+        jobs: what is known of the jobs to come. Each is built once, before anything trains.
         results: folder of results.
-        data: the folder that holds one folder a dataset.
-        workers: the device of each worker.
+        data: folder with one subfolder per dataset.
+        places: the device of each worker.
         threads: of each worker on the processor. More threads round differently, so this is not the number of cores.
 
     Raises:
         ConfigError: a backbone or an objective cannot be built as asked; nothing was trained.
         StoreError: results cannot be written any more; finished jobs are kept.
     """
-    os.environ.update({name: os.environ.get(name, value) for name, value in MEMORY.items()})
-    epochs = RawArray("i", max(1, len(jobs)))
-    slots = [_Slot(device, threads, epochs) for device in workers[: max(1, len(jobs))]]
+    workers = [_Worker(Setup(place, threads, results, data)) for place in places]
     try:
-        for slot in slots[1:]:
-            slot.submit(_refusals, [], data)  # starts and imports while the first one checks
-        _refuse(slots[0], jobs, data)
-        numbered = list(enumerate(jobs))
-        for wave in (False, True):
-            queue = deque((i, job) for i, job in numbered if (job.kind == "model_ensemble") is wave)
-            yield from _drain(queue, slots, epochs, data, results)
+        for worker in workers[: max(1, len(jobs))]:
+            worker.start()  # all import while the first one checks
+        _refuse(workers[0], jobs)
+        while True:
+            idle = [worker for worker in workers if worker.job is None]
+            while idle and (job := take()) is not None:
+                worker = idle.pop(0)
+                if not worker.alive:
+                    worker.start()
+                worker.job = job
+                with suppress(OSError):  # one that has just died says so when it is asked for news
+                    worker.socket.send(job)
+                yield Event("started", job)
+            if len(idle) == len(workers):
+                return
+            for worker in _with_news(workers):
+                yield worker.news()
     finally:
-        for slot in slots:
-            slot.stop()
+        for worker in workers:
+            worker.stop()
 
 
-def _refuse(slot: "_Slot", jobs: Sequence[Job], data: Path | None) -> None:
+def _with_news(workers: Sequence["_Worker"]) -> list["_Worker"]:
+    """Wait until a worker has something to say of its job; those that do."""
+    busy = {worker.socket: worker for worker in workers if worker.job is not None}
+    ready = wait(list(busy))
+    return [worker for socket, worker in busy.items() if socket in ready]
+
+
+def _refuse(worker: "_Worker", jobs: Sequence[Job]) -> None:
     """Build everything once in a worker, before anything trains."""
     try:
-        sentences = slot.submit(_refusals, list(jobs), data).result()
-    except BrokenProcessPool:
+        worker.socket.send(list(jobs))
+        sentences: list[str] = worker.socket.recv()
+    except (EOFError, OSError):
         return  # whichever job ends a worker will do so again, and have its row
     if sentences:
         raise ConfigError("\n".join(sentences))
 
 
-def _drain(
-    queue: deque[tuple[int, Job]], slots: list["_Slot"], epochs: "Array[c_int]", data: Path | None, results: Path
-) -> Iterator[Event]:
-    running: dict[Future[Outcome], tuple[int, Job, _Slot]] = {}
-    told: dict[int, int] = {}
-    while queue or running:
-        busy = {id(slot) for _, _, slot in running.values()}
-        for slot in [slot for slot in slots if id(slot) not in busy][: len(queue)]:
-            index, job = queue.popleft()
-            running[slot.submit(_work, job, index, data, results)] = (index, job, slot)
-        finished, _ = wait(running, timeout=TICK, return_when=FIRST_COMPLETED)
-        for index, job, _ in running.values():
-            if told.get(index, 0) != epochs[index]:
-                told[index] = epochs[index]
-                yield Event(job, epochs[index])
-        for future in finished:
-            index, job, slot = running.pop(future)
-            outcome = _outcome(future, job, slot, results)
-            yield Event(job, epochs[index], outcome.status, outcome.reason)
-
-
-def _outcome(future: Future[Outcome], job: Job, slot: "_Slot", results: Path) -> Outcome:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        reason = f"its worker process {slot.cause_of_death()}; the same command runs it again"
-        store.write(results, failure(job, "failed", reason))
-        return Outcome("failed", reason)
-
-
-class _Slot:
+class _Worker:
     """One worker process that is started when needed, and again after it died."""
 
-    def __init__(self, device: str, threads: int, epochs: "Array[c_int]") -> None:
-        self.start = (device, threads, epochs)
-        self.process: BaseProcess | None = None
-        self.executor = self._executor()
+    socket: "Connection[Any, Any]"
+    process: subprocess.Popen[bytes] | None = None
+    job: Job | None = None
+    epochs = 0
 
-    def _executor(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_start, initargs=self.start)
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
 
-    def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
-        """Start a call; the worker never sees Ctrl-C, which is the parent's to handle."""
-        before = set(active_children())
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        """A new process; it never sees Ctrl-C, which is the parent's to handle."""
+        self.stop()
+        threads = str(self.setup.threads)  # set before torch is imported
+        own = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+        path = {"PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path)}
+        self.socket, theirs = Pipe()
         old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            future = self.executor.submit(function, *arguments)
-        except BrokenProcessPool:  # it died since its last job
-            self.executor = self._executor()
-            future = self.executor.submit(function, *arguments)
+            with theirs:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", WORKER, str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    env={**MEMORY, **os.environ, **own, **path},
+                )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, old)
-        self.process = next(iter(set(active_children()) - before), self.process)
-        return future
+        with suppress(OSError):
+            self.socket.send(self.setup)
 
-    def cause_of_death(self) -> str:
+    def news(self) -> Event:
+        """What it has to say of its job, or that it died of it."""
+        job, epochs = self.job, self.epochs
+        assert job is not None, "a worker without a job has no news"
+        try:
+            told: News | Exception = self.socket.recv()
+        except (EOFError, OSError):
+            reason = f"its worker process {self._cause_of_death()}; the same command runs it again"
+            store.write(self.setup.results, failure(job, "failed", reason))
+            told = News("failed", reason=reason)
+        if isinstance(told, Exception):
+            raise told
+        if told.kind == "epoch":
+            self.epochs = told.epochs
+            return Event("epoch", job, told.epochs)
+        self.job, self.epochs = None, 0
+        return Event(told.kind, job, epochs, told.reason)
+
+    def _cause_of_death(self) -> str:
         """How the worker ended, as the end of a sentence."""
-        if self.process is None:
-            return "did not start"
-        code = _exit_code(self.process)
+        code = self.process.wait() if self.process is not None else 0
         if code == -signal.SIGKILL:
             return "was killed (SIGKILL), by the system when memory ran out or by someone"
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -187,60 +164,5 @@ class _Slot:
         """End the worker now, whatever it does."""
         if self.process is not None:
             self.process.kill()
-        self.executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _exit_code(process: BaseProcess) -> int:
-    """Of a process that has just died; the executor's thread may be the one that reaps it, so ask until it is known."""
-    for _ in range(100):
-        if process.exitcode is not None:
-            return process.exitcode
-        time.sleep(0.05)
-    return 0
-
-
-_worker: dict[str, Any] = {}
-"""What a worker process knows since its start: its device and where to write its progress."""
-
-
-def _start(device: str, threads: int, epochs: "Array[c_int]") -> None:
-    """First call in a worker: threads are set before torch is imported, and everything slow is imported once."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads), CUBLAS_WORKSPACE_CONFIG=":4096:8")
-    import faiss
-    import torch
-
-    torch.set_num_threads(threads)
-    faiss.omp_set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
-    _worker.update(device=torch.device(device), epochs=epochs)
-
-
-def _die_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _refusals(jobs: list[Job], data: Path | None) -> list[str]:
-    from bench.job.run import refusals
-
-    return refusals(jobs, data)
-
-
-def _work(job: Job, index: int, data: Path | None, results: Path) -> Outcome:
-    """One job in a worker: run and store it; whatever goes wrong becomes a row."""
-    from bench.job.run import run
-
-    def progress(epoch: int) -> None:
-        _worker["epochs"][index] = epoch
-
-    try:
-        result = run(job, data=data, results=results, device=_worker["device"], progress=progress)
-    except Exception as error:  # one job's fault must not end the others
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        result = failure(job, "failed", reason)._replace(traceback=traceback.format_exc())
-    store.write(results, result)
-    return Outcome(result.row.status, result.row.reason)
+            self.process.wait()
+            self.socket.close()

@@ -1,6 +1,6 @@
 """Images on their way to the model: drawn, moved to the device, augmented a whole batch at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from bench.job.sampler import balanced
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import derive
 
-__all__ = ["Batches", "Reader", "epochs", "example", "reader"]
+__all__ = ["Batches", "Reader", "epochs", "example", "generators", "reader"]
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
@@ -24,18 +24,34 @@ IN_MEMORY = 2**30
 """Bytes of images that are kept whole on the training device; more are read batch by batch."""
 
 
+def generators(seed: int) -> dict[str, torch.Generator]:
+    """What draws the batches and what draws their augmentation, from the seed of a model."""
+    # On the CPU, whatever trains, so that every device sees the same draws.
+    return {use: torch.Generator().manual_seed(derive(seed, use)) for use in ("batches", "augmentation")}
+
+
 def epochs(
-    read: Reader, labels: NDArray[np.int64], recipe: Recipe, *, seed: int, device: torch.device
+    read: Reader,
+    labels: NDArray[np.int64],
+    recipe: Recipe,
+    *,
+    draws: Mapping[str, torch.Generator],
+    device: torch.device,
+    passed: int = 0,
 ) -> Iterator[Batches]:
     """For every epoch its batches: augmented images float [P·K, C, H, W] and labels [P·K], on the device.
 
-    `labels` [N] are those of the images that `read` gives, numbers from 0; images with -1 are never drawn.
+    Args:
+        read: gives the images.
+        labels: [N] of the images that `read` gives, numbers from 0; images with -1 are never drawn.
+        recipe: how many epochs, and what a batch is.
+        draws: the `generators`; the last batch of an epoch leaves them where the next epoch begins.
+        device: where the batches go.
+        passed: epochs that are over.
     """
-    # On the CPU, whatever trains, so that every device sees the same draws.
-    draws, distortions = (torch.Generator().manual_seed(derive(seed, use)) for use in ("batches", "augmentation"))
     rows = torch.from_numpy(np.flatnonzero(labels >= 0))
-    for _ in range(recipe.epochs):
-        yield _epoch(read, rows, labels[rows.numpy()], recipe, draws, distortions, device)
+    for _ in range(passed, recipe.epochs):
+        yield _epoch(read, rows, labels[rows.numpy()], recipe, draws, device)
 
 
 def _epoch(
@@ -43,16 +59,15 @@ def _epoch(
     rows: Tensor,
     labels: NDArray[np.int64],
     recipe: Recipe,
-    draws: torch.Generator,
-    distortions: torch.Generator,
+    draws: Mapping[str, torch.Generator],
     device: torch.device,
 ) -> Batches:
     known = torch.from_numpy(labels).to(device)
     crop = Crop(recipe.crop, recipe.crop_area, recipe.crop_ratio) if recipe.crop else None
-    for chosen in balanced(labels, draws, classes=recipe.classes_per_batch, images=recipe.images_per_class):
+    for chosen in balanced(labels, draws["batches"], classes=recipe.classes_per_batch, images=recipe.images_per_class):
         images = affine(
             read(rows[chosen]),
-            distortions,
+            draws["augmentation"],
             rotation=recipe.rotation,
             zoom=recipe.zoom,
             shift=recipe.shift,

@@ -15,6 +15,7 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from bench.scoring.ranking import blocks
+from losses.shape import Unsuitable
 
 __all__ = ["concatenate", "mean_similarity", "pca", "rank_fusion"]
 
@@ -54,8 +55,8 @@ def mean_similarity(members: Sequence[Stored]) -> Stored:
     L2-normalised members, each divided by the square root of its standard deviation, rows scaled to norm 1.
 
     A member whose similarities do not vary in single precision tells no image from another and is left out. One member
-    alone stays as it is. Raises ValueError where `concatenate` does, where a member stored no training images, and
-    where no member's similarities vary.
+    alone stays as it is. Raises ValueError where `concatenate` does, and Unsuitable where a member stored no training
+    images or no member's similarities vary.
     """
     _check(members)
     spreads = np.array([_spread(_normalized(training)) for training in _training(members)])
@@ -63,7 +64,7 @@ def mean_similarity(members: Sequence[Stored]) -> Stored:
         return members[0]
     varied = spreads > np.finfo(np.float32).eps
     if not varied.any():
-        raise ValueError("no member's similarities vary over the training images: train them anew, on more images.")
+        raise Unsuitable("no member's similarities vary over the training images: train them anew, on more images.")
     kept = [one for one, varies in zip(members, varied, strict=True) if varies]
     return _side_by_side(kept, spreads[varied] ** -0.5)
 
@@ -74,16 +75,17 @@ def pca(members: Sequence[Stored], *, dim: Annotated[int, Ge(1)]) -> Stored:
     What `concatenate` gives (one member alone: its embeddings as they are), reduced to the `dim` directions in which
     the training images vary most: [N, dim]. Neither whitened, as Jégou and Chum do, nor normalised again, so distances
     are those within that subspace. The mean is not subtracted, which changes no distance and leaves a row of zeros
-    zero. Raises ValueError where `concatenate` does, where a member stored no training images, and for a `dim` beyond
-    the width of the concatenation or the number of training images less one.
+    zero. Raises ValueError where `concatenate` does and for a `dim` beyond the width of the concatenation, and
+    Unsuitable where a member stored no training images or there are too few of them for so many directions.
     """
     _check(members)
     _training(members)
     whole = concatenate(members)
     (training,) = _training([whole])
-    most = min(training.shape[1], len(training) - 1)
-    if dim > most:
-        raise ValueError(f"dim = {dim} is more than the {most} principal components that there are: lower it.")
+    if dim > training.shape[1]:
+        raise ValueError(f"dim = {dim} is more than the {training.shape[1]} dimensions of the members: lower it.")
+    if dim >= len(training):
+        raise Unsuitable(f"{len(training)} training images are too few to find dim = {dim} directions: lower it.")
     components = _components(training, dim)
     return _fused([whole], lambda parts: (parts[0] @ components).astype(np.float32))
 
@@ -127,7 +129,7 @@ def _training(members: Sequence[Stored]) -> list[NDArray[np.float32]]:
     found = [one.training for one in members if one.training is not None]
     if len(found) < len(members):
         lacking = [number for number, one in enumerate(members, 1) if one.training is None]
-        raise ValueError(f"member {lacking[0]} of {len(members)} has no training embeddings stored: run it again.")
+        raise Unsuitable(f"member {lacking[0]} of {len(members)} has no training embeddings stored: run it again.")
     return found
 
 

@@ -4,12 +4,12 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,10 +24,29 @@ from bench.matrix.catalogue import find
 from bench.matrix.job import TRAINED, Job
 from bench.matrix.seeds import derive
 from bench.scoring.evaluation import Evaluation, score, score_order
-from bench.store.row import Provenance, Result, Row, failure
+from bench.store.row import Result, Row, Status
 from losses.shape import Unsuitable
 
 __all__ = ["refusals", "run"]
+
+
+class Compared(NamedTuple):
+    """What a job is judged by: embeddings, or the order that a model ensemble found."""
+
+    embeddings: Tensor | None = None
+    """[queries + gallery, dim]."""
+    order: NDArray[np.int64] | None = None
+    """[queries, depth]."""
+    training: NDArray[np.float32] | None = None
+    """[sample, dim], stored for what is learned from it afterwards."""
+
+
+class Outcome(NamedTuple):
+    """How a job ended."""
+
+    status: Status
+    reason: str | None = None
+    evaluation: Evaluation | None = None
 
 
 def run(
@@ -36,13 +55,13 @@ def run(
     data: Path | None,
     results: Path,
     device: torch.device,
-    progress: Callable[[int], None] = lambda _epoch: None,
+    progress: Callable[[int], None] = lambda _epochs: None,
 ) -> Result:
     """Train and evaluate one job, or fuse the stored embeddings of its members.
 
     Args:
         job: from an expanded matrix.
-        data: the folder that holds one folder a dataset.
+        data: folder with one subfolder per dataset.
         results: where a model ensemble finds its members.
         device: what trains.
         progress: told the number of epochs done.
@@ -50,24 +69,34 @@ def run(
     started, clock = datetime.now(UTC), time.perf_counter()
     provenance.reset_peak_memory(device)
     split = datasets.load(job.dataset, data)
+    fits: list[Fitted] = []
+    compared, evaluating = Compared(), clock
     try:
         match job.kind:
             case "model_ensemble":
-                result = _fuse(job, split, results)
+                compared = _fused(job, split, results)
             case "floor":
-                result = _floor(job, split)
+                compared = _floor(job, split)
             case _:
-                result = _train(job, split, device, progress)
+                images = pictures(split, device)
+                for number, fold in enumerate(folds(split.train.labels, job.recipe.validation, seed=job.seed)):
+                    fits.append(fit(job, images, fold, number=number, progress=progress))
+                    if fits[-1].diverged:
+                        break
+                compared = _side_by_side(fits)
+        evaluating = time.perf_counter()
+        outcome = _evaluated(job, split, compared, fits)
     except Unsuitable as reason:
-        result = failure(job, "skipped", str(reason))
+        outcome = Outcome("skipped", str(reason))
     cost = {
+        **(_training_cost(fits) | {"seconds_evaluate": time.perf_counter() - evaluating} if fits else {}),
         "started": started.isoformat(timespec="seconds"),
         "seconds": time.perf_counter() - clock,
         "peak_memory_mb": provenance.peak_memory_mb(device),
         **provenance.contamination(job, split),
-        "provenance": provenance.provenance(device, split.sha, result.row.provenance.weights_sha),
+        "provenance": provenance.provenance(device, split.sha, fits[0].weights_sha if fits else None),
     }
-    return result._replace(row=result.row.model_copy(update=cost))
+    return _result(job, outcome, compared, fits, cost)
 
 
 def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
@@ -89,38 +118,10 @@ def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
     return list(found)
 
 
-def _train(job: Job, split: Split, device: torch.device, progress: Callable[[int], None]) -> Result:
-    """One model, or one for each fold of the training classes, whose embeddings then stand side by side."""
-    images = pictures(split, device)
-    fits: list[Fitted] = []
-    for number, fold in enumerate(folds(split.train.labels, job.recipe.validation, seed=job.seed)):
-        seed = job.seed if number == 0 else derive(job.seed, f"model {number}")
-        done = partial(_told, progress, number * job.recipe.epochs)
-        fits.append(fit(job, split, fold, images=images, seed=seed, device=device, progress=done))
-        if _diverged(fits[-1]):
-            break
-    clock = time.perf_counter()
-    history = tuple({"model": number, **epoch} for number, one in enumerate(fits) for epoch in one.history)
-    evaluated = _evaluate(job, split, _together([one.snapshot.embeddings for one in fits]), fits)
-    seconds = sum(epoch["seconds"] for epoch in history)
-    cost = {
-        "seconds_train": seconds,
-        "seconds_evaluate": time.perf_counter() - clock,
-        "images_per_second": sum(epoch["images"] for epoch in history) / seconds if history else None,
-        "parameters": sum(one.parameters for one in fits),
-        "epoch": tuple(one.snapshot.epoch for one in fits),
-        "provenance": Provenance(weights_sha=fits[0].weights_sha),
-    }
-    return evaluated._replace(
-        row=evaluated.row.model_copy(update=cost),
-        history=history,
-        members=tuple(entry._replace(model=number) for number, one in enumerate(fits) for entry in one.members),
-        training=_together([one.snapshot.training for one in fits]).cpu().numpy(),
-    )
-
-
-def _told(progress: Callable[[int], None], before: int, epoch: int) -> None:
-    progress(before + epoch)
+def _side_by_side(fits: Sequence[Fitted]) -> Compared:
+    """What one model embedded, or several, one per fold of the training classes, side by side."""
+    training = _together([one.snapshot.training for one in fits]).cpu().numpy()
+    return Compared(_together([one.snapshot.embeddings for one in fits]), training=training)
 
 
 def _together(embeddings: Sequence[Tensor]) -> Tensor:
@@ -130,29 +131,19 @@ def _together(embeddings: Sequence[Tensor]) -> Tensor:
     return F.normalize(torch.cat([F.normalize(one) for one in embeddings], 1))
 
 
-def _floor(job: Job, split: Split) -> Result:
-    """What needs no learning; its embeddings are not stored, as they can be made again at once."""
-    embeddings = find("floors", job.objective.name).function()(split, **job.objective.parameters)
-    return _evaluate(job, split, torch.from_numpy(embeddings), [])._replace(embeddings=None)
+def _floor(job: Job, split: Split) -> Compared:
+    """What needs no learning."""
+    return Compared(torch.from_numpy(find("floors", job.objective.name).function()(split, **job.objective.parameters)))
 
 
-def _fuse(job: Job, split: Split, results: Path) -> Result:
+def _fused(job: Job, split: Split, results: Path) -> Compared:
     """A model ensemble from what its members stored."""
     members = [_stored(member, split, results) for member in job.members]
-    try:
-        fused = find("model_ensembles", job.objective.name).function()(members, **job.objective.parameters)
-    except ValueError as reason:
-        raise Unsuitable(str(reason)) from reason
+    fused = find("model_ensembles", job.objective.name).function()(members, **job.objective.parameters)
     if not isinstance(fused, Stored):
-        evaluated = score_order(
-            fused,
-            split.test.labels,
-            gallery_labels=split.gallery.labels if split.gallery else None,
-            ks=job.recipe.recall_at,
-        )
-        return _result(job, evaluated)
+        return Compared(order=fused)
     parts = [fused.queries] + ([fused.gallery] if fused.gallery is not None else [])
-    return _evaluate(job, split, torch.from_numpy(np.concatenate(parts)), [])._replace(training=fused.training)
+    return Compared(torch.from_numpy(np.concatenate(parts)), training=fused.training)
 
 
 def _stored(job: Job, split: Split, results: Path) -> Stored:
@@ -173,32 +164,50 @@ def _stored(job: Job, split: Split, results: Path) -> Stored:
     return Stored(embeddings[:count], embeddings[count:] if split.gallery else None, training)
 
 
-def _evaluate(job: Job, split: Split, embeddings: Tensor, fits: Sequence[Fitted]) -> Result:
-    if not torch.isfinite(embeddings).all() or (fits and _diverged(fits[-1])):
+def _evaluated(job: Job, split: Split, compared: Compared, fits: Sequence[Fitted]) -> Outcome:
+    """The scores, or that there are none since something was not finite."""
+    options: dict[str, Any] = {
+        "gallery_labels": split.gallery.labels if split.gallery else None,
+        "ks": job.recipe.recall_at,
+    }
+    if compared.embeddings is None:
+        assert compared.order is not None, "a job without embeddings has an order"
+        return Outcome("done", evaluation=score_order(compared.order, split.test.labels, **options))
+    if not torch.isfinite(compared.embeddings).all() or any(one.diverged for one in fits):
         epoch = len(fits[-1].history) if fits else 0
         reason = f"the loss or the embeddings were not finite in epoch {epoch} of {job.recipe.epochs}"
-        return Result(Row.of(job, "diverged", reason=reason))
-    queries, gallery = embeddings[: len(split.test.labels)], embeddings[len(split.test.labels) :]
-    evaluated = score(
-        queries,
-        split.test.labels,
-        gallery=gallery if split.gallery else None,
-        gallery_labels=split.gallery.labels if split.gallery else None,
-        ks=job.recipe.recall_at,
-        restarts=job.recipe.restarts,
-        seed=derive(job.seed, "k-means"),
+        return Outcome("diverged", reason)
+    count = len(split.test.labels)
+    gallery = compared.embeddings[count:] if split.gallery else None
+    options |= {"gallery": gallery, "restarts": job.recipe.restarts, "seed": derive(job.seed, "k-means")}
+    return Outcome("done", evaluation=score(compared.embeddings[:count], split.test.labels, **options))
+
+
+def _training_cost(fits: Sequence[Fitted]) -> dict[str, Any]:
+    """What training took, and how large the models are."""
+    epochs = [epoch for one in fits for epoch in one.history]
+    seconds = sum(epoch["seconds"] for epoch in epochs)
+    return {
+        "seconds_train": seconds,
+        "images_per_second": sum(epoch["images"] for epoch in epochs) / seconds if epochs else None,
+        "parameters": sum(one.parameters for one in fits),
+        "epoch": tuple(one.snapshot.epoch for one in fits),
+    }
+
+
+def _result(job: Job, outcome: Outcome, compared: Compared, fits: Sequence[Fitted], cost: dict[str, Any]) -> Result:
+    """All that is stored; of a job without scores neither embeddings, nor of a floor, which is made again at once."""
+    scored, embeddings = outcome.evaluation, compared.embeddings
+    scores: dict[str, float] = {}
+    if scored is not None:
+        scores = scored.scores | selection([(one.history, one.snapshot.epoch) for one in fits])
+        cost |= {"embedding_dim": embeddings.shape[1] if embeddings is not None else None}
+    known = {name: value if math.isfinite(value) else None for name, value in scores.items()}
+    return Result(
+        Row.of(job, outcome.status, reason=outcome.reason, scores=known, **cost),
+        history=tuple(epoch for one in fits for epoch in one.history),
+        queries=scored.queries if scored is not None else None,
+        embeddings=embeddings.cpu().numpy() if embeddings is not None and scored and job.kind != "floor" else None,
+        members=tuple(entry for one in fits for entry in one.members),
+        training=compared.training if scored is not None else None,
     )
-    evaluated.scores.update(selection([(one.history, one.snapshot.epoch) for one in fits]))
-    return _result(job, evaluated, embeddings=embeddings.cpu().numpy())
-
-
-def _diverged(one: Fitted) -> bool:
-    return bool(one.history) and not all(math.isfinite(value) for value in one.history[-1].values())
-
-
-def _result(job: Job, evaluated: Evaluation, **rest: Any) -> Result:
-    known = {name: value if math.isfinite(value) else None for name, value in evaluated.scores.items()}
-    row = Row.of(job, "done", scores=known)
-    if (embeddings := rest.get("embeddings")) is not None:
-        row = row.model_copy(update={"embedding_dim": embeddings.shape[1]})
-    return Result(row, first_hits=evaluated.first_hit, **rest)

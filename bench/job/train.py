@@ -1,8 +1,9 @@
-"""Training: a generator, one epoch a step; evaluating, logging and stopping are the caller's loop body."""
+"""Training: a generator, one epoch per step; evaluating, logging and stopping are the caller's loop body."""
 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -10,10 +11,14 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
-__all__ = ["Epoch", "Schedule", "optimizer", "schedule", "train"]
+__all__ = ["Epoch", "Schedule", "Snapshot", "Training", "optimizer", "schedule", "train"]
 
 Schedule = Callable[[float], float]
 """Epochs passed, as a fraction -> factor of every learning rate."""
+
+
+STATEFUL = ("model", "objective", "optimizer", "scheduler")
+"""Fields of a training that keep a state as torch's modules do."""
 
 
 class Epoch(NamedTuple):
@@ -28,32 +33,85 @@ class Epoch(NamedTuple):
     images: int
 
 
+class Snapshot(NamedTuple):
+    """What a model says of the images after an epoch."""
+
+    epoch: int
+    """0 before training."""
+    score: float
+    """What the held-out classes say of it; NaN where it was not chosen by them."""
+    embeddings: Tensor
+    """[queries + gallery, dim], as compared."""
+    training: Tensor
+    """[sample, dim]."""
+
+
+@dataclass
+class Training:
+    """A model that is being trained, and all that is needed to continue after any of its epochs."""
+
+    model: nn.Module
+    """Images -> embeddings [B, dim]."""
+    objective: nn.Module
+    """(embeddings, labels) -> scalar."""
+    optimizer: Optimizer
+    """Holds every trainable tensor of both; its first group is the trunk's."""
+    scheduler: LambdaLR
+    """Steps once per batch."""
+    generators: dict[str, torch.Generator]
+    """By purpose; they draw the batches and their augmentation. Dropout and miners draw from torch's own generators."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One entry per epoch so far: so its length is the position."""
+    members: list[dict[str, Any]] = field(default_factory=list)
+    """One entry per epoch and member of an ensemble."""
+    best: Snapshot | None = None
+    """The best epoch so far, where held-out classes select one."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything as tensors, numbers and text, which `torch.load` reads with `weights_only`; torch's own too."""
+        cuda = next(self.model.parameters()).device.type == "cuda"
+        return {
+            **{name: getattr(self, name).state_dict() for name in STATEFUL},
+            "generators": {purpose: one.get_state() for purpose, one in self.generators.items()},
+            "torch": [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if cuda else [])],
+            "history": list(self.history),
+            "members": list(self.members),
+            "best": self.best and self.best._asdict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where the training stood that gave this state; this one was made for the same job."""
+        for name in STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
+        for purpose, one in self.generators.items():
+            one.set_state(state["generators"][purpose].cpu())
+        cpu, *cuda = state["torch"]
+        torch.set_rng_state(cpu.cpu())
+        if cuda:
+            torch.cuda.set_rng_state(cuda[0].cpu())
+        self.history, self.members = list(state["history"]), list(state["members"])
+        self.best = Snapshot(**state["best"]) if state["best"] else None
+
+
 def train(
-    model: nn.Module,
-    objective: nn.Module,
+    training: Training,
     epochs: Iterable[Iterable[tuple[Tensor, Tensor]]],
     *,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    steps: int,
     clip: float | None = None,
     precision: torch.dtype = torch.float32,
 ) -> Iterator[Epoch]:
-    """Train and yield after every epoch.
+    """Train and yield after every epoch; the first follows the last one in the history.
 
     Args:
-        model: images -> embeddings [B, dim].
-        objective: (embeddings, labels) -> scalar.
+        training: what is trained, changed in place.
         epochs: for every epoch its batches, (images float [B, C, H, W], labels [B]) on the model's device.
-        optimizer: holds every trainable tensor of both; its first group is the trunk's.
-        schedule: factor of the learning rates, asked at every step.
-        steps: batches an epoch.
         clip: largest norm of the gradient of all trainable tensors together.
         precision: bfloat16 runs the model under autocast; the objective always sees float32.
     """
-    scheduler = LambdaLR(optimizer, lambda step: schedule(step / steps))
+    model, objective = training.model, training.objective
+    optimizer, scheduler = training.optimizer, training.scheduler
     trainable = [tensor for group in optimizer.param_groups for tensor in group["params"]]
-    for number, batches in enumerate(epochs, start=1):
+    for number, batches in enumerate(epochs, start=len(training.history) + 1):
         model.train()
         objective.train()
         start, losses, images, rate = time.perf_counter(), [], 0, 0.0

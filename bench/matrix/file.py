@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from bench.matrix.catalogue import did_you_mean
+from bench.matrix.catalogue import did_you_mean, entries
+from bench.matrix.changes import apply
 from bench.matrix.job import ConfigError, Part
 from bench.matrix.recipe import Recipe, Validation
 
@@ -56,43 +57,55 @@ def headline(path: Path) -> str:
     return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
 
 
-def load(matrix: str, changes: Sequence[str] = ()) -> Matrix:
-    """Read a matrix by name or path, with `key.key=value` changes applied.
+def load(
+    matrix: Matrix | str | Path, changes: Sequence[str] = (), *, seeds: int | None = None, skip_broken: bool = False
+) -> Matrix:
+    """Read a matrix by name or path, or take one, with `key.key=value` changes applied.
+
+    Args:
+        matrix: a matrix, the name of one that comes with the project, or the path of a file.
+        changes: of single values.
+        seeds: the seeds 0 to this number - 1 instead of the matrix's own.
+        skip_broken: whether every dataset that can leaves out images that cannot be read.
 
     Raises:
         ConfigError: there is no such file, it is not TOML in UTF-8, or an entry is unknown or of the wrong type.
     """
+    raw = matrix.model_dump() if isinstance(matrix, Matrix) else _read(str(matrix))
+    for change in changes:
+        apply(change, raw)
+    if seeds is not None:
+        raw["seeds"] = seeds
+    try:
+        found = Matrix.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("\n".join(sentences(error))) from None
+    return _skipping(found) if skip_broken else found
+
+
+def _read(matrix: str) -> dict[str, Any]:
     path = matrices().get(matrix, Path(matrix))
     try:
-        raw = tomllib.loads(path.read_bytes().decode("utf-8"))
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError:
         raise ConfigError(f"{matrix}: no such matrix file{did_you_mean(matrix, matrices())}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8; save the matrix as UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML; {error}") from None
-    for change in changes:
-        _apply(raw, change)
-    try:
-        return Matrix.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError("\n".join(sentences(error))) from None
 
 
-def _apply(raw: dict[str, Any], change: str) -> None:
-    """Set one value: `recipe.epochs=3`. What is not a TOML value is taken as text."""
-    dotted, equals, text = change.partition("=")
-    *folders, last = dotted.strip().split(".")
-    if not equals or not last:
-        raise ConfigError(f"--set {change}: write it as key=value, for example recipe.epochs=3")
-    for folder in folders:
-        raw = raw.setdefault(folder, {})
-        if not isinstance(raw, dict):
-            raise ConfigError(f"--set {change}: {folder} is not a table")
-    try:
-        raw[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        raw[last] = text.strip()
+def _skipping(matrix: Matrix) -> Matrix:
+    """The matrix with `skip_broken` set on every dataset that has it."""
+
+    def able(name: str) -> bool:
+        return name in entries("datasets") and "skip_broken" in entries("datasets")[name].parameters
+
+    datasets = [
+        part.model_copy(update={"parameters": {**part.parameters, "skip_broken": True}}) if able(part.name) else part
+        for part in matrix.datasets
+    ]
+    return matrix.model_copy(update={"datasets": tuple(datasets)})
 
 
 def sentences(error: ValidationError, *, inside: tuple[str, ...] = ()) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Clustering", "clusterings", "kmeans", "lloyd"]
+__all__ = ["Clustering", "by_faiss", "clusterings", "kmeans", "lloyd"]
 
 LARGE = 2**24
 """From this many pairs of a row and a centre on, centres that have not changed are left out of k-means."""
@@ -36,12 +36,12 @@ def kmeans(
     """
     points = np.ascontiguousarray(embeddings, dtype=np.float32)
     if iterations < 1 or classes == len(points):
-        return _by_faiss(points, classes, seed, iterations)
+        return by_faiss(points, classes, seed=seed, iterations=iterations)
     centres = points[_first_rows(len(points), classes, seed)]
     found, objective = _assigned(points, centres), np.float32(np.nan)
     for _ in range(iterations):
         if not np.bincount(found.nearest, minlength=classes).all():
-            return _by_faiss(points, classes, seed, iterations)
+            return by_faiss(points, classes, seed=seed, iterations=iterations)
         before, centres, past = centres, _faiss_means(points, found.nearest, classes), objective
         objective = found.distance.cumsum(dtype=np.float32)[-1]
         found = _reassigned(points, found, before, centres)
@@ -49,6 +49,21 @@ def kmeans(
         if objective == past:
             break
     return found.nearest, float(found.distance.sum(dtype=np.float64))
+
+
+def by_faiss(
+    points: NDArray[np.float32], classes: int, *, seed: int, iterations: int = 20, most: int | None = None
+) -> tuple[NDArray[np.int64], float]:
+    """What `kmeans` returns, by faiss itself, which splits others where a cluster is left empty.
+
+    `most`: how many rows per cluster the centres are learned from; None for all.
+    """
+    # Without the upper limit faiss trains on a sample of large sets, without the lower one it warns on small ones.
+    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": most or len(points)}
+    model = faiss.Kmeans(points.shape[1], classes, niter=iterations, seed=seed, **limits)
+    model.train(points)
+    distance, nearest = model.index.search(points, 1)
+    return nearest[:, 0], float(distance.sum(dtype=np.float64))
 
 
 def lloyd(embeddings: Tensor, classes: int, *, seed: int, iterations: int = 20) -> tuple[NDArray[np.int64], float]:
@@ -90,16 +105,6 @@ class _Assignment(NamedTuple):
     """[N]: the nearest centre of each row."""
     distance: NDArray[np.float32]
     """[N]: its squared distance."""
-
-
-def _by_faiss(points: NDArray[np.float32], classes: int, seed: int, iterations: int) -> tuple[NDArray[np.int64], float]:
-    """What `kmeans` returns, where a cluster is left empty too: faiss then splits others."""
-    # Without these two limits faiss trains on a sample of large sets, and warns on small ones.
-    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": len(points)}
-    model = faiss.Kmeans(points.shape[1], classes, niter=iterations, seed=seed, **limits)
-    model.train(points)
-    distance, nearest = model.index.search(points, 1)
-    return nearest[:, 0], float(distance.sum(dtype=np.float64))
 
 
 def _assigned(points: NDArray[np.float32], centres: NDArray[np.float32]) -> _Assignment:

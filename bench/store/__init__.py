@@ -5,7 +5,6 @@ from bench.store.folder import (
     StoreError,
     embeddings,
     empty,
-    first_hits,
     history,
     load,
     members,
@@ -16,18 +15,19 @@ from bench.store.folder import (
     training,
     write,
 )
+from bench.store.queries import read_queries
 
 __all__ = [
     "TRAINING",
     "StoreError",
     "embeddings",
     "empty",
-    "first_hits",
     "history",
     "load",
     "members",
     "pack",
     "prepare",
+    "read_queries",
     "set_aside",
     "statuses",
     "training",

@@ -3,7 +3,7 @@
 KEY/row.parquet       one row: identity, outcome, scores, cost, provenance (results/README.md lists the columns)
 KEY/history.parquet   one row an epoch
 KEY/members.parquet   one row an epoch and member of an ensemble: its value, weight and running mean
-KEY/queries.parquet   one row a query: rank of its first hit
+KEY/queries.parquet   one row per query (see store/queries.py)
 KEY/embeddings.npy    float32 [queries + gallery, dim], as compared at test time
 KEY/training.npy      float32 [images, dim], the same of training images, for what is learned from them afterwards
 KEY/error.txt         the traceback of a job that failed
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from bench.store.columns import LOOKS, types
 from bench.store.older import identified
+from bench.store.queries import PACKED, pack_queries, packed_encodings, write_queries
 from bench.store.row import Result, Status
 
 __all__ = [
@@ -34,7 +35,6 @@ __all__ = [
     "StoreError",
     "embeddings",
     "empty",
-    "first_hits",
     "history",
     "load",
     "members",
@@ -49,6 +49,8 @@ __all__ = [
 
 TRAINING = 2048
 """Training images whose embeddings are stored, at most: enough to learn a projection from."""
+GROUP = 32
+"""Jobs per row group of a packed file: as many are read where one is asked for."""
 
 
 ESSENTIAL = ("key", "dataset", "backbone", "objective", "kind", "seed", "recipe", "protocol", "status")
@@ -105,8 +107,8 @@ def _write_files(draft: Path, result: Result) -> None:
         pq.write_table(pa.Table.from_pylist(list(result.history)), draft / "history.parquet")
     if result.members:
         pq.write_table(pa.Table.from_pylist([entry._asdict() for entry in result.members]), draft / "members.parquet")
-    if result.first_hits is not None:
-        pq.write_table(pa.table({"first_hit": result.first_hits}), draft / "queries.parquet")
+    if result.queries is not None:
+        write_queries(result.queries, draft / "queries.parquet")
     if result.embeddings is not None:
         np.save(draft / "embeddings.npy", result.embeddings.astype(np.float32, copy=False))
     if result.training is not None:
@@ -165,8 +167,7 @@ def load(source: str | Path) -> pd.DataFrame:
     table, broken = _read(Path(source))
     for folder in broken:
         warnings.warn(f"{folder}: its row cannot be read; `bench run` sets it aside and runs it again", stacklevel=2)
-    nested = [log.packed for log in _LOGS.values() if log.packed in table.column_names]
-    return identified(table.drop_columns(nested).to_pandas())
+    return identified(table.to_pandas())
 
 
 def history(source: str | Path) -> pd.DataFrame:
@@ -207,18 +208,8 @@ def training(results: Path, key: str) -> NDArray[np.float32]:
     return found
 
 
-def first_hits(results: Path, key: str) -> NDArray[np.int32]:
-    """Rank, from 1, of the first hit of every query of a job, [queries]; 0 where none was found.
-
-    Raises:
-        FileNotFoundError: the job has none.
-    """
-    found: NDArray[np.int32] = pq.read_table(results / key / "queries.parquet")["first_hit"].to_numpy()
-    return found
-
-
 def pack(results: Path, file: Path) -> int:
-    """Every stored row, with its histories, in one Parquet file; returns how many.
+    """Every stored row, with its histories and queries, in one Parquet file; returns how many.
 
     Raises:
         FileNotFoundError: there is no such folder of results.
@@ -232,10 +223,16 @@ def pack(results: Path, file: Path) -> int:
         lines = {key: part.drop(columns="key").to_dict("records") for key, part in _log(results, name).groupby("key")}
         nested = pa.array([lines.get(key, []) for key in keys], pa.list_(pa.struct(log.columns)))
         table = table.append_column(log.packed, nested)
+    for name, column in pack_queries(results, keys).items():
+        table = table.append_column(name, column)
     table = table.sort_by("key")
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.draft")
-    pq.write_table(table, draft, compression="zstd")
+    split = packed_encodings()
+    columns = [name for name in table.column_names if not any(path.startswith(f"{name}.") for path in split)]
+    pq.write_table(
+        table, draft, compression="zstd", row_group_size=GROUP, column_encoding=split, use_dictionary=columns
+    )
     os.replace(draft, file)
     return int(table.num_rows)
 
@@ -250,7 +247,9 @@ def _read(source: Path) -> tuple[pa.Table, list[Path]]:
     """All rows of a folder or a packed file, and the folders whose row cannot be read."""
     if source.is_file():
         _refuse_foreign(source)
-        return pq.read_table(source), []
+        packed = {log.packed for log in _LOGS.values()}
+        names = [name for name in pq.read_schema(source).names if not name.startswith(PACKED)]
+        return pq.read_table(source, columns=[name for name in names if name not in packed]), []
     folders = _folders(source)
     with ThreadPoolExecutor() as threads:
         tables = list(threads.map(_row, folders))

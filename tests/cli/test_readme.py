@@ -1,54 +1,137 @@
+"""What the READMEs say is so: matrices expand, examples run, links resolve, tables are in step, command lines parse."""
+
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+import typer.main
+from support.jobs import matrix_file
 
-from bench.cli.listing import markdown
+import bench
+from bench.cli.app import app
 from bench.matrix.catalogue import entries
 from bench.matrix.expand import expand
-from bench.matrix.file import Matrix
+from bench.matrix.file import Matrix, matrices
 from bench.scoring.conventions.rules import CONVENTIONS
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "CONTRIBUTING.md", "results/README.md", "reports/README.md", "reports/small/README.md"]
+WRITTEN = ("README.md", "CONTRIBUTING.md", "results/README.md", "losses/README.md", "reports/ensembles.md")
+BESIDE = tuple(f"bench/{folder}/README.md" for folder in ("datasets", "matrices", "scoring"))
+PAGES = [*WRITTEN, *BESIDE, "reports/README.md", "reports/small/README.md", "reports/complement.md"]
 
 
-def test_the_matrix_of_the_readme_expands():
-    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(expand(Matrix.model_validate(tomllib.loads(text)))) == 2 * 2 * 5 * 3
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str, language: str = "") -> list[str]:
+    """The fenced blocks of a page in one language; "" is for those without."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(page), re.DOTALL | re.MULTILINE)
+
+
+def test_a_reader_gets_through_the_readme():
+    assert len(text_of("README.md").split()) <= 2000
+
+
+def test_every_readme_is_looked_at():
+    found = {
+        str(path.relative_to(ROOT))
+        for folder in (".", "losses", "bench", "results", "reports")
+        for path in (ROOT / folder).glob("*.md" if folder == "." else "**/*.md")
+        if "latest" not in path.parts
+    }
+    assert found == set(PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    targets = re.findall(r"(?<!\\)\]\(([^)#:]+)\)", (ROOT / page).read_text(encoding="utf-8"))
-    missing = [target for target in targets if not (ROOT / page).parent.joinpath(target).exists()]
-    assert missing == []
+    targets = re.findall(r"(?<!\\)\]\(([^):]+)\)", text_of(page))
+    files = [
+        ((ROOT / page).parent / target.partition("#")[0] if target[0] != "#" else ROOT / page) for target in targets
+    ]
+    assert [target for target, file in zip(targets, files, strict=True) if not file.exists()] == []
+    marks = [(target, file) for target, file in zip(targets, files, strict=True) if "#" in target]
+    assert [target for target, file in marks if target.partition("#")[2] not in anchors(file)] == []
 
 
-def test_the_catalogue_of_losses_is_in_step():
-    """Put the output of `bench list losses --markdown` between the two marks."""
-    (table,) = re.findall(r"<!-- losses -->\n(.*)\n<!-- end -->", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert table.strip() == markdown(entries("losses").values())
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize(
+    ("page", "cells"), [("README.md", 2 * 2 * 5 * 3), ("bench/matrices/README.md", 2 * 2 * (2 + 1 + 1) * 4 - 2 * 2 * 2)]
+)
+def test_the_matrix_of_a_page_expands(page, cells):
+    (text,) = blocks(page, "toml")
+    assert len(expand(Matrix.model_validate(tomllib.loads(text)))) == cells
+
+
+def test_every_matrix_ensemble_and_dataset_is_in_its_table():
+    told = text_of("bench/matrices/README.md")
+    for kind in ("ensembles", "model_ensembles", "floors"):
+        assert [name for name in entries(kind) if f"`{name}`" not in told and f'"{name}"' not in told] == []
+    assert [name for name in matrices() if f"| `{name}` |" not in told] == []
+    assert [name for name in entries("datasets") if f"| `{name}` |" not in text_of("bench/datasets/README.md")] == []
+
+
+def test_the_excerpt_of_the_leaderboard_is_from_the_committed_report():
+    place, excerpt = re.search(
+        r"<!-- excerpt of (.*?) -->\n(.*?)<!-- end -->", text_of("README.md"), re.DOTALL
+    ).groups()
+    page, _, board = place.partition(": ")
+    section = text_of(page).partition(f"\n## {board}\n")[2].partition("\n## ")[0]
+    head, _, *rows = [cells(line) for line in excerpt.splitlines()]
+    full, _, *lines = [cells(line) for line in section.splitlines() if line.startswith("|")]
+    kept = [[line[full.index(name)] for name in head] for line in lines if len(line) == len(full)]
+    assert len(rows) >= 3
+    assert [row for row in rows if row not in kept] == []
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_script_of_the_readme_runs_and_gives_the_rows_of_the_command(tmp_path):
+    (script,) = [block for block in blocks("README.md", "python") if "bench.run(" in block]
+    matrix_file(tmp_path, losses='["triplet"]').rename(tmp_path / "matrix.toml")
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    run = {"cwd": tmp_path, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "script.py"], **run)
+    assert done.returncode == 0, done.stderr
+    assert "triplet" in done.stdout
+    command = [Path(sys.executable).with_name("bench"), "run", "matrix.toml", "--results", "again"]
+    assert subprocess.run(command, **run).returncode == 0
+    ours, theirs = (bench.load(tmp_path / folder) for folder in ("results/runs", "again"))
+    same = ["key", "recall_at_1", "map_at_r", "nmi", "ami"]
+    assert ours[same].to_dict("records") == theirs[same].to_dict("records")
+
+
+def test_the_example_of_evaluate_runs():
+    (script,) = [block for block in blocks("README.md", "python") if "bench.evaluate(" in block]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "recall_at_10" in done.stdout
 
 
 @pytest.mark.parametrize("file", ["reference", "small"])
 def test_every_column_is_explained(file):
     """Of the committed results, by results/README.md."""
-    import bench
-
-    text = (ROOT / "results/README.md").read_text(encoding="utf-8")
+    text = text_of("results/README.md")
     columns = bench.load(ROOT / f"results/{file}.parquet").columns
     unexplained = [name for name in columns if f"`{re.sub('^recall_at_[0-9]+$', 'recall_at_K', name)}`" not in text]
     assert unexplained == []
 
 
 def test_the_example_of_conventions_that_differ_is_real(tmp_path):
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Why two tables disagree")[2]
-    console, why = re.findall(r"```(?:console)?\n(.*?)```", section, re.DOTALL)[:2]
+    (console,), (why,) = blocks("bench/scoring/README.md", "console"), blocks("bench/scoring/README.md")
     commands = [shlex.split(line[2:]) for line in console.splitlines() if line.startswith("$ ")]
     folder = Path(sys.executable).parent
     outputs = [
@@ -61,5 +144,35 @@ def test_the_example_of_conventions_that_differ_is_real(tmp_path):
 
 
 def test_every_convention_is_in_the_table():
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Why two tables disagree")[2]
-    assert [name for name in CONVENTIONS if name != "lossbench" and f"`{name}`" not in section] == []
+    told = text_of("bench/scoring/README.md")
+    assert [name for name in CONVENTIONS if name != "lossbench" and f"`{name}`" not in told] == []
+
+
+def command_lines(page: str) -> Iterator[str]:
+    """The commands of a page: lines of its fenced blocks, and what stands between backquotes in its text."""
+    text = text_of(page)
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        yield from (line.removeprefix("$ ") for line in block.splitlines())
+    yield from re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+
+
+COMMANDS = sorted({line for page in (*WRITTEN, *BESIDE) for line in command_lines(page) if line.startswith("bench ")})
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_command_lines_parse(line):
+    """Every option is known and every value of its type; a name alone, as in running text, may leave arguments out."""
+    _, *words = shlex.split(line, comments=True)
+    command: click.Command = typer.main.get_command(app)
+    context = click.Context(command)
+    while isinstance(command, click.Group):
+        name, command, words = command.resolve_command(context, words)
+        context = click.Context(command, info_name=name, parent=context)
+    if words or not any(parameter.required for parameter in command.params):
+        command.make_context(context.info_name, words, parent=context.parent)
+
+
+@pytest.mark.parametrize("page", [*WRITTEN, *BESIDE])
+def test_make_targets_exist(page):
+    targets = {line.split()[1] for line in command_lines(page) if line.startswith("make ")}
+    assert targets <= set(re.findall(r"^([\w-]+):", text_of("Makefile"), re.MULTILINE))

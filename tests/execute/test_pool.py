@@ -1,8 +1,10 @@
+"""Workers, with real jobs. No clock decides: a test waits for an event, a line, or the end of a process."""
+
 import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -11,43 +13,44 @@ from support.jobs import matrix_file, tiny
 
 import bench
 from bench import store
-from bench.execute import pool
+from bench.execute.event import ENDINGS
+from bench.execute.pool import execute
 from bench.matrix.job import ConfigError
 
-BENCH = [str(Path(sys.executable).with_name("bench"))]
-SLOW = {"losses": '["triplet", "contrastive", "proxy_nca"]', "seeds": "2"}
+BENCH = str(Path(sys.executable).with_name("bench"))
+ENDLESS = 10**7
+"""Epochs that no test waits for."""
+
+
+def run(jobs, results, workers=1):
+    """The events of these jobs, none of which waits for another."""
+    queue = iter(jobs)
+    return execute(lambda: next(queue, None), jobs, results=results, data=None, places=["cpu"] * workers)
 
 
 def start(folder, matrix, *options, **popen):
-    command = [*BENCH, "run", str(matrix), "--results", str(folder), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **popen)
+    """`bench run` as a process of its own, whose stderr can be read line by line."""
+    command = [BENCH, "run", str(matrix), "--results", str(folder), *options]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **popen)
 
 
-def complete(folder, matrix, *options):
-    process = start(folder, matrix, *options)
-    process.communicate(timeout=120)
-    return process.returncode
+def lines_until(process, word):
+    """What it says up to the first line with this word; the whole, should it end before."""
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if word in line:
+            break
+    return "".join(said)
 
 
-def workers(process):
-    """Worker processes, without multiprocessing's resource tracker."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+def workers_of(pid):
+    children = psutil.Process(pid).children(recursive=True)
+    return [child for child in children if any("bench.execute.worker" in word for word in child.cmdline())]
 
 
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def finished(folder):
-    return (
-        {path.name for path in Path(folder).glob("*") if not path.name.startswith(".")}
-        if Path(folder).exists()
-        else set()
-    )
+def outcomes(results):
+    return {path.name for path in Path(results).glob("[!.]*")}
 
 
 def scores(folder):
@@ -58,9 +61,11 @@ def scores(folder):
 def test_one_worker_or_two_give_the_same_bits(tmp_path):
     jobs = tiny(seeds=2, losses=["triplet", "proxy_anchor"])
     for count in (1, 2):
-        events = list(pool.execute(jobs, tmp_path / str(count), data=None, workers=["cpu"] * count))
-        assert [event.status for event in events if event.status] == ["done"] * 4
-        assert {event.job.key for event in events} == {job.key for job in jobs}
+        events = list(run(jobs, tmp_path / str(count), workers=count))
+        assert [event.kind for event in events if event.kind in ENDINGS] == ["done"] * 4
+        for job in jobs:
+            told = [(event.kind, event.epochs) for event in events if event.job == job]
+            assert told == [("started", 0), ("epoch", 1), ("epoch", 2), ("done", 2)]
     assert scores(tmp_path / "1").equals(scores(tmp_path / "2"))
     for job in jobs:
         files = [(tmp_path / count / job.key / "embeddings.npy").read_bytes() for count in "12"]
@@ -68,91 +73,106 @@ def test_one_worker_or_two_give_the_same_bits(tmp_path):
 
 
 def test_a_killed_worker_is_one_failed_row_and_the_others_go_on(tmp_path):
-    matrix = matrix_file(tmp_path, **SLOW)
-    results = tmp_path / "runs"
-    process = start(results, matrix, "--workers", "2", "--set", "recipe.epochs=40")
-    wait_for(lambda: finished(results))
-    victim = workers(process)[0]
-    victim.kill()
-    _output, talk = process.communicate(timeout=120)
-    rows = bench.load(results)
-    assert process.returncode == 1, talk
-    assert sorted(rows["status"]) == ["done"] * 5 + ["failed"]
-    (reason,) = rows["reason"].dropna()
-    assert "was killed (SIGKILL)" in reason
-    assert reason in talk
-    assert complete(results, matrix, "--set", "recipe.epochs=40") == 0
-    assert bench.load(results)["status"].tolist() == ["done"] * 6
+    endless, *others = tiny(losses=[{"name": "triplet", "recipe": {"epochs": ENDLESS}}, "contrastive", "proxy_nca"])
+    ended = {}
+    with closing(run([endless, *others], tmp_path)) as events:
+        for event in events:
+            if event.kind == "epoch" and event.job == endless and event.epochs == 1:
+                (worker,) = workers_of(os.getpid())
+                worker.kill()
+            if event.kind in ENDINGS:
+                ended[event.job.key] = event
+    assert [ended[job.key].kind for job in (endless, *others)] == ["failed", "done", "done"]
+    assert "was killed (SIGKILL)" in ended[endless.key].reason
+    assert "the same command runs it again" in ended[endless.key].reason
+    rows = bench.load(tmp_path).set_index("key")
+    assert rows.loc[endless.key, "reason"] == ended[endless.key].reason
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 130)])
-def test_an_interruption_stops_everything_cleanly(tmp_path, name, code):
-    matrix = matrix_file(tmp_path, **SLOW)
-    process = start(tmp_path / "runs", matrix, "--set", "recipe.epochs=400", start_new_session=True)
-    wait_for(lambda: len(workers(process)) == 2)
-    children = workers(process)
-    time.sleep(1)
-    if name == "SIGINT":
-        os.killpg(process.pid, signal.SIGINT)  # what a terminal does: to the workers too
-    else:
-        process.send_signal(signal.SIGTERM)
-    _output, talk = process.communicate(timeout=30)
-    assert process.returncode == code
-    assert "the same command continues" in talk
-    assert "Traceback" not in talk
+def test_closing_the_events_ends_the_workers_and_keeps_what_is_done(tmp_path):
+    quick, endless = tiny(losses=["triplet", {"name": "contrastive", "recipe": {"epochs": ENDLESS}}])
+    events = run([quick, endless], tmp_path, workers=2)
+    while next(events).kind != "done":
+        pass
+    children = workers_of(os.getpid())
+    assert len(children) == 2
+    events.close()
+    assert workers_of(os.getpid()) == []
+    assert bench.load(tmp_path)["key"].tolist() == [quick.key]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interruption_stops_everything_cleanly(tmp_path, name):
+    losses = f'["triplet", {{ name = "contrastive", recipe = {{ epochs = {ENDLESS} }} }}]'
+    matrix, options = matrix_file(tmp_path, losses=losses), ("--workers", "2")
+    with start(tmp_path / "runs", matrix, *options, start_new_session=True) as process:
+        said = lines_until(process, "[1/2]")
+        children = workers_of(process.pid)
+        if name == "SIGINT":
+            os.killpg(process.pid, signal.SIGINT)  # what a terminal does: to the workers too
+        else:
+            process.send_signal(signal.SIGTERM)
+        said += process.stderr.read()
+    assert process.returncode == 130
+    assert "the same command continues" in said
+    assert "Traceback" not in said
+    assert len(children) == 2
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):
-    process = start(tmp_path / "runs", matrix_file(tmp_path, **SLOW), "--set", "recipe.epochs=4000")
-    wait_for(lambda: len(workers(process)) == 2)
-    children = workers(process)
-    time.sleep(1)
-    process.kill()
-    process.communicate()
-    psutil.wait_procs(children, timeout=10)
-    assert not any(child.is_running() for child in children)
+    losses = f'["triplet", {{ name = "contrastive", recipe = {{ epochs = {ENDLESS} }} }}]'
+    with start(tmp_path / "runs", matrix_file(tmp_path, losses=losses), "--workers", "2") as process:
+        lines_until(process, "[1/2]")
+        children = workers_of(process.pid)
+        process.kill()
+    assert len(children) == 2
+    _, alive = psutil.wait_procs(children)
+    assert alive == []
 
 
 def test_a_killed_run_continued_is_an_undisturbed_run(tmp_path):
-    matrix = matrix_file(
-        tmp_path, **SLOW, model_ensembles='[{ name = "concatenate", members = ["triplet", "contrastive"] }]'
-    )
+    fused = '[{ name = "concatenate", members = ["triplet", "contrastive"] }]'
+    matrix = matrix_file(tmp_path, seeds="2", model_ensembles=fused)
     calm, wild = tmp_path / "calm", tmp_path / "wild"
-    assert complete(calm, matrix) == 0
-    for moment in (2, 5):
-        process = start(wild, matrix, start_new_session=True)
-        wait_for(lambda process=process, moment=moment: len(finished(wild)) >= moment or process.poll() is not None)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    assert complete(wild, matrix) == 0
-    assert finished(calm) == finished(wild)
+    assert start(calm, matrix).communicate()[1].endswith("12 done\n")
+    for line in ("[2/", "[3/"):
+        with start(wild, matrix, start_new_session=True) as process:
+            lines_until(process, line)
+            os.killpg(process.pid, signal.SIGKILL)
+    assert start(wild, matrix).communicate()[1].endswith("12 done\n")
+    assert outcomes(calm) == outcomes(wild)
     assert scores(calm).equals(scores(wild))
 
 
-def test_running_out_of_memory_is_a_failed_row(tmp_path):
+def test_running_out_of_memory_is_a_failed_row_with_its_traceback(tmp_path):
     jobs = tiny(losses=["triplet", {"name": "proxy_nca", "recipe": {"dim": 10**9}}])
-    events = [event for event in pool.execute(jobs, tmp_path, data=None, workers=["cpu"]) if event.status]
-    assert [event.status for event in events] == ["done", "failed"]
+    events = [event for event in run(jobs, tmp_path) if event.kind in ENDINGS]
+    assert [event.kind for event in events] == ["done", "failed"]
     assert "memory" in events[1].reason
+    assert "Traceback" in (tmp_path / jobs[1].key / "error.txt").read_text()
+
+
+def test_a_wrong_value_of_a_model_ensemble_is_a_failure_and_not_a_skip(tmp_path):
+    wide = {"name": "pca", "members": ["triplet"], "dim": 17}
+    jobs = tiny(model_ensembles=[wide])
+    ended = [event for event in run(jobs, tmp_path) if event.kind in ENDINGS]
+    assert [event.kind for event in ended] == ["done", "failed"]
+    assert ended[1].reason == "ValueError: dim = 17 is more than the 16 dimensions of the members: lower it."
     assert "Traceback" in (tmp_path / jobs[1].key / "error.txt").read_text()
 
 
 def test_wrong_values_are_refused_before_anything_trains(tmp_path):
     jobs = tiny(ensembles=[{"name": "sum", "members": ["triplet"], "weights": [1.0, 2.0]}])
     with pytest.raises(ConfigError, match="2 weights for 1 members"):
-        list(pool.execute(jobs, tmp_path, data=None, workers=["cpu"]))
-    assert store.statuses(bench.load(tmp_path)) == {}
+        list(run(jobs, tmp_path))
+    assert not tmp_path.joinpath(jobs[0].key).exists()
 
 
-def test_devices_are_what_there_is():
-    import torch
-
-    assert pool.devices("cpu") == ["cpu"]
-    expected = [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["cpu"]
-    assert pool.devices("auto") == expected
-    with pytest.raises(ConfigError, match="choose auto, cpu or cuda"):
-        pool.devices("gpu")
-    if expected == ["cpu"]:
-        with pytest.raises(ConfigError, match="use --device cpu"):
-            pool.devices("cuda")
+def test_results_that_can_no_longer_be_written_end_the_run(tmp_path):
+    (job,) = tiny()
+    place = tmp_path / "a file"
+    place.write_text("in the way")
+    with pytest.raises(store.StoreError, match="name another folder with --results"):
+        list(run([job], place))
+    assert workers_of(os.getpid()) == []

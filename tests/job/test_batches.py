@@ -4,7 +4,7 @@ import torch
 
 from bench.datasets.split import Images
 from bench.job import batches
-from bench.job.batches import epochs, example, reader
+from bench.job.batches import epochs, example, generators, reader
 from bench.matrix.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -20,7 +20,7 @@ def part(classes=6, images=5, channels=3):
 def first_epoch(recipe, device, labels=None):
     data = part()
     labels = data.labels if labels is None else labels
-    return list(next(epochs(reader(data.images, device), labels, recipe, seed=0, device=device)))
+    return list(next(epochs(reader(data.images, device), labels, recipe, draws=generators(0), device=device)))
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -38,7 +38,9 @@ def test_images_arrive_channels_first(monkeypatch, tmp_path, in_memory):
 def test_an_epoch_pairs_images_with_their_labels():
     data = part()
     recipe = Recipe(epochs=2, classes_per_batch=3, images_per_class=2, **STILL)
-    drawn = [list(epoch) for epoch in epochs(reader(data.images, CPU), data.labels, recipe, seed=0, device=CPU)]
+    drawn = [
+        list(epoch) for epoch in epochs(reader(data.images, CPU), data.labels, recipe, draws=generators(0), device=CPU)
+    ]
     assert [len(epoch) for epoch in drawn] == [5, 5]
     for images, labels in drawn[0] + drawn[1]:
         assert images.shape == (6, 3, 8, 6)

@@ -1,3 +1,6 @@
+from io import BytesIO
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
@@ -6,10 +9,13 @@ from support.jobs import BACKBONE, go, tiny
 import bench
 from bench import datasets, store
 from bench.datasets.held_out import folds
+from bench.job.batches import epochs
 from bench.job.embed import embed
-from bench.job.fit import _epochs, build, pictures
+from bench.job.fit import begin, pictures
 from bench.job.floors import pixels
 from bench.job.run import run
+from bench.job.train import Snapshot, train
+from bench.matrix.catalogue import entries
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,9 +67,11 @@ def test_what_is_held_out_is_scored_as_brute_force_does(tmp_path):
     (fold,) = folds(split.train.labels, job.recipe.validation, seed=job.seed)
     result = run(job, data=None, results=tmp_path, device=CPU)
     images = pictures(split, CPU)
-    model, objective = build(job, split, fold, seed=job.seed, device=CPU)
-    list(_epochs(job, fold, model, objective, images.train, seed=job.seed, device=CPU))
-    points = embed(model, objective, images.train, torch.from_numpy(fold.held_out)).numpy().astype(float)
+    training = begin(job, images, fold)
+    list(train(training, epochs(images.train, fold.labels, job.recipe, draws=training.generators, device=CPU)))
+    points = (
+        embed(training.model, training.objective, images.train, torch.from_numpy(fold.held_out)).numpy().astype(float)
+    )
     labels = split.train.labels[fold.held_out]
     distances = ((points[:, None] - points) ** 2).sum(-1)
     np.fill_diagonal(distances, np.inf)
@@ -123,3 +131,83 @@ def test_a_floor_needs_no_training(tmp_path):
     np.fill_diagonal(distances, np.inf)
     assert result.row.scores["recall_at_1"] == pytest.approx((labels[distances.argmin(1)] == labels).mean())
     assert result.embeddings is None
+
+
+def trained(job, count, state=None):
+    """The training of a job after some more epochs, from its beginning or from a state."""
+    split = datasets.load(job.dataset, None)
+    (fold,) = folds(split.train.labels, job.recipe.validation, seed=job.seed)
+    images = pictures(split, CPU)
+    training = begin(job, images, fold)
+    if state is not None:
+        torch.manual_seed(0)  # what another job may have left behind
+        training.load_state_dict(state)
+    draws = {"draws": training.generators, "passed": len(training.history)}
+    feed = epochs(images.train, fold.labels, job.recipe, **draws, device=CPU)
+    for epoch in islice(train(training, feed), count):
+        training.history.append(epoch._asdict() | {"seconds": 0.0})
+    return training
+
+
+def written(training):
+    """Its state as bytes and back, with nothing in it that could run code."""
+    file = BytesIO()
+    torch.save(training.state_dict(), file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def same(one, other):
+    """Whether two states are equal to the last bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+LOSSES = [name for name, entry in entries("losses").items() if "text" not in entry.needs]
+
+
+def members_of(ensemble):
+    """What every ensemble can be made of, with a member that draws from torch's own generator."""
+    return ["contrastive"] if ensemble == "cross_batch_memory" else ["margin", "proxy_nca"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"losses": [name]} for name in LOSSES),
+        *({"losses": [], "ensembles": [{"name": name, "members": members_of(name)}]} for name in entries("ensembles")),
+        {"recipe": {"optimizer": "sgd", "schedule": "step", "step_epochs": 1}},
+        {"recipe": {"optimizer": "rmsprop", "warmup_epochs": 1.5}},
+        {"recipe": {"optimizer": "adam", "flip": True, "crop": 24}},
+        {"recipe": {"validation": {"share": 0.25}, "classes_per_batch": 4}},
+    ],
+    ids=str,
+)
+def test_a_training_continued_from_its_state_ends_with_the_same_bits(changes):
+    (job,) = tiny(**{**changes, "recipe": {"epochs": 4, **changes.get("recipe", {})}})
+    straight, half = trained(job, 4).state_dict(), written(trained(job, 2))
+    assert not same(half, straight)
+    assert same(trained(job, 2, half).state_dict(), straight)
+
+
+def test_torchs_own_generator_is_part_of_the_state():
+    """Or the test above could not fail for what draws from it: dropout, and miners such as that of `margin`."""
+    (job,) = tiny(losses=["margin"], recipe={"epochs": 2})
+    straight, half = trained(job, 2), written(trained(job, 1))
+    half["torch"][0] = torch.Generator().manual_seed(7).get_state()
+    assert not same(trained(job, 1, half).model.state_dict(), straight.model.state_dict())
+
+
+def test_what_was_written_down_and_the_best_epoch_are_part_of_the_state():
+    (job,) = tiny()
+    one, other = trained(job, 1), trained(job, 0)
+    one.members.append({"epoch": 1, "member": "triplet", "value": 0.5, "weight": None, "running_mean": None})
+    one.best = Snapshot(1, 0.25, torch.ones(3, 2), torch.zeros(2, 2))
+    other.load_state_dict(written(one))
+    assert (other.history, other.members, other.best[:2]) == (one.history, one.members, (1, 0.25))
+    assert same(other.best._asdict(), one.best._asdict())

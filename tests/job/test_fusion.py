@@ -14,6 +14,7 @@ from bench.job import fusion
 from bench.job.fusion import Stored
 from bench.matrix.catalogue import check, find
 from bench.scoring.ranking import neighbours
+from losses.shape import Unsuitable
 
 PARAMETERS: dict[str, dict[str, Any]] = {"pca": {"dim": 6}}
 """What a fusion cannot do without."""
@@ -131,7 +132,7 @@ def test_those_that_learn_ask_for_training_images_and_others_do_without(name: st
     given = members()[:count]
     given[-1] = given[-1]._replace(training=None)
     if name in LEARNING:
-        with pytest.raises(ValueError, match=f"member {count} of {count} has no training embeddings.* run it again"):
+        with pytest.raises(Unsuitable, match=f"member {count} of {count} has no training embeddings.* run it again"):
             fuse(given, **PARAMETERS.get(name, {}))
         return
     fused = fuse(given, **PARAMETERS.get(name, {}))
@@ -220,7 +221,7 @@ def test_a_member_whose_similarities_do_not_vary_has_no_say(noise: float) -> Non
     assert all(np.array_equal(part, other) for part, other in zip(fused, expected, strict=True))
     few = [[one._replace(training=one.training[:rows]) for one in long] for rows in (1, 2)]
     for given in ([collapsed(noise), collapsed(noise)], *few):
-        with pytest.raises(ValueError, match="no member's similarities vary over the training images"):
+        with pytest.raises(Unsuitable, match="no member's similarities vary over the training images"):
             fusion.mean_similarity(given)
 
 
@@ -245,11 +246,17 @@ def test_all_components_keep_every_distance(count: int) -> None:
     np.testing.assert_allclose(squared(reduced.queries, reduced.gallery), expected, atol=1e-5)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("rows", "dim", "most"), [(200, 17, 16), (10, 10, 9), (1, 1, 0)])
-def test_more_components_than_there_are_is_refused(rows: int, dim: int, most: int) -> None:
+def test_more_components_than_the_members_are_wide_are_a_wrong_value() -> None:
+    with pytest.raises(ValueError, match="dim = 17 is more than the 16 dimensions of the members") as error:
+        fusion.pca(members(), dim=17)
+    assert not isinstance(error.value, Unsuitable)
+
+
+@pytest.mark.parametrize("rows", [10, 1])
+def test_a_dataset_too_small_for_the_components_does_not_suit(rows: int) -> None:
     given = [one._replace(training=one.training[:rows]) for one in members()]  # type: ignore[index]
-    with pytest.raises(ValueError, match=f"dim = {dim} is more than the {most} principal components"):
-        fusion.pca(given, dim=dim)
+    with pytest.raises(Unsuitable, match=f"{rows} training images are too few to find dim = {rows} directions"):
+        fusion.pca(given, dim=rows)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,12 @@ def test_a_job_leaves_a_row_with_scores_cost_and_provenance(tmp_path):
     assert row["dataset_sha"] == datasets.load(job.dataset, None).sha
     assert json.loads(row["recipe"])["dim"] == 16
     assert len(store.history(tmp_path)) == 2
-    assert result.first_hits.shape == (32,)
+    queries = store.read_queries(tmp_path, job.key)
+    assert np.array_equal(queries.classes, datasets.load(job.dataset, None).test.labels)
+    assert queries.neighbours.shape == queries.distances.shape == (32, 10)
+    assert {name: each.mean() for name, each in queries.values.items()} == pytest.approx(
+        {name: result.row.scores[name] for name in queries.values}
+    )
     assert np.allclose(np.linalg.norm(store.embeddings(tmp_path, job.key), axis=1), 1, atol=1e-5)
 
 
@@ -68,10 +73,10 @@ def test_every_loss_sees_the_same_batches(tmp_path, monkeypatch):
 
     original = module.train
 
-    def spy(model, objective, epochs, **options):
+    def spy(training, epochs, **options):
         hashed = [[hashlib.sha256(images.numpy().tobytes()).hexdigest() for images, _ in epoch] for epoch in epochs]
-        seen.append((hashed, [tensor.sum().item() for tensor in model.state_dict().values()]))
-        return original(model, objective, [], **options)
+        seen.append((hashed, [tensor.sum().item() for tensor in training.model.state_dict().values()]))
+        return original(training, [], **options)
 
     monkeypatch.setattr(module, "train", spy)
     for job in tiny(losses=["contrastive", "proxy_anchor", "arc_face"]):
@@ -251,14 +256,24 @@ def test_a_control_reduces_an_ensemble_with_what_its_training_images_teach(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("parameters", "grade"),
-    [({}, None), ({"pretrained": True}, "unknown"), ({"weights": __file__}, "unknown")],
+    ("name", "parameters", "grade"),
+    [
+        ("timm/resnet18.a1_in1k", {}, None),
+        ("timm/resnet18.a1_in1k", {"pretrained": True}, "none known: "),
+        ("timm/resnet18.a1_in1k", {"weights": __file__}, "unknown: the weights are a local file"),
+        ("conv4", {"weights": __file__}, "unknown: the weights are a local file"),
+    ],
 )
-def test_the_row_says_what_the_trunk_may_have_seen(parameters, grade):
-    (job,) = tiny(backbones=[{"name": "timm/resnet18.a1_in1k", **parameters}])
+def test_the_row_says_what_the_trunk_may_have_seen(name, parameters, grade):
+    (job,) = tiny(backbones=[{"name": name, **parameters}])
     found = contamination(job, datasets.load(job.dataset, None))
     assert found["near_duplicates"] is None  # letters are not compared
-    assert (found["overlap"] is None) if grade is None else found["overlap"]
+    assert found["overlap"] is None if grade is None else found["overlap"].startswith(grade)
+
+
+def test_a_floor_has_seen_nothing_whatever_the_trunk_beside_it():
+    _, floor = tiny(backbones=[{"name": "conv4", "weights": __file__}], floors=["pixels"])
+    assert contamination(floor, datasets.load(floor.dataset, None))["overlap"] is None
 
 
 def test_a_bare_name_means_the_weights_that_timm_would_load():

@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
-from bench.job.train import optimizer, schedule, train
+from bench.job.train import Training, optimizer, schedule, train
 
 
 class Model(nn.Module):
@@ -37,36 +38,39 @@ def build(**rates):
     torch.manual_seed(0)
     model, objective = Model(), Centres()
     rates = {"trunk": 1e-2, "head": 1e-2, "loss": 1e-2, "weight_decay": 0.0} | rates
-    return model, objective, optimizer(model, objective, **rates)
+    return training(model, objective, optimizer(model, objective, **rates))
 
 
-def run(model, objective, adam, epochs=3, **options):
-    options = {"schedule": schedule("constant", epochs), "steps": 5} | options
-    return list(train(model, objective, batches(epochs), optimizer=adam, **options))
+def training(model, objective, optimized, rate=lambda _epoch: 1.0, steps=5):
+    return Training(model, objective, optimized, LambdaLR(optimized, lambda step: rate(step / steps)), {})
+
+
+def run(built, epochs=3, **options):
+    return list(train(built, batches(epochs), **options))
 
 
 def test_one_epoch_a_step_and_the_loss_falls():
-    history = run(*build(), epochs=4)
+    history = run(build(), epochs=4)
     assert [epoch.epoch for epoch in history] == [1, 2, 3, 4]
     assert all(epoch.images == 40 and epoch.seconds > 0 for epoch in history)
     assert history[-1].loss < history[0].loss
 
 
 def test_training_waits_for_its_caller():
-    model, objective, adam = build()
-    before = model.head.weight.clone()
-    epochs = train(model, objective, batches(2), optimizer=adam, schedule=schedule("constant", 2), steps=5)
-    assert torch.equal(before, model.head.weight)
+    built = build()
+    before = built.model.head.weight.clone()
+    epochs = train(built, batches(2))
+    assert torch.equal(before, built.model.head.weight)
     next(epochs)
-    assert not torch.equal(before, model.head.weight)
+    assert not torch.equal(before, built.model.head.weight)
 
 
 @pytest.mark.parametrize(("group", "names"), [("trunk", ["trunk"]), ("head", ["head"]), ("loss", ["points"])])
 def test_every_group_has_its_own_rate(group, names):
-    model, objective, adam = build(**({"trunk": 0.0, "head": 0.0, "loss": 0.0} | {group: 1e-2}))
-    everything = [*model.named_parameters(), *objective.named_parameters()]
+    built = build(**({"trunk": 0.0, "head": 0.0, "loss": 0.0} | {group: 1e-2}))
+    everything = [*built.model.named_parameters(), *built.objective.named_parameters()]
     before = {name: tensor.clone() for name, tensor in everything}
-    run(model, objective, adam)
+    run(built)
     moved = {name.partition(".")[0] for name, tensor in everything if not torch.equal(before[name], tensor)}
     assert moved == set(names)
 
@@ -86,31 +90,24 @@ def test_a_tensor_that_would_be_trained_twice_is_refused():
 
 
 def test_the_gradient_is_clipped_over_all_tensors_together():
-    model, objective, _ = build()
+    model, objective = Model(), Centres()
     tensors = [*model.parameters(), *objective.parameters()]
-    adam = torch.optim.SGD(tensors, lr=1.0)
     before = [tensor.detach().clone() for tensor in tensors]
-    list(
-        train(model, objective, batches(1, 1, 1e3), optimizer=adam, schedule=schedule("constant", 1), steps=1, clip=0.5)
-    )
+    list(train(training(model, objective, torch.optim.SGD(tensors, lr=1.0)), batches(1, 1, 1e3), clip=0.5))
     moved = torch.cat([(a.detach() - b).flatten() for a, b in zip(tensors, before, strict=True)])
     assert float(moved.norm()) == pytest.approx(0.5, rel=1e-4)
 
 
 def test_a_loss_that_is_not_finite_is_reported_as_it_is():
-    model, objective, adam = build()
-    epochs = train(
-        model, objective, batches(3, scale=math.inf), optimizer=adam, schedule=schedule("constant", 3), steps=5
-    )
-    assert not math.isfinite(next(epochs).loss)
+    assert not math.isfinite(next(train(build(), batches(3, scale=math.inf))).loss)
 
 
 def test_bfloat16_runs_the_model_and_spares_the_objective():
-    model, objective, adam = build()
+    built = build()
     seen = []
-    model.head.register_forward_hook(lambda _layer, _inputs, output: seen.append(output.dtype))
-    objective.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0].dtype))
-    run(model, objective, adam, epochs=1, precision=torch.bfloat16)
+    built.model.head.register_forward_hook(lambda _layer, _inputs, output: seen.append(output.dtype))
+    built.objective.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0].dtype))
+    run(built, epochs=1, precision=torch.bfloat16)
     assert set(seen[::2]) == {torch.bfloat16}
     assert set(seen[1::2]) == {torch.float32}
 
@@ -125,6 +122,14 @@ def test_schedules_at_their_landmarks():
     assert [warm(1), warm(2), warm(9)] == pytest.approx([0.5, 1, 1], rel=1e-2)
 
 
+def test_the_first_epoch_follows_the_last_one_in_the_history():
+    built = build()
+    built.history += [{"epoch": 1}, {"epoch": 2}]
+    assert [epoch.epoch for epoch in run(built, epochs=2)] == [3, 4]
+
+
 def test_the_rate_written_down_is_the_last_one_used():
-    history = run(*build(), epochs=2, schedule=schedule("step", 2, step=1, factor=0.5))
+    built = build()
+    built = training(built.model, built.objective, built.optimizer, schedule("step", 2, step=1, factor=0.5))
+    history = run(built, epochs=2)
     assert [epoch.rate for epoch in history] == pytest.approx([1e-2, 5e-3])

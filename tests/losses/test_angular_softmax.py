@@ -18,7 +18,7 @@ from losses.angular_softmax import (
     sphere_face,
     sub_center_arc_face,
 )
-from losses.softmax import normalized_softmax, softmax
+from losses.class_softmax import normalized_softmax, softmax
 
 SUB_CENTERS = 3
 LOSSES = {

@@ -126,7 +126,7 @@ def test_a_perfect_ranking_costs_nothing() -> None:
     labels = torch.arange(4).repeat(3)
     embeddings = torch.eye(4, dtype=torch.float64)[labels]
     for loss in (smooth_ap, pnp, fast_ap):
-        assert loss(shape())(embeddings, labels).item() == pytest.approx(0, abs=1e-12)
+        assert loss(shape(4))(embeddings, labels).item() == pytest.approx(0, abs=1e-12)
 
 
 def big_tensors_kept(per_class: int) -> int:

@@ -104,7 +104,7 @@ def test_sup_con_of_one_class_is_least_where_all_are_equally_alike() -> None:
 
 def test_nca_counts_images_whose_chance_rounds_to_zero() -> None:
     embeddings = torch.tensor([[1.0, 0], [-1, 0], [1, 0.01]], dtype=torch.float64)
-    value, (gradient,) = value_and_gradients(nca(shape(), scale=1000), embeddings, torch.tensor([0, 0, 1]))
+    value, (gradient,) = value_and_gradients(nca(shape(2), scale=1000), embeddings, torch.tensor([0, 0, 1]))
     unit = torch.nn.functional.normalize(embeddings)
     squares = [sum((a - b) ** 2 for a, b in zip(unit[i].tolist(), unit[2].tolist(), strict=True)) for i in (0, 1)]
     expected = (1000 * (4 - squares[0]) + 1000 * (4 - squares[1]) + math.log1p(math.exp(-1000 * (4 - squares[1])))) / 2

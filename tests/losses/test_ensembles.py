@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from bench.matrix.catalogue import entries
 from losses import ensembles
+from losses.class_softmax import normalized_softmax
 from losses.members import shares
 from losses.pair import binomial_deviance, contrastive
 from losses.proxy import proxy_anchor, proxy_nca
 from losses.shape import Shape
-from losses.softmax import normalized_softmax
-from losses.triplet import triplet
+from losses.triplets import triplet
 
 DIM, CLASSES = 13, 5
 SHAPE = Shape(DIM, CLASSES)

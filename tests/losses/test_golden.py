@@ -19,17 +19,17 @@ from torch.nn import functional as F
 
 from bench.scoring import metrics
 from bench.scoring.clustering import Clustering
-from bench.scoring.ranking import Ranking, neighbours, rank
+from bench.scoring.ranking import neighbours, rank
 from losses.batch_softmax import n_pair_loss
-from losses.group import correlation, first_of_class, group_loss, refined
+from losses.class_softmax import linear_scores, smooth_cross_entropy, soft_triple
+from losses.group_loss import correlation, first_of_class, group_loss, refined
 from losses.learned import SoftSimplex, coefficients, compression_loss, diversity_loss
-from losses.multimodal import multimodal_logits, multimodal_loss
+from losses.modalities import multimodal_logits, multimodal_loss
 from losses.pair import binomial_deviance_loss
 from losses.proxy import proxy_nca
 from losses.ranked import ranked_list_loss, ranked_lists
 from losses.shape import Shape
-from losses.softmax import linear_scores, smooth_cross_entropy, soft_triple
-from losses.triplet import triplet
+from losses.triplets import gaps, triplet
 from losses.tuplet import angular_n_pair_loss
 
 FILES = sorted(GOLDEN.glob("*_case*.npz"))
@@ -80,8 +80,10 @@ def of_module(case: Case, module: nn.Module, **wanted: Tensor) -> Computed:
 
 def golden_triplet(case: Case) -> Computed:
     margin, band, mining = case["margin"], case["band"], ("all", "hard", "semihard")[case["mining"]]
-    module = triplet(Shape(1, 1), margin=margin, mining=mining, band=band, squared=False, normalize=False)
-    kept = triplets(case["embeddings"].double(), case["labels"], low=module.low, high=module.high)
+    shape = Shape(case["embeddings"].shape[1], 1)
+    module = triplet(shape, margin=margin, mining=mining, band=band, squared=False, normalize=False)
+    low, high = gaps(margin, mining, band)
+    kept = triplets(case["embeddings"].double(), case["labels"], low=low, high=high)
     return {"triplets": kept, "n_triplets": len(kept), **of_module(case, module)}
 
 
@@ -237,12 +239,13 @@ def components(case: Case, learned: dict[str, Tensor]) -> list[Callable[[Tensor,
     named = {"margin": 1.0, "mining": "semihard", "band": 0.1, "squared": False, "normalize": False}
 
     def proxies(embeddings: Tensor, labels: Tensor) -> Tensor:
-        module = proxy_nca(Shape(1, 2), proxy_scale=3.0, smoothing=0.1, positive_in_denominator=True)
+        classes, dim = learned["proxies"].shape
+        module = proxy_nca(Shape(dim, classes), proxy_scale=3.0, smoothing=0.1, positive_in_denominator=True)
         return torch.func.functional_call(module, {"proxies": learned["proxies"]}, (embeddings, labels))
 
     losses: list[Callable[[Tensor, Tensor], Tensor]] = [
         lambda x, y: smooth_cross_entropy(linear_scores(x, *layers), y, smoothing=case["smooth"]),
-        triplet(Shape(1, 1), **named),
+        lambda x, y: triplet(Shape(x.shape[1], 1), **named)(x, y),
         lambda x, y: binomial_deviance_loss(x, y, normalize=False, positives="below_one"),
         proxies,
     ]
@@ -290,12 +293,16 @@ def golden_metrics(case: Case) -> Computed:
     if not case["self_excluded"]:
         other = {"gallery": case["gallery"].double(), "gallery_labels": case["gallery_labels"].numpy()}
     ranking = rank(queries, labels, **other, depth=len(case["order"][0]))
-    each = [Ranking(*(column[[i]] for column in ranking[:3]), ranking.candidates) for i in range(len(labels))]
+    asked = ranking.n_relevant > 0
+
+    def mean(values: NDArray[np.float64]) -> float:
+        return float(values[asked].mean()) if asked.any() else math.nan
+
     ks = case["ks"].tolist()
     scores = {
-        "recall_at_k": [metrics.recall_at(ranking, k) for k in ks],
-        "map_at_r": metrics.map_at_r(ranking),
-        "r_precision": metrics.r_precision(ranking),
+        "recall_at_k": [mean(metrics.recall_at(ranking, k)) for k in ks],
+        "map_at_r": mean(metrics.map_at_r(ranking)),
+        "r_precision": mean(metrics.r_precision(ranking)),
     }
     for name, score in scores.items():  # any rule for ties, so ours too, lies between these
         best, worst = (torch.as_tensor(case[f"{name}_{side}_ties"]).double() for side in ("best", "worst"))
@@ -307,8 +314,8 @@ def golden_metrics(case: Case) -> Computed:
         "order": neighbours(queries, other["gallery"], depth=len(case["order"][0])),
         "n_relevant": ranking.n_relevant,
         "first_relevant_rank": ranking.first_hit,
-        "pq_map_at_r": [metrics.map_at_r(one) for one in each],
-        "pq_r_precision": [metrics.r_precision(one) for one in each],
+        "pq_map_at_r": np.where(asked, metrics.map_at_r(ranking), np.nan),
+        "pq_r_precision": np.where(asked, metrics.r_precision(ranking), np.nan),
         "recall_at_k_counting_lone": [np.mean((ranking.first_hit > 0) & (ranking.first_hit <= k)) for k in ks],
         "nmi": [metrics.nmi(one) for one in clusterings],
         "ami": [metrics.ami(one) for one in clusterings],

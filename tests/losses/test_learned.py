@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses import learned
+from losses.class_softmax import normalized_softmax
 from losses.ensembles import read
 from losses.learned import compressed_heads, diverse_heads, weighted
 from losses.pair import contrastive
 from losses.proxy import proxy_nca
 from losses.shape import Shape
-from losses.softmax import normalized_softmax
-from losses.triplet import triplet
+from losses.triplets import triplet
 
 DIM = 16
 SHAPE = Shape(DIM, CLASSES)

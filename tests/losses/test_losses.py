@@ -1,7 +1,5 @@
 """Contracts that every loss keeps: a loss is tested here from the moment its family lists it."""
 
-import inspect
-
 import pytest
 import torch
 from support.sample_batches import CLASSES, DIM, Loss, assert_same, batch, build, shape, value_and_gradients
@@ -9,6 +7,7 @@ from torch import Tensor, nn
 
 from bench.matrix.catalogue import entries
 from losses.matrix import References
+from losses.module import compares
 from losses.shape import Unsuitable
 
 LOSSES = entries("losses")
@@ -97,7 +96,7 @@ def test_labels_need_not_be_the_class_numbers_in_order(name: str) -> None:
 
 
 def takes_references(name: str) -> bool:
-    return "references" in inspect.signature(build(loss_named(name)).forward).parameters
+    return compares(build(loss_named(name)))
 
 
 def draws(name: str) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from losses.matrix import distances, pairs
-from losses.triplet import distance_weights, draws, dynamic_soft_margin, margin
+from losses.triplets import distance_weights, draws, dynamic_soft_margin, margin
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -51,7 +51,7 @@ def test_margin_draws_the_only_negative_within_the_cutoff_for_every_positive() -
 
 def test_margin_keeps_the_positives_of_an_anchor_without_a_negative_within_the_cutoff() -> None:
     points = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-0.6, -0.8]])
-    value = margin(shape(), learn_beta="no")(points, torch.tensor([0, 0, 1]))
+    value = margin(shape(2), learn_beta="no")(points, torch.tensor([0, 0, 1]))
     near = 2 * (math.sqrt(2) - 1.2 + 0.2)  # both anchors pull; the negative of neither costs anything
     assert value.item() == pytest.approx(near / 2, abs=1e-6)
 
@@ -147,7 +147,7 @@ def test_dynamic_soft_margin_agrees_with_loops_over_three_batches() -> None:
 def test_dynamic_soft_margin_holds_the_hardest_triplet_there_is() -> None:
     """A positive across the sphere and a negative in the same place: t = 2, the upper end."""
     points = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
-    module = dynamic_soft_margin(shape())
+    module = dynamic_soft_margin(shape(2))
     assert module(points, torch.tensor([0, 0, 1, 1])).item() == pytest.approx(1, abs=1e-6)
     assert module.histogram[-1].item() == pytest.approx(0.5, abs=1e-6)
 

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.matrix.catalogue import entries
 from losses import ensembles, matrix
 from losses.batch_softmax import nca
+from losses.class_softmax import softmax
 from losses.learned import compressed_heads, diverse_heads, weighted
 from losses.members import Share, shares
 from losses.memory import cross_batch_memory
@@ -23,8 +24,7 @@ from losses.multitask import conflict_free, gradient_norm, uncertainty
 from losses.pair import binomial_deviance, contrastive, multi_similarity
 from losses.proxy import proxy_nca
 from losses.ranked import ranked_list
-from losses.softmax import softmax
-from losses.triplet import triplet
+from losses.triplets import triplet
 
 LOSSES, KINDS = entries("losses"), entries("ensembles")
 OF_MANY = {name: entry.function() for name, entry in KINDS.items() if name != "cross_batch_memory"}
@@ -93,14 +93,7 @@ def count(operation: object, module: nn.Module, embeddings: Tensor, labels: Tens
 
 
 MM, NORM, EQ = torch.ops.aten.mm.default, torch.ops.aten.linalg_vector_norm.default, torch.ops.aten.eq.Tensor
-PAIRWISE = [
-    contrastive,
-    triplet,
-    binomial_deviance,
-    multi_similarity,
-    nca,
-    partial(contrastive, squared=False),
-]
+PAIRWISE = [contrastive, triplet, binomial_deviance, multi_similarity, nca, partial(contrastive, squared=False)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)

@@ -1,6 +1,5 @@
 """Cross-batch memory against pytorch-metric-learning and a plain list of what went before."""
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 
@@ -13,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.matrix.catalogue import entries
-from losses import ensembles, histogram, pair
+from losses import distribution, ensembles, pair
 from losses.matrix import References
 from losses.memory import cross_batch_memory
+from losses.module import compares
 from losses.pair import contrastive, multi_similarity
 from losses.proxy import proxy_nca
-from losses.triplet import triplet
+from losses.triplets import triplet
 
 Batch = tuple[Tensor, Tensor]
 
@@ -74,7 +74,7 @@ def test_memory_agrees_with_pml(name: str, size: int) -> None:
         assert_same(value_and_gradients(ours, *one), value_and_gradients(theirs, *one), 1e-9)
 
 
-@pytest.mark.parametrize("name", [*pair.__all__, *histogram.__all__, "triplet"])
+@pytest.mark.parametrize("name", [*pair.__all__, *distribution.__all__, "triplet"])
 def test_memory_holds_the_last_images(name: str) -> None:
     loss, kept = entries("losses")[name].function(), batch(seed=9)
     kept = kept[0][:0], kept[1][:0]
@@ -91,7 +91,7 @@ def test_every_loss_works_with_a_memory_or_is_refused(name: str) -> None:
     """A memory of the batch alone, as the first one is, does not change the value, unless the loss draws at random."""
     loss = entries("losses")[name].function()
     alone = build(loss)
-    if "references" in inspect.signature(alone.forward).parameters:
+    if compares(alone):
         value, (expected, again) = memory(loss)(*batch()), (alone(*batch()) for _ in range(2))
         assert value.isfinite()
         if expected == again:

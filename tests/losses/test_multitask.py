@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses import multitask
+from losses.class_softmax import normalized_softmax
 from losses.ensembles import read, slices
 from losses.multitask import conflict_free, gradient_norm, uncertainty
 from losses.pair import contrastive
 from losses.proxy import proxy_anchor, proxy_nca
 from losses.shape import Shape
-from losses.softmax import normalized_softmax
-from losses.triplet import triplet
+from losses.triplets import triplet
 
 SHAPE = Shape(DIM, CLASSES)
 MEMBERS = [normalized_softmax, triplet, contrastive, proxy_nca]

@@ -137,6 +137,6 @@ def test_signal_to_noise_without_normalising_does_not_hang_on_the_scale() -> Non
 
 def test_signal_to_noise_takes_the_row_as_the_signal() -> None:
     embeddings = torch.tensor([[1.0, -1.0, 0.0, 0.0], [4.0, -4.0, 0.0, 0.0]])
-    module = signal_to_noise_contrastive(shape(), normalize=False)
-    assert module(embeddings, torch.zeros(2)).item() == pytest.approx((9 / 1 + 9 / 16) / 2)
+    module = signal_to_noise_contrastive(shape(4), normalize=False)
+    assert module(embeddings, torch.zeros(2, dtype=torch.long)).item() == pytest.approx((9 / 1 + 9 / 16) / 2)
     assert module(embeddings, torch.arange(2)).item() == pytest.approx(1 - 9 / 16)

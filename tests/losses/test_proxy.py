@@ -15,10 +15,7 @@ from losses.shape import Shape, Unsuitable
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
     ("loss", "theirs"),
-    [
-        (lambda s: proxy_nca(s, positive_in_denominator=True), pml.ProxyNCALoss),
-        (proxy_anchor, pml.ProxyAnchorLoss),
-    ],
+    [(lambda s: proxy_nca(s, positive_in_denominator=True), pml.ProxyNCALoss), (proxy_anchor, pml.ProxyAnchorLoss)],
     ids=["proxy_nca", "proxy_anchor"],
 )
 def test_proxy_losses_agree_with_pml(loss: Loss, theirs: type[nn.Module], seed: int) -> None:

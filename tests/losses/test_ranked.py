@@ -149,5 +149,5 @@ def test_settings_that_do_not_fit_are_named(setting: dict[str, float], word: str
 def test_a_loss_of_nothing_keeps_a_graph() -> None:
     """Every pair is where it should be."""
     embeddings = torch.eye(4, dtype=torch.float64).repeat_interleave(2, 0)
-    same = value_and_gradients(ranked_list(shape()), embeddings, torch.arange(8) // 2)
+    same = value_and_gradients(ranked_list(shape(4)), embeddings, torch.arange(8) // 2)
     assert_same(same, (torch.zeros((), dtype=torch.float64), [torch.zeros_like(embeddings)]), 0)

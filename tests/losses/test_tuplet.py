@@ -135,7 +135,7 @@ def test_a_positive_costs_least_at_the_slack_of_its_anchor() -> None:
     values = []
     for angle in (0.05, 0.1, 0.15):
         points = torch.tensor([[1.0, 0, 0], [math.cos(angle), math.sin(angle), 0], [0, 0, 1]], dtype=torch.float64)
-        values.append(tuplet_margin(shape(), margin=0.1, scale=4.0)(points, torch.tensor([0, 0, 1])).item())
+        values.append(tuplet_margin(shape(3), margin=0.1, scale=4.0)(points, torch.tensor([0, 0, 1])).item())
     assert values[0] == pytest.approx(values[2], abs=1e-12)
     assert values[1] < values[0]
 

@@ -89,7 +89,7 @@ def test_a_missing_matrix_suggests_one():
         load("dem0")
 
 
-@pytest.mark.parametrize("change", ["recipe.epochs", "=3", "seeds.x=3"])
+@pytest.mark.parametrize("change", ["recipe.epochs", "=3", "seeds.x=3", "recipe..epochs=3", ".=3"])
 def test_a_change_that_cannot_be_applied_is_refused(write, change):
     with pytest.raises(ConfigError, match="--set"):
         load(write("seeds = 2" + SMALL), [change])

@@ -19,14 +19,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from support.sample_rows import history, large
+from torch.optim.lr_scheduler import LambdaLR
 
 from bench import datasets, report, store
 from bench.datasets.held_out import folds
-from bench.job.batches import epochs, reader
+from bench.job.batches import epochs, generators, reader
 from bench.job.fit import build
 from bench.job.run import run
 from bench.job.sampler import steps
-from bench.job.train import optimizer, schedule, train
+from bench.job.train import Training, optimizer, schedule, train
 from bench.matrix.expand import expand
 from bench.matrix.file import load
 from bench.matrix.job import Job
@@ -62,11 +63,13 @@ def step_overhead(batch: int, rounds: int = 7) -> tuple[float, float, float]:
     adam = optimizer(model, objective, trunk=1e-3, head=1e-3, loss=1e-2, weight_decay=1e-4)
     count = steps(len(split.train.labels), classes=recipe.classes_per_batch, images=recipe.images_per_class)
     read = reader(split.train.images, CPU)
-    ready = list(next(epochs(read, fold.labels, recipe, seed=0, device=CPU)))
+    rate = schedule("cosine", 1)
+    ready = list(next(epochs(read, fold.labels, recipe, draws=generators(0), device=CPU)))
 
     def ours() -> None:
-        feed = epochs(read, fold.labels, recipe, seed=0, device=CPU)
-        list(train(model, objective, feed, optimizer=adam, schedule=schedule("cosine", 1), steps=count))
+        feed = epochs(read, fold.labels, recipe, draws=generators(0), device=CPU)
+        scheduler = LambdaLR(adam, lambda step: rate(step / count))
+        list(train(Training(model, objective, adam, scheduler, {}), feed))
 
     def bare() -> None:
         model.train()

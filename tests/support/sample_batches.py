@@ -20,13 +20,13 @@ DIM, CLASSES = 16, 6
 Loss = Callable[[Shape], nn.Module]
 
 
-def shape() -> Shape:
-    return Shape(DIM, CLASSES, F.normalize(torch.randn(CLASSES, 12)))
+def shape(dim: int = DIM) -> Shape:
+    return Shape(dim, CLASSES, F.normalize(torch.randn(CLASSES, 12)))
 
 
-def build(loss: Loss, dtype: torch.dtype = torch.float64) -> nn.Module:
+def build(loss: Loss, dtype: torch.dtype = torch.float64, *, dim: int = DIM) -> nn.Module:
     torch.manual_seed(7)
-    return loss(shape()).to(dtype)
+    return loss(shape(dim)).to(dtype)
 
 
 def batch(*, seed: int = 0, per_class: int = 4, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from bench.cli.data import app
 from bench.datasets.acquire.download import Patience
-from bench.datasets.acquire.prepare import prepare
+from bench.datasets.acquire.prepare import prepare_dataset
 from bench.datasets.acquire.sources import File, Source
 from bench.datasets.acquire.steps import Unit
 from bench.datasets.split import Split
@@ -77,7 +77,7 @@ def mine(servers: list[Server], *, hashed: bool = True) -> Made:
 
 
 def get(data: Path, sources: Made, stages: Stages | None = None) -> Split:
-    return prepare(MINE, data, stages or Stages(), sources=sources, patience=PATIENCE)
+    return prepare_dataset(MINE, data, stages or Stages(), sources=sources, patience=PATIENCE)
 
 
 def inside(folder: Path) -> list[str]:

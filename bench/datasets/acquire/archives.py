@@ -14,9 +14,9 @@ from typing import IO, NamedTuple, Self
 
 from bench.datasets.split import DataError
 
-__all__ = ["SCRATCH", "unpack"]
+__all__ = ["UNPACKING", "unpack"]
 
-SCRATCH = ".unpacking-"
+UNPACKING = ".unpacking-"
 """How the folders begin in which archives are unpacked; one that is left is of a process that was killed."""
 
 
@@ -62,7 +62,7 @@ def unpack(
             do depends on the archive.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=place.parent, ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(prefix=UNPACKING, dir=place.parent, ignore_cleanup_errors=True) as scratch:
             with archive.open("rb") as file, _damage_named(archive):
                 for member in (_zipped if archive.suffix.lower() == ".zip" else _tarred)(file):
                     _refuse_unsafe(archive, member)

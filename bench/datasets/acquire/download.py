@@ -1,7 +1,5 @@
 """A file from a web server: continued where it stopped, checked, and under its name only when complete and right."""
 
-import contextlib
-import hashlib
 import json
 import os
 import re
@@ -12,9 +10,10 @@ from typing import NamedTuple
 
 import httpx
 
+from bench.datasets.acquire.partial_file import Wanted
 from bench.datasets.split import DataError
 
-__all__ = ["Patience", "Watch", "differs", "download"]
+__all__ = ["Patience", "Watch", "download"]
 
 Watch = Callable[[int, int | None], None]
 """Told how far it is: bytes done, and of how many, None where that is not known."""
@@ -35,24 +34,6 @@ class Patience(NamedTuple):
 
 
 PATIENCE = Patience()
-
-
-class Wanted(NamedTuple):
-    """A file to be: where it goes, and what is known of it."""
-
-    target: Path
-    digest: str
-    size: int | None
-
-    @property
-    def part(self) -> Path:
-        """What has come of it so far."""
-        return self.target.with_name(f".{self.target.name.removeprefix('.')}.part")
-
-    @property
-    def memo(self) -> Path:
-        """Which address and version the part is of."""
-        return self.part.with_name(f"{self.part.name}.json")
 
 
 class TransientError(Exception):
@@ -104,25 +85,14 @@ def download(
     raise DataError(" and ".join(reasons) or f"{name} cannot be downloaded")
 
 
-def differs(file: Path, digest: str) -> str:
-    """How the hash of a file differs from the published one, for a sentence; empty where it does not."""
-    algorithm, _, expected = digest.partition(":")
-    if not expected:
-        return ""
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, algorithm).hexdigest()
-    name = algorithm.upper().replace("SHA", "SHA-")
-    return "" if found == expected else f"{name} {found[:12]}…, not {expected[:12]}…"
-
-
 def _insist(client: httpx.Client, url: str, wanted: Wanted, patience: Patience, watch: Watch) -> None:
     """Try until the file is there, or `patience.tries` tries in a row came to little."""
-    furthest, fruitless = _size(wanted.part), 0
+    furthest, fruitless = wanted.size_so_far, 0
     while True:
         try:
             return _try(client, url, wanted, patience, watch)
         except TransientError as error:
-            reached = _size(wanted.part)
+            reached = wanted.size_so_far
             fruitless = 0 if reached >= furthest + PROGRESS else fruitless + 1
             furthest = max(furthest, reached)
             if fruitless >= patience.tries:
@@ -147,11 +117,11 @@ def _try(client: httpx.Client, url: str, wanted: Wanted, patience: Patience, wat
 
 def _continuation(url: str, wanted: Wanted) -> tuple[int, dict[str, str]]:
     """Where to start, and the headers that ask for it; 0 where what is there may be of another file."""
-    start = _size(wanted.part)
-    memo = _memo(wanted)
+    start = wanted.size_so_far
+    memo = wanted.remembered()
     validator = memo.get("validator", "") if memo.get("url") == url else ""
     if not start or not (validator or wanted.digest) or (wanted.size or start) < start:
-        _discard(wanted)
+        wanted.discard()
         return 0, {}
     return start, {"Range": f"bytes={start}-", **({"If-Range": validator} if validator else {})}
 
@@ -172,7 +142,7 @@ def _receive(response: httpx.Response, url: str, wanted: Wanted, start: int, wat
             file.write(chunk)
             done += len(chunk)
             if wanted.size is not None and done > wanted.size:
-                _discard(wanted)
+                wanted.discard()
                 raise RefusedError(f"sends more than the {wanted.size:,} bytes of the published file")
             watch(done, total or wanted.size)
         file.flush()
@@ -186,11 +156,11 @@ def _extent(response: httpx.Response, wanted: Wanted, start: int) -> tuple[int, 
     if status == 206:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if not match or int(match[1]) != start:
-            _discard(wanted)
+            wanted.discard()
             raise TransientError("sends another piece than it was asked for")
         return start, None if match[2] == "*" else int(match[2])
     if status == 416:
-        _discard(wanted)
+        wanted.discard()
         raise TransientError("has no such piece of the file")
     if status != 200:
         kind = TransientError if status in TRANSIENT else RefusedError
@@ -207,47 +177,18 @@ def _validator(response: httpx.Response) -> str:
 
 def _finish(wanted: Wanted, *, continued: bool) -> None:
     """Give the file its name if it is right. One put together of two answers that is wrong deserves another try."""
-    wrong = _wrong(wanted)
+    wrong = wanted.wrong()
     if wrong:
-        _discard(wanted)
+        wanted.discard()
         raise TransientError(wrong) if continued else RefusedError(wrong)
-    wanted.part.replace(wanted.target)
-    wanted.memo.unlink(missing_ok=True)
-
-
-def _wrong(wanted: Wanted) -> str:
-    with wanted.part.open("rb") as file:
-        beginning = file.read(512).lstrip().lower()
-    if beginning.startswith((b"<!doctype html", b"<html")):
-        return "sends a web page instead of the file, perhaps to log in or to agree"
-    if wanted.size is not None and _size(wanted.part) != wanted.size:
-        return f"sends {_size(wanted.part):,} bytes, not the {wanted.size:,} of the published file"
-    difference = differs(wanted.part, wanted.digest)
-    return f"sends another file than the published one ({difference})" if difference else ""
+    wanted.keep()
 
 
 def _reason(error: httpx.TransportError, wanted: Wanted, patience: Patience) -> str:
     if isinstance(error, httpx.ConnectTimeout):
         return f"does not answer within {patience.connect:g} s"
     if isinstance(error, httpx.TimeoutException):
-        return f"sends nothing for {patience.read:g} s after {_size(wanted.part):,} bytes"
+        return f"sends nothing for {patience.read:g} s after {wanted.size_so_far:,} bytes"
     if isinstance(error, httpx.ConnectError | httpx.ProxyError):
         return f"cannot be reached ({error})"
-    return f"breaks off after {_size(wanted.part):,} bytes ({error})"
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
-
-
-def _memo(wanted: Wanted) -> dict[str, str]:
-    with contextlib.suppress(OSError, ValueError):
-        memo = json.loads(wanted.memo.read_bytes())
-        if isinstance(memo, dict):
-            return memo
-    return {}
-
-
-def _discard(wanted: Wanted) -> None:
-    wanted.part.unlink(missing_ok=True)
-    wanted.memo.unlink(missing_ok=True)
+    return f"breaks off after {wanted.size_so_far:,} bytes ({error})"

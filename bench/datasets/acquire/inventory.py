@@ -6,19 +6,20 @@ from typing import Any
 
 from bench.datasets.acquire.sources import SOURCES, Source, present
 from bench.datasets.reading import cache
+from bench.datasets.reading.scratch import cache_folder
 from bench.datasets.split import Split
 from bench.matrix.catalogue import entries
 
-__all__ = ["decoded", "holdings", "lines"]
+__all__ = ["decoded", "inventory", "inventory_lines"]
 
 
 def decoded(name: str) -> dict[Path, Split | None]:
     """Folders of the cache that hold a dataset decoded -> what they hold; None where one cannot be read."""
-    folders = sorted(cache.cache_folder().glob(f"{name}-{'[0-9a-f]' * 16}"))
-    return {folder: cache.read(folder) for folder in folders}
+    folders = sorted(cache_folder().glob(f"{name}-{'[0-9a-f]' * 16}"))
+    return {folder: cache.read_cached(folder) for folder in folders}
 
 
-def holdings(data: Path | None) -> list[dict[str, Any]]:
+def inventory(data: Path | None) -> list[dict[str, Any]]:
     """Every dataset of the catalogue as JSON values; "there" is None where that cannot be said.
 
     Args:
@@ -31,7 +32,7 @@ def holdings(data: Path | None) -> list[dict[str, Any]]:
     ]
 
 
-def lines(found: Iterable[dict[str, Any]]) -> Iterator[str]:
+def inventory_lines(found: Iterable[dict[str, Any]]) -> Iterator[str]:
     """For a terminal: a few lines a dataset."""
     for one in found:
         yield one["name"]

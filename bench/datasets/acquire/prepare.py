@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from bench.datasets.acquire.archives import SCRATCH, unpack
-from bench.datasets.acquire.download import PATIENCE, Patience, Watch, differs, download
+from bench.datasets.acquire.archives import UNPACKING, unpack
+from bench.datasets.acquire.download import PATIENCE, Patience, Watch, download
+from bench.datasets.acquire.partial_file import differs
 from bench.datasets.acquire.sources import SOURCES, File, Source, present
 from bench.datasets.acquire.steps import MEGABYTES, PICTURES, Unit
 from bench.datasets.reading.decode import watching
@@ -17,13 +18,13 @@ from bench.datasets.split import DataError, Split
 from bench.matrix.catalogue import find
 from bench.matrix.job import Part
 
-__all__ = ["Stage", "prepare"]
+__all__ = ["Stage", "prepare_dataset"]
 
 Stage = Callable[[str, Unit], AbstractContextManager[Watch]]
 """Opens a step by its name and unit; what it gives is told how far the step is."""
 
 
-def prepare(
+def prepare_dataset(
     dataset: Part,
     data: Path | None,
     stage: Stage,
@@ -111,7 +112,7 @@ def _claimed(name: str, folder: Path) -> Iterator[None]:
     try:
         if not _locked(lock):
             raise DataError(f"{name}: another process is getting files into {folder}: wait until it ends.")
-        for left in folder.glob(f"{SCRATCH}*"):
+        for left in folder.glob(f"{UNPACKING}*"):
             shutil.rmtree(left, ignore_errors=True)
         try:
             yield

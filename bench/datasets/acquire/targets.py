@@ -1,19 +1,19 @@
 """Which datasets a request names, every parameter resolved."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.matrix.catalogue import check, did_you_mean, find
+from bench.matrix.changes import key_and_value
 from bench.matrix.expand import expand
 from bench.matrix.file import load
 from bench.matrix.job import ConfigError, Part
 
-__all__ = ["requested"]
+__all__ = ["targets"]
 
 
-def requested(names: Sequence[str], matrix: str | None, changes: Sequence[str], data: Path | None) -> list[Part]:
+def targets(names: Sequence[str], matrix: str | None, changes: Sequence[str], data: Path | None) -> list[Part]:
     """The datasets of these names, or those of a matrix, each once.
 
     Args:
@@ -31,7 +31,7 @@ def requested(names: Sequence[str], matrix: str | None, changes: Sequence[str], 
         jobs = expand(load(matrix, changes))
         parts = list({job.dataset.label: job.dataset for job in jobs}.values())
     else:
-        parts = _named(names, dict(map(_value, changes)))
+        parts = _named(names, dict(map(key_and_value, changes)))
     return [_at_its_path(part, data) for part in parts]
 
 
@@ -50,17 +50,6 @@ def _named(names: Sequence[str], values: Mapping[str, Any]) -> list[Part]:
         return parts
     except (LookupError, ValueError) as error:
         raise ConfigError(str(error.args[0])) from None
-
-
-def _value(change: str) -> tuple[str, Any]:
-    """KEY=VALUE; what is not a TOML value is taken as text."""
-    key, equals, text = change.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {change}: write it as key=value, for example size=128")
-    try:
-        return key.strip(), tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), text.strip()
 
 
 def _at_its_path(part: Part, data: Path | None) -> Part:

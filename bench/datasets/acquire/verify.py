@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
-from bench.datasets.acquire.download import differs
 from bench.datasets.acquire.inventory import decoded
+from bench.datasets.acquire.partial_file import differs
 from bench.datasets.acquire.prepare import Stage
 from bench.datasets.acquire.sources import SOURCES, Source, present
 from bench.datasets.acquire.steps import MEGABYTES, PICTURES
 from bench.datasets.reading import cache
 from bench.datasets.reading.columns import read_columns
-from bench.datasets.reading.decode import EXTENSIONS, files, read_all, watching
+from bench.datasets.reading.decode import EXTENSIONS, picture_files, read_pictures, watching
+from bench.datasets.reading.scratch import cache_folder, scratch_folder
 from bench.datasets.split import DataError, Split
 from bench.matrix.catalogue import check, find
 from bench.matrix.job import Part
 
-__all__ = ["Verdict", "verify"]
+__all__ = ["Verdict", "verify_dataset"]
 
 NAMED = 20
 """Unreadable pictures that are named; the others are counted."""
@@ -40,7 +41,9 @@ class Verdict(NamedTuple):
     """What could not be checked, or is worth knowing."""
 
 
-def verify(dataset: Part, data: Path | None, stage: Stage, *, sources: Mapping[str, Source] = SOURCES) -> Verdict:
+def verify_dataset(
+    dataset: Part, data: Path | None, stage: Stage, *, sources: Mapping[str, Source] = SOURCES
+) -> Verdict:
     """Read all that is on disk of a dataset, and compare it with what was published and with what was decoded.
 
     Args:
@@ -131,7 +134,7 @@ def _small(dataset: Part) -> dict[str, Any]:
 def _other_cache() -> Iterator[None]:
     """An empty cache on the disk of the real one, so that everything is read anew."""
     before = os.environ.get("BENCH_CACHE")
-    with cache.scratch_folder(cache.cache_folder()) as scratch:
+    with scratch_folder(cache_folder()) as scratch:
         os.environ["BENCH_CACHE"] = scratch
         try:
             yield
@@ -147,7 +150,7 @@ def _unreadable(dataset: Part, data: Path | None, source: Source | None) -> list
     for place in _places(dataset, data, source):
         names, sources = _listed(place)
         if names:
-            readable = read_all(sources, SIDE, 3, skip_broken=True).readable.tolist()
+            readable = read_pictures(sources, SIDE, 3, skip_broken=True).readable.tolist()
             broken = [name for name, good in zip(names, readable, strict=True) if not good]
             if broken:
                 more = f" and {len(broken) - NAMED:,} more" if len(broken) > NAMED else ""
@@ -165,7 +168,7 @@ def _places(dataset: Part, data: Path | None, source: Source | None) -> list[Pat
 def _listed(place: Path) -> tuple[list[str], Sequence[Path | bytes]]:
     """Names of the pictures of a folder, archive or manifest, and what they are read from; nothing for another file."""
     if place.is_dir():
-        found = files(place)
+        found = picture_files(place)
         return [file.relative_to(place).as_posix() for file in found], found
     if place.suffix == ".zip":
         return _zipped(place)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.datasets.reading.cache import cache_folder, digest, scratch_folder, unwritable
+from bench.datasets.reading.cache import digest
+from bench.datasets.reading.scratch import cache_folder, scratch_folder, unwritable
 from bench.datasets.split import Images, Split
 
 __all__ = ["DISTANCE", "NearDuplicates", "Pair", "near_duplicates"]
@@ -38,8 +39,8 @@ BLOCK = 256
 EXAMPLES = 20
 
 
-Part = Literal["test", "gallery"]
-PARTS: tuple[Part, ...] = ("test", "gallery")
+TestPart = Literal["test", "gallery"]
+TEST_PARTS: tuple[TestPart, ...] = ("test", "gallery")
 
 
 class Pair(BaseModel):
@@ -47,7 +48,7 @@ class Pair(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    part: Part
+    part: TestPart
     image: int
     """Its number in that part, from 0."""
     training_image: int
@@ -119,7 +120,7 @@ def _find(split: Split) -> NearDuplicates:
     index = faiss.IndexBinaryFlat(8 * training.shape[1])
     index.add(training[numbers])
     compared, flat, pairs = 0, 0, list[Pair]()
-    for part in PARTS:
+    for part in TEST_PARTS:
         side: Images | None = getattr(split, part)
         if side is not None:
             hashes = _hashes(side.images)

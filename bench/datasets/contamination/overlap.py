@@ -43,7 +43,7 @@ class Corpus(BaseModel):
     facts: dict[str, Fact] = {}
 
 
-class Table(BaseModel):
+class OverlapTable(BaseModel):
     """The whole of overlap.toml."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,5 +83,5 @@ def known_overlap(backbone: str, *, pretrained: bool, weights: str | None, datas
 
 
 @cache
-def _table() -> Table:
-    return Table.model_validate(tomllib.loads(TABLE.read_text(encoding="utf-8")))
+def _table() -> OverlapTable:
+    return OverlapTable.model_validate(tomllib.loads(TABLE.read_text(encoding="utf-8")))

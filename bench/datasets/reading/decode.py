@@ -18,10 +18,20 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
 from PIL import __version__ as pillow
 
-from bench.datasets.reading.cache import room
+from bench.datasets.reading.scratch import room
 from bench.datasets.split import DataError, reason
 
-__all__ = ["DECODERS", "EXTENSIONS", "Pictures", "compact", "files", "fingerprint", "read", "read_all", "watching"]
+__all__ = [
+    "DECODERS",
+    "EXTENSIONS",
+    "Decoded",
+    "compact",
+    "fingerprint",
+    "picture_files",
+    "read_picture",
+    "read_pictures",
+    "watching",
+]
 
 EXTENSIONS = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
 DECODERS = ["1", pillow, features.version("jpg")]
@@ -33,7 +43,7 @@ BLOCK_BYTES = 16 * 2**20
 _watcher: ContextVar[Callable[[int, int], None] | None] = ContextVar("watcher", default=None)
 
 
-class Pictures(NamedTuple):
+class Decoded(NamedTuple):
     """Pictures read, and those that could not be."""
 
     images: NDArray[np.uint8]
@@ -42,7 +52,7 @@ class Pictures(NamedTuple):
     """One flag a file."""
 
 
-def read(file: Path | BytesIO, size: int, channels: int) -> NDArray[np.uint8]:
+def read_picture(file: Path | BytesIO, size: int, channels: int) -> NDArray[np.uint8]:
     """One picture as [size, size, channels] uint8: the middle square, resized with antialiasing (bilinear).
 
     Turned as its EXIF tag says; transparency is laid on white; 16 bits become 8; of several frames the first is taken.
@@ -61,7 +71,7 @@ def read(file: Path | BytesIO, size: int, channels: int) -> NDArray[np.uint8]:
     return np.asarray(square).reshape(size, size, channels)
 
 
-def read_all(sources: Sequence[Path | bytes], size: int, channels: int, *, skip_broken: bool = False) -> Pictures:
+def read_pictures(sources: Sequence[Path | bytes], size: int, channels: int, *, skip_broken: bool = False) -> Decoded:
     """Pictures of files, or of the bytes of files, read on all cores; above 1 GB kept on disk, see `cache.room`.
 
     Raises:
@@ -73,7 +83,7 @@ def read_all(sources: Sequence[Path | bytes], size: int, channels: int, *, skip_
         walk = pool.map if _worth_threads(sources) else map
         done = chain.from_iterable(walk(partial(_fill, images, sources, skip_broken), chunks))
         readable = np.fromiter(_reported(done, len(sources)), np.bool_, len(sources))
-    return Pictures(compact(images, readable), readable)
+    return Decoded(compact(images, readable), readable)
 
 
 def compact(images: NDArray[np.uint8], kept: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -89,9 +99,9 @@ def compact(images: NDArray[np.uint8], kept: NDArray[np.bool_]) -> NDArray[np.ui
 
 @contextmanager
 def watching(callback: Callable[[int, int], None]) -> Iterator[None]:
-    """While it is active, `read_all` says how far it is: `callback(done, total)`, both pictures of that one call.
+    """While it is active, `read_pictures` says how far it is: `callback(done, total)`, both pictures of that one call.
 
-    From the thread that calls `read_all`, at most ten times a second, and once more when all are done.
+    From the thread that calls `read_pictures`, at most ten times a second, and once more when all are done.
     """
     token = _watcher.set(callback)
     try:
@@ -100,7 +110,7 @@ def watching(callback: Callable[[int, int], None]) -> Iterator[None]:
         _watcher.reset(token)
 
 
-def files(folder: Path) -> list[Path]:
+def picture_files(folder: Path) -> list[Path]:
     """Every picture (by its extension) below a folder, sorted; hidden files and folders are passed over."""
     return sorted(_walk(folder))
 
@@ -141,7 +151,7 @@ def _fill(images: NDArray[np.uint8], sources: Sequence[Path | bytes], skip_broke
 
 def _filled(image: NDArray[np.uint8], source: Path | bytes, index: int, skip_broken: bool) -> bool:
     try:
-        image[:] = read(BytesIO(source) if isinstance(source, bytes) else source, len(image), image.shape[2])
+        image[:] = read_picture(BytesIO(source) if isinstance(source, bytes) else source, len(image), image.shape[2])
     except Exception as error:  # a broken file can raise nearly anything in Pillow's decoders
         if skip_broken:
             return False

@@ -1,25 +1,19 @@
-"""Photos below one folder, as the lists of a published set name them: checked, read and cached."""
+"""The lists of a published set: which photo is of which class and part, read and checked."""
 
-import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import numpy as np
+from bench.datasets.split import DataError, reason
 
-from bench.datasets.reading.cache import cached
-from bench.datasets.reading.decode import DECODERS, fingerprint, read_all
-from bench.datasets.split import DataError, Images, Split, reason
-
-__all__ = ["Listed", "Photo", "by_class_id", "content", "find", "images", "read_list", "split_of", "verify"]
+__all__ = ["Listed", "Photo", "by_class_id", "check_lists", "find_folder", "paths", "read_list"]
 
 OUTSIDE = re.compile(r"^([/\\]|[A-Za-z]:)|(^|[/\\])\.\.([/\\]|$)")
 """A path that begins at a root or a drive, or leaves its folder."""
 
-Line = TypeVar("Line")
+Parsed = TypeVar("Parsed")
 
 
 class Photo(NamedTuple):
@@ -43,7 +37,7 @@ class Listed(NamedTuple):
     """Class id -> name."""
 
 
-def find(dataset: str, data: Path | None, *, places: Sequence[str], source: str) -> Path:
+def find_folder(dataset: str, data: Path | None, *, places: Sequence[str], source: str) -> Path:
     """The first of the folders `places` that is in `data`.
 
     Raises:
@@ -57,7 +51,9 @@ def find(dataset: str, data: Path | None, *, places: Sequence[str], source: str)
     raise DataError(f"{dataset} has no folder {data / places[0]}: get the set from {source} and put it there.")
 
 
-def read_list(file: Path, fit: Callable[[list[str]], Line], *, source: str, header: Sequence[str] = ()) -> list[Line]:
+def read_list(
+    file: Path, fit: Callable[[list[str]], Parsed], *, source: str, header: Sequence[str] = ()
+) -> list[Parsed]:
     """What each line of a list says: `fit` gets its columns, parted by white space; empty lines are left out.
 
     Args:
@@ -84,28 +80,7 @@ def by_class_id(photos: Iterable[Photo], *, last: int) -> dict[str, list[Photo]]
     return parts
 
 
-def split_of(listed: Listed, *, counts: Mapping[str, tuple[int, int]], size: int) -> Split:
-    """The split that the lists describe, [size, size, 3] a photo, from the cache or from the photos.
-
-    Args:
-        listed: what the lists say.
-        counts: classes and photos of each part, as published.
-        size: side of a picture in pixels; it is the middle square of the photo, resized.
-
-    Raises:
-        DataError: the lists are not as published, or a photo is absent or cannot be read.
-    """
-    verify(listed, counts)
-    identity = {"dataset": listed.dataset, "content": content(listed), "decoders": DECODERS, "size": size}
-
-    def build() -> Split:
-        read = {part: images(listed, part, size) for part in listed.parts}
-        return Split(read["train"], read["test"], read.get("gallery"))
-
-    return cached(identity, build)
-
-
-def verify(listed: Listed, counts: Mapping[str, tuple[int, int]]) -> None:
+def check_lists(listed: Listed, counts: Mapping[str, tuple[int, int]]) -> None:
     """Check that the lists are as published.
 
     Raises:
@@ -127,41 +102,9 @@ def verify(listed: Listed, counts: Mapping[str, tuple[int, int]]) -> None:
     _verify_paths(listed)
 
 
-def content(listed: Listed) -> list[str]:
-    """For the identity of a cached split: another one when a photo, or what the lists say, has changed.
-
-    Raises:
-        DataError: photos are absent; it says how many and names the first.
-    """
-    paths, above = _paths(listed), os.path.join(listed.root, "")
-    try:
-        photos = fingerprint(listed.root, [above + path for path in paths])
-    except (OSError, ValueError) as error:
-        absent = [path for path in paths if not _is_there(listed.root / path)]
-        raise DataError(
-            f"{listed.root} lacks {len(absent):,} of its {len(paths):,} photos, such as {absent[0]}: "
-            f"get them from {listed.source}."
-        ) from error
-    said = repr((dict(listed.names), {part: list(named) for part, named in listed.parts.items()}))
-    return [photos, hashlib.sha256(said.encode()).hexdigest()]
-
-
-def images(listed: Listed, part: str, size: int) -> Images:
-    """The photos of a part, [N, size, size, 3], in the order of the list; classes in the order of their ids.
-
-    Raises:
-        DataError: some cannot be read; it says how many and names the first.
-    """
-    photos = listed.parts[part]
-    pictures = read_all([listed.root / photo.path for photo in photos], size, 3, skip_broken=True)
-    if not pictures.readable.all():
-        count, broken = (~pictures.readable).sum(), photos[int(pictures.readable.argmin())].path
-        raise DataError(
-            f"{listed.root} has {count:,} photo(s) that cannot be read, such as {broken}: get them from "
-            f"{listed.source}."
-        )
-    ids, labels = np.unique([photo.class_id for photo in photos], return_inverse=True)
-    return Images(pictures.images, labels.astype(np.int64), tuple(listed.names[one] for one in ids.tolist()))
+def paths(listed: Listed) -> list[str]:
+    """All photos of all parts."""
+    return [photo.path for photos in listed.parts.values() for photo in photos]
 
 
 def _lines(file: Path, source: str) -> list[str]:
@@ -171,7 +114,7 @@ def _lines(file: Path, source: str) -> list[str]:
         raise DataError(f"{file} cannot be read ({reason(error)}): get it again from {source}.") from error
 
 
-def _fitted(file: Path, line: str, fit: Callable[[list[str]], Line], source: str) -> Line:
+def _fitted(file: Path, line: str, fit: Callable[[list[str]], Parsed], source: str) -> Parsed:
     try:
         return fit(line.split())
     except ValueError as error:
@@ -197,26 +140,15 @@ def _refuse(listed: Listed, ids: set[int], where: str) -> None:
 
 
 def _verify_paths(listed: Listed) -> None:
-    paths = _paths(listed)
-    outside = next(filter(OUTSIDE.search, paths), None)
+    listed_paths = paths(listed)
+    outside = next(filter(OUTSIDE.search, listed_paths), None)
     if outside:
         raise DataError(
             f"A list in {listed.root} names {outside!r}, which is outside its folder: get it again from "
             f"{listed.source}."
         )
-    path, times = Counter(paths).most_common(1)[0]
+    path, times = Counter(listed_paths).most_common(1)[0]
     if times > 1:
         raise DataError(
             f"The lists in {listed.root} name the photo {path} {times} times: get them again from {listed.source}."
         )
-
-
-def _paths(listed: Listed) -> list[str]:
-    return [photo.path for photos in listed.parts.values() for photo in photos]
-
-
-def _is_there(file: Path) -> bool:
-    try:
-        return file.is_file()
-    except (OSError, ValueError):
-        return False

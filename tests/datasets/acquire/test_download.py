@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from support.loopback import Answer, serving
 
-from bench.datasets.acquire.download import Patience, differs, download
+from bench.datasets.acquire.download import Patience, download
+from bench.datasets.acquire.partial_file import differs
 from bench.datasets.split import DataError
 
 CONTENT = random.Random(0).randbytes(300_000)

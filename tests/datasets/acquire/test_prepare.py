@@ -11,7 +11,7 @@ from PIL import Image
 from support.loopback import Answer
 from support.sample_sets import LIST, PICTURES_TGZ, Stages, get, hosts, inside, mine, packed
 
-from bench.datasets.acquire.prepare import prepare
+from bench.datasets.acquire.prepare import prepare_dataset
 from bench.datasets.acquire.steps import Unit
 from bench.datasets.split import DataError
 from bench.matrix.job import Part
@@ -150,4 +150,4 @@ def test_two_processes_do_not_get_the_same_set(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(DataError, match=r"cannot be used \(Not a directory\): name another folder with --data"):
-        prepare(Part(name="flowers102"), tmp_path / "file", Stages())
+        prepare_dataset(Part(name="flowers102"), tmp_path / "file", Stages())

@@ -56,7 +56,7 @@ def test_prepare_a_matrix(tmp_path: Path, cache: Path) -> None:
     ([], "name datasets, or a matrix with --matrix"),
     (["glyphs", "--matrix", "demo"], "and not both"),
     (["glyphs", "--set", "sise=32"], "no parameter 'sise'; did you mean 'size'?"),
-    (["glyphs", "--set", "size"], "write it as key=value"),
+    (["glyphs", "--set", "size"], "write it as KEY=VALUE, for example"),
     (["glyphs", "--set", "size=1"], "size = 1 is not possible; it should be greater than or equal to 16"),
     (["manifest"], "manifest needs the parameter 'path'"),
     (["manifest", "--set", "path=nowhere.csv"], "there is no nowhere.csv"),
@@ -129,8 +129,6 @@ def test_the_table_agrees_with_the_loader(name: str, tmp_path: Path) -> None:
     source, entry = SOURCES[name], entries("datasets")[name]
     module = importlib.import_module(entry.module)
     assert module.SOURCE.startswith(source.page)
-    if hasattr(module, "PLACES"):
-        assert source.places == module.PLACES
     with pytest.raises(DataError) as error:
         entry.function()(tmp_path, **check(entry, {}))
     assert str(tmp_path / source.places[0]) in str(error.value)
@@ -148,11 +146,23 @@ def test_the_table_agrees_with_the_loader(name: str, tmp_path: Path) -> None:
     assert source.downloadable or source.note
 
 
+@pytest.mark.parametrize(("name", "place"), [(name, place) for name, one in SOURCES.items() for place in one.places])
+def test_a_loader_looks_in_every_place_of_the_table(name: str, place: str, tmp_path: Path) -> None:
+    """With folders where the files of the set should be, its sentence is about what is wrong there."""
+    entry = entries("datasets")[name]
+    for need in SOURCES[name].needs:
+        (tmp_path / "data" / place / need[0]).mkdir(parents=True)
+    with pytest.raises(DataError) as error:
+        entry.function()(tmp_path / "data", **check(entry, {}))
+    assert str(tmp_path / "data" / place) in str(error.value)
+    assert "has no" not in str(error.value)
+
+
 def test_the_commands_wait_for_nothing_heavy() -> None:
     heavy = "{'torch', 'timm', 'faiss', 'pandas', 'losses'}"
     for code, also in (
         ("from bench.cli.data import app", "{'httpx', 'numpy', 'pydantic', 'PIL'}"),
-        ("from bench.datasets.acquire.inventory import holdings; holdings(None)", "{'httpx'}"),
+        ("from bench.datasets.acquire.inventory import inventory; inventory(None)", "{'httpx'}"),
         (
             "import bench.datasets.acquire.prepare, bench.datasets.acquire.verify, bench.datasets.acquire.targets",
             "set()",

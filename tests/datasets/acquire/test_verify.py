@@ -13,9 +13,9 @@ from support.loopback import Answer
 from support.sample_photos import lay, spoil
 from support.sample_sets import LIST, MINE, PICTURES_TGZ, Stages, call, get, hosts, mine, own, packed
 
-from bench.datasets.acquire.prepare import prepare
+from bench.datasets.acquire.prepare import prepare_dataset
 from bench.datasets.acquire.sources import SOURCES
-from bench.datasets.acquire.verify import verify
+from bench.datasets.acquire.verify import verify_dataset
 from bench.matrix.job import Part
 
 
@@ -30,7 +30,7 @@ def test_verify_finds_a_sound_set_good(tmp_path: Path, cache: Path) -> None:
     with hosts([Answer(LIST)], [Answer(PICTURES_TGZ)]) as servers:
         sources = mine(servers)
         get(tmp_path / "data", sources)
-    found = verify(MINE, tmp_path / "data", Stages(), sources=sources)
+    found = verify_dataset(MINE, tmp_path / "data", Stages(), sources=sources)
     assert (found.problems, found.remarks) == ([], [])
     assert found.checks[0] == f"{tmp_path / 'data' / 'mine' / 'list.txt'} is as published, by its hash"
     assert found.checks[1] == (
@@ -53,7 +53,7 @@ def test_an_official_set_from_nothing(tmp_path: Path) -> None:
             for file, server in zip(flowers.files, servers, strict=True)
         ]
         flowers = flowers._replace(files=tuple(files))
-        split = prepare(
+        split = prepare_dataset(
             Part(name="flowers102", parameters={"size": 8}), tmp_path, Stages(), sources={"flowers102": flowers}
         )
     for part in split[:2]:

@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from bench.datasets.contamination import near_duplicates as module
 from bench.datasets.contamination.near_duplicates import DISTANCE, NearDuplicates, Pair, near_duplicates
 from bench.datasets.grocery_store import grocery_store
-from bench.datasets.reading.decode import read_all
+from bench.datasets.reading.decode import read_pictures
 from bench.datasets.split import DataError, Images, Split
 
 PHOTOS, SIZE = 40, 64
@@ -213,7 +213,7 @@ def test_the_known_pairs_of_cars(shared: Path) -> None:
     test = [*known, *(number for number in range(1, 8145, 20) if number not in {*known, *known.values()})]
     train = [number for number in sorted(files) if number not in test][::3]
     train = sorted({*train, *known.values()})
-    parts = [part(read_all([files[number] for number in side], 64, 3).images) for side in (train, test)]
+    parts = [part(read_pictures([files[number] for number in side], 64, 3).images) for side in (train, test)]
     result = found(Split(*parts))
     exact = {test[pair.image]: train[pair.training_image] for pair in result.pairs if pair.distance == 0}
     assert exact == known

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.datasets.reading import cache
-from bench.datasets.reading.cache import cached, digest, room
+from bench.datasets.reading import cache, scratch
+from bench.datasets.reading.cache import cached, digest
+from bench.datasets.reading.scratch import room
 from bench.datasets.split import DataError, Images, Split
 
 IDENTITY = {"dataset": "noise", "seed": 3}
@@ -134,7 +135,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
 
 
 def test_room_beyond_memory_is_on_disk_and_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 1000)
     assert not isinstance(room((10, 10, 10)), np.memmap)
     assert not root.exists()
 
@@ -157,7 +158,7 @@ def test_room_beyond_memory_is_on_disk_and_leaves_nothing(root: Path, monkeypatc
 def test_what_is_decoded_into_a_file_is_not_written_again(
     root: Path, monkeypatch: pytest.MonkeyPatch, rows: slice
 ) -> None:
-    monkeypatch.setattr(cache, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 1000)
     inodes = []
 
     def build() -> Split:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.datasets.reading.decode import files, fingerprint, read, read_all, watching
+from bench.datasets.reading.decode import fingerprint, picture_files, read_picture, read_pictures, watching
 from bench.datasets.split import DataError
 
 RED, BLUE = (250, 20, 10), (10, 30, 240)
@@ -28,7 +28,7 @@ def near(pixel: np.ndarray, colour: tuple[int, ...], tolerance: int = 12) -> boo
 def test_every_format_reads_alike(tmp_path: Path, kind: str) -> None:
     place = tmp_path / f"a.{kind}"
     halves().save(place)
-    picture = read(place, 20, 3)
+    picture = read_picture(place, 20, 3)
     assert picture.shape == (20, 20, 3)
     assert picture.dtype == np.uint8
     assert near(picture[10, 3], RED)
@@ -47,7 +47,7 @@ def test_every_mode_reads_alike(tmp_path: Path, mode: str, channels: int) -> Non
         place = tmp_path / "a.tif"
     else:
         grey.convert("RGBA" if mode == "PA" else mode).save(place)
-    picture = read(place, 20, channels)
+    picture = read_picture(place, 20, channels)
     assert picture.shape == (20, 20, channels)
     assert near(picture[10, 3], (255,) * channels, 2)
     assert near(picture[10, 16], (0,) * channels, 2)
@@ -56,7 +56,7 @@ def test_every_mode_reads_alike(tmp_path: Path, mode: str, channels: int) -> Non
 def test_sixteen_bits_keep_their_greys(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 64).astype(np.uint16)
     Image.fromarray(np.tile(ramp, (64, 1))).save(tmp_path / "a.png")
-    assert np.abs(read(tmp_path / "a.png", 64, 1)[0, :, 0].astype(int) - ramp // 257).max() <= 1
+    assert np.abs(read_picture(tmp_path / "a.png", 64, 1)[0, :, 0].astype(int) - ramp // 257).max() <= 1
 
 
 @pytest.mark.parametrize("how", ["rgba", "palette", "palette bytes", "la"])
@@ -75,7 +75,7 @@ def test_transparency_is_laid_on_white(tmp_path: Path, how: str) -> None:
         picture.putpalette([0, 0, 0, *BLUE])
         picture.paste(0, (0, 0, 20, 40))
         picture.save(place, transparency=0 if how == "palette" else b"\x00\xff")
-    read_back = read(place, 20, 3)
+    read_back = read_picture(place, 20, 3)
     assert near(read_back[10, 3], (255, 255, 255), 2)
     assert near(read_back[10, 16], (47, 47, 47) if how == "la" else BLUE, 6)
 
@@ -92,7 +92,7 @@ def test_exif_orientation_is_undone(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
-    assert np.abs(read(tmp_path / "a.jpg", 32, 3).astype(int) - np.asarray(corners)).max() < 60
+    assert np.abs(read_picture(tmp_path / "a.jpg", 32, 3).astype(int) - np.asarray(corners)).max() < 60
 
 
 def test_the_middle_square_is_taken(tmp_path: Path) -> None:
@@ -101,19 +101,19 @@ def test_the_middle_square_is_taken(tmp_path: Path) -> None:
     wide.save(tmp_path / "wide.png")
     wide.rotate(90, expand=True).save(tmp_path / "tall.png")
     for name in ("wide.png", "tall.png"):
-        assert (read(tmp_path / name, 15, 3) == RED).all()
+        assert (read_picture(tmp_path / name, 15, 3) == RED).all()
 
 
 def test_reducing_averages_and_enlarging_works(tmp_path: Path) -> None:
     board = np.indices((64, 64)).sum(axis=0) % 2 * 255
     Image.fromarray(board.astype(np.uint8)).save(tmp_path / "a.png")
-    assert np.abs(read(tmp_path / "a.png", 8, 1).astype(int) - 127).max() <= 2
-    assert read(tmp_path / "a.png", 200, 1).shape == (200, 200, 1)
+    assert np.abs(read_picture(tmp_path / "a.png", 8, 1).astype(int) - 127).max() <= 2
+    assert read_picture(tmp_path / "a.png", 200, 1).shape == (200, 200, 1)
 
 
 def test_a_large_jpeg_is_still_itself(tmp_path: Path) -> None:
     halves((1600, 1200)).save(tmp_path / "a.jpg")
-    picture = read(tmp_path / "a.jpg", 32, 3)
+    picture = read_picture(tmp_path / "a.jpg", 32, 3)
     assert near(picture[16, 8], RED)
     assert near(picture[16, 24], BLUE)
 
@@ -126,18 +126,18 @@ def test_many_are_read_in_order(tmp_path: Path, large: bool) -> None:
         square = noise.integers(0, 255, (90, 90), np.uint8) if large else np.zeros((90, 90), np.uint8)
         square[30:60, 30:60] = number * 8
         Image.fromarray(square).save(place)
-    images, readable = read_all(paths, 9, 1)
+    images, readable = read_pictures(paths, 9, 1)
     assert readable.all()
     assert images[:, 4, 4, 0].tolist() == [number * 8 for number in range(30)]
-    assert np.array_equal(read_all([place.read_bytes() for place in paths], 9, 1).images, images)
+    assert np.array_equal(read_pictures([place.read_bytes() for place in paths], 9, 1).images, images)
 
 
 def test_many_large_ones_are_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     halves().save(tmp_path / "a.png")
-    kept = read_all([tmp_path / "a.png"] * 5, 16, 3).images
-    monkeypatch.setattr("bench.datasets.reading.cache.IN_MEMORY_BYTES", 1000)
+    kept = read_pictures([tmp_path / "a.png"] * 5, 16, 3).images
+    monkeypatch.setattr("bench.datasets.reading.scratch.IN_MEMORY_BYTES", 1000)
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    mapped = read_all([tmp_path / "a.png"] * 5, 16, 3).images
+    mapped = read_pictures([tmp_path / "a.png"] * 5, 16, 3).images
     assert isinstance(mapped, np.memmap)
     assert np.array_equal(mapped, kept)
     assert not list((tmp_path / "cache").iterdir())
@@ -162,8 +162,8 @@ def test_a_broken_picture_is_named_or_left_out(tmp_path: Path, kind: str) -> Non
     good, bad = tmp_path / "good.png", broken(tmp_path)[kind]
     halves().save(good)
     with pytest.raises(DataError, match=rf"{bad.name} cannot be read as a picture \(.+\): .*--skip-broken"):
-        read_all([good, bad], 8, 3)
-    images, readable = read_all([good, bad, good], 8, 3, skip_broken=True)
+        read_pictures([good, bad], 8, 3)
+    images, readable = read_pictures([good, bad, good], 8, 3, skip_broken=True)
     assert readable.tolist() == [True, False, True]
     assert np.array_equal(images[0], images[1])
 
@@ -172,7 +172,7 @@ def test_a_broken_picture_is_named_or_left_out(tmp_path: Path, kind: str) -> Non
 def test_broken_ones_among_many_large_are_left_out_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Sequence[int]
 ) -> None:
-    monkeypatch.setattr("bench.datasets.reading.cache.IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("bench.datasets.reading.scratch.IN_MEMORY_BYTES", 1000)
     monkeypatch.setattr("bench.datasets.reading.decode.BLOCK_BYTES", 3 * 64)
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     sources = []
@@ -180,7 +180,7 @@ def test_broken_ones_among_many_large_are_left_out_in_place(
         buffer = BytesIO()
         Image.new("L", (8, 8), 6 * number).save(buffer, "PNG")
         sources.append(buffer.getvalue()[: 40 if number in broken else None])
-    images, readable = read_all(sources, 8, 1, skip_broken=True)
+    images, readable = read_pictures(sources, 8, 1, skip_broken=True)
     assert isinstance(images, np.memmap)
     assert readable.tolist() == [number not in broken for number in range(40)]
     assert images[:, 4, 4, 0].tolist() == [6 * number for number in range(40) if number not in broken]
@@ -199,26 +199,26 @@ def test_a_watcher_hears_how_far_reading_is(tmp_path: Path, monkeypatch: pytest.
 
     with watching(hear):
         monkeypatch.setattr("bench.datasets.reading.decode.REPORT_SECONDS", 0)
-        read_all(sources, 8, 3, skip_broken=True)
+        read_pictures(sources, 8, 3, skip_broken=True)
         monkeypatch.setattr("bench.datasets.reading.decode.REPORT_SECONDS", 1000)
-        read_all(sources[:5], 8, 3, skip_broken=True)
-        read_all([], 8, 3)
-    read_all(sources[1:], 8, 3)
+        read_pictures(sources[:5], 8, 3, skip_broken=True)
+        read_pictures([], 8, 3)
+    read_pictures(sources[1:], 8, 3)
     assert heard == [(done, total, threading.get_ident()) for done, total in [*((n, 40) for n in range(1, 41)), (5, 5)]]
 
 
 def test_nothing_to_read_is_no_error() -> None:
-    assert read_all([], 8, 3).images.shape == (0, 8, 8, 3)
+    assert read_pictures([], 8, 3).images.shape == (0, 8, 8, 3)
 
 
 def test_only_pictures_are_listed_and_changes_are_noticed(tmp_path: Path) -> None:
     for name in ("b/2.JPG", "a/1.png", "a/deep/3.webp", ".hidden/4.png", "a/.5.png", "a/notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    found = files(tmp_path)
+    found = picture_files(tmp_path)
     assert [file.relative_to(tmp_path).as_posix() for file in found] == ["a/1.png", "a/deep/3.webp", "b/2.JPG"]
     before = fingerprint(tmp_path, found)
-    assert fingerprint(tmp_path, files(tmp_path)) == before
+    assert fingerprint(tmp_path, picture_files(tmp_path)) == before
     assert fingerprint(tmp_path, found[1:]) != before
     found[0].write_bytes(b"xy")
     assert fingerprint(tmp_path, found) != before

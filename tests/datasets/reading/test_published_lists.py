@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from support.sample_photos import colour, lay, shown, spoil
 
-from bench.datasets.reading.published_lists import Listed, Photo, find, read_list, split_of
+from bench.datasets.reading.published_lists import Listed, Photo, find_folder, read_list
+from bench.datasets.reading.published_photos import split_of
 from bench.datasets.split import DataError, Split
 
 COUNTS = {"train": (3, 12), "test": (2, 6), "gallery": (2, 4)}
@@ -168,9 +169,9 @@ def test_a_list_that_cannot_be_read_is_a_sentence(tmp_path: Path, content: bytes
 
 def test_the_first_place_that_is_there_is_taken(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"noise has no folder .*one: get the set from https://\S+ and put it there"):
-        find("noise", tmp_path, places=("one", "two"), source=SOURCE)
+        find_folder("noise", tmp_path, places=("one", "two"), source=SOURCE)
     for name in ("two", "one"):
         (tmp_path / name).mkdir()
-        assert find("noise", tmp_path, places=("one", "two"), source=SOURCE) == tmp_path / name
+        assert find_folder("noise", tmp_path, places=("one", "two"), source=SOURCE) == tmp_path / name
     with pytest.raises(DataError, match="noise needs the folder of the data sets: pass --data DIR or set BENCH_DATA"):
-        find("noise", None, places=("one",), source=SOURCE)
+        find_folder("noise", None, places=("one",), source=SOURCE)

@@ -7,12 +7,15 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses.matrix import single
+from losses.arguments import checked
+from losses.class_softmax import linear_scores
+from losses.module import Loss
 from losses.shape import Shape
 
 __all__ = ["group"]
 
 
+@checked
 def group(
     shape: Shape,
     *,
@@ -29,7 +32,7 @@ def group(
     correlation, negative ones 0), and makes it sum to 1. The loss is the negative log-likelihood of the labels, plus
     `classification` times the cross-entropy of the classifier.
 
-    Defaults as for CUB-200-2011 (6 classes × 9 images a batch); Cars196 (5 × 7): 3 anchors, temperature 79; Stanford
+    Defaults as for CUB-200-2011 (6 classes × 9 images per batch); Cars196 (5 × 7): 3 anchors, temperature 79; Stanford
     Online Products (10 × 6): 2 anchors, temperature 54. The authors train trunk and classifier with cross-entropy
     alone for ten epochs before, and have no layer between trunk and classifier.
 
@@ -41,7 +44,16 @@ def group(
             f"group learns from the images that are no anchors: lower anchors = {anchors} "
             f"below recipe.images_per_class = {shape.images_per_class}, or raise that."
         )
-    return _Group(shape, anchors, temperature, iterations, classification)
+    return Loss(
+        shape,
+        _group,
+        classes=shape.classes,
+        classifier=nn.Linear(shape.dim, shape.classes),
+        anchors=anchors,
+        temperature=temperature,
+        iterations=iterations,
+        classification=classification,
+    )
 
 
 def correlation(features: Tensor) -> Tensor:
@@ -80,7 +92,7 @@ def refined(
         features: [n, d].
         logits: [n, classes].
         labels: [n].
-        anchors: images a class that have their label for a distribution.
+        anchors: images per class that have their label for a distribution.
         temperature: of the softmax that gives the others theirs; infinite: all classes alike.
         iterations: how often the batch confers.
     """
@@ -98,26 +110,16 @@ def group_loss(
     return -(final.gather(1, labels[:, None]) + 1e-12).log().mean()
 
 
-class _Group(nn.Module):
-    def __init__(self, shape: Shape, anchors: int, temperature: float, iterations: int, classification: float) -> None:
-        super().__init__()
-        self.classifier = nn.Linear(shape.dim, shape.classes)
-        self.anchors = anchors
-        self.temperature = temperature
-        self.iterations = iterations
-        self.classification = classification
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        features = single(embeddings)
-        logits = F.linear(features, single(self.classifier.weight), single(self.classifier.bias))
-        loss = group_loss(
-            features,
-            logits,
-            labels,
-            anchors=self.anchors,
-            temperature=self.temperature,
-            iterations=self.iterations,
-        )
-        if not self.classification:
-            return loss
-        return loss + self.classification * F.cross_entropy(logits, labels)
+def _group(
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    classifier: nn.Linear,
+    anchors: int,
+    temperature: float,
+    iterations: int,
+    classification: float,
+) -> Tensor:
+    logits = linear_scores(embeddings, *classifier.parameters())
+    loss = group_loss(embeddings, logits, labels, anchors=anchors, temperature=temperature, iterations=iterations)
+    return loss + classification * F.cross_entropy(logits, labels) if classification else loss

@@ -1,5 +1,6 @@
 """Losses over the triplets of a batch: an anchor, an image of its class, an image of another."""
 
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -7,14 +8,18 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from losses.arguments import checked
+from losses.batch import exact, whole_labels
 from losses.matrix import References, distances, mean_of, pairs, single, unit
+from losses.module import Loss
 from losses.shape import Shape
 
 __all__ = ["dynamic_soft_margin", "margin", "triplet"]
 
 
+@checked
 def triplet(
-    shape: Shape,  # noqa: ARG001
+    shape: Shape,
     *,
     margin: Annotated[float, Gt(0)] = 0.2,
     mining: Literal["semihard", "hard", "all", "batch_hard", "easy_positive"] = "semihard",
@@ -34,9 +39,10 @@ def triplet(
 
     Needs: P × K batches.
     """
-    return _Triplet(margin, mining, margin if band is None else min(band, margin), squared, normalize)
+    return Loss(shape, _triplet, margin=margin, mining=mining, band=band, squared=squared, normalize=normalize)
 
 
+@checked
 def margin(
     shape: Shape,
     *,
@@ -52,8 +58,9 @@ def margin(
 
     A positive pair costs what its distance exceeds beta - margin, a negative one what it lacks to beta + margin; the
     sum over the triplets of `mining` is divided by the number of pairs in them that cost anything. Euclidean distances
-    of the L2-normalised embeddings. The boundary starts at `beta`; it is learned, one in all or one a class of the
+    of the L2-normalised embeddings. The boundary starts at `beta`; it is learned, one in all or one per class of the
     anchor as in the authors' code (at learning rate 0.1 there), and `nu` times the boundary is added to each triplet.
+    Of one boundary in all, pytorch-metric-learning adds `nu` times the boundary once, not divided by anything.
 
     "all" takes all triplets. "distance_weighted" draws one negative at random for each positive of an anchor, with a
     weight that evens out the distances on the sphere: nearer ones count as `cutoff` away, and those at
@@ -61,129 +68,141 @@ def margin(
     others draws among all its negatives; pytorch-metric-learning drops it with its positives, and in single precision
     loses further anchors, whose weights all round to 0.
 
-    Trains: the boundary beta, one a class unless `learn_beta` says otherwise.
+    Trains: the boundary beta, one per class unless `learn_beta` says otherwise.
     Needs: P × K batches.
     """
     if learn_beta == "no" and nu:
         raise ValueError("nu weighs a boundary that is learned: set nu = 0, or learn_beta to one or class.")
     start = torch.full((shape.classes if learn_beta == "class" else 1,), beta)
     cutoffs = (cutoff, nonzero_loss_cutoff) if mining == "distance_weighted" else None
-    return _Margin(margin, start, learn_beta != "no", nu, cutoffs)
+    return Loss(
+        shape,
+        _margin,
+        classes=shape.classes if learn_beta == "class" else None,
+        beta=start if learn_beta == "no" else nn.Parameter(start),
+        margin=margin,
+        nu=nu,
+        cutoffs=cutoffs,
+    )
 
 
+@checked
 def dynamic_soft_margin(
-    shape: Shape,  # noqa: ARG001
-    *,
-    bins: Annotated[int, Ge(2)] = 512,
-    momentum: Annotated[float, Gt(0), Le(1)] = 0.01,
+    shape: Shape, *, bins: Annotated[int, Ge(2)] = 512, momentum: Annotated[float, Gt(0), Le(1)] = 0.01
 ) -> nn.Module:
     """Dynamic soft margin (Zhang, Rusinkiewicz, ICCV 2019).
 
     The mean of F(t) · t, t = d(anchor, positive) - d(anchor, negative), over all positive pairs, each with the negative
     that is nearest to either of the two (as in HardNet). The weight F(t), a constant in the gradient, is the share of
     recent triplets that were at most as hard: from a running histogram of t over -2 to 2 in which this batch weighs
-    `momentum`. Euclidean distances of the L2-normalised embeddings. The value may be negative.
+    `momentum`. Euclidean distances of the L2-normalised embeddings. The value may be negative. The authors seek the
+    negative among the anchors and positives of the batch only, one pair per class; here it may be any image.
 
     pytorch-metric-learning takes all triplets, which needs memory for a list of them, weighs a batch by their number,
     so that the momentum has hardly any effect, lets gradients into the weights, and fails for t near 2.
 
     Needs: P × K batches.
     """
-    return _DynamicSoftMargin(bins, momentum)
+    return _DynamicSoftMargin(shape.dim, bins, momentum)
 
 
-class _Triplet(nn.Module):
-    def __init__(self, margin: float, mining: str, band: float, squared: bool, normalize: bool) -> None:
-        super().__init__()
-        self.margin = margin
-        self.mining = mining
-        self.low = 0.0 if mining == "semihard" else -torch.inf
-        self.high = 0.0 if mining == "hard" else band
-        self.squared = squared
-        self.normalize = normalize
-
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        scaled = unit if self.normalize else single
-        points = scaled(embeddings)
-        others = scaled(references.embeddings) if references else points
-        distance = distances(points, others, squared=self.squared)
-        if self.mining in ("batch_hard", "easy_positive"):
-            return self.one_each(distance, *pairs(labels, references))
-        return self.mean(distance, *pairs(labels, references))
-
-    def one_each(self, distance: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """Mean over the anchors that have both, of one positive and the nearest negative."""
-        near, far = distance.masked_fill(~positive, torch.inf), distance.masked_fill(~positive, -torch.inf)
-        chosen = near.amin(1) if self.mining == "easy_positive" else far.amax(1)
-        nearest = distance.masked_fill(~negative, torch.inf).amin(1)
-        return mean_of(F.relu(self.margin + chosen - nearest), positive.any(1) & negative.any(1))
-
-    def mean(self, distance: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """A sum over triplets is linear in the distances, so it is enough to count how often each of them occurs."""
-        with torch.no_grad():
-            as_positive, as_negative = self.occurrences(distance, positive, negative)
-            kept = as_positive.sum()
-        total = self.margin * kept + ((as_positive - as_negative) * distance).sum()
-        return total / kept.clamp(min=1)
-
-    def occurrences(self, distance: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-        """In how many kept triplets each distance [B, R] stands as anchor to positive, and as anchor to negative.
-
-        A negative is kept with a run of its anchor's positives in order of distance. Found once, the run counts for
-        both sides: were each side to find its own, rounding could tear a triplet apart.
-        """
-        # Far fewer pairs are positive than negative, so order these: a row of them is mostly infinite, and soon sorted.
-        positives, order = distance.masked_fill(~positive, torch.inf).sort(1)
-        others = distance.masked_fill(~negative, torch.inf)
-        first = torch.searchsorted(positives, others - self.high)
-        last = torch.searchsorted(positives, others - self.low)
-        ends = distance.new_zeros(len(distance), distance.shape[1] + 1)  # the last for what is not a number
-        ends = ends.scatter_add(1, first, torch.ones_like(distance)).scatter_add(1, last, -torch.ones_like(distance))
-        return torch.empty_like(distance).scatter(1, order, ends.cumsum(1)), (last - first).to(distance.dtype)
+def _triplet(
+    embeddings: Tensor,
+    labels: Tensor,
+    references: References | None = None,
+    *,
+    margin: float,
+    mining: str,
+    band: float | None,
+    squared: bool,
+    normalize: bool,
+) -> Tensor:
+    scaled = unit if normalize else single
+    points = scaled(embeddings)
+    distance = distances(points, scaled(references.embeddings) if references else points, squared=squared)
+    positive, negative = pairs(labels, references)
+    if mining in ("batch_hard", "easy_positive"):
+        return _one_each(distance, positive, negative, margin=margin, mining=mining)
+    low, high = gaps(margin, mining, band)
+    # A sum over triplets is linear in the distances, so it is enough to count how often each of them occurs.
+    with torch.no_grad():
+        as_positive, as_negative = _occurrences(distance, positive, negative, low=low, high=high)
+        kept = as_positive.sum()
+    total = margin * kept + ((as_positive - as_negative) * distance).sum()
+    return total / kept.clamp(min=1)
 
 
-class _Margin(nn.Module):
-    beta: Tensor
+def gaps(margin: float, mining: str, band: float | None) -> tuple[float, float]:
+    """Which triplets a mining keeps: those whose negative is further than their positive by more than the first number.
 
-    def __init__(
-        self, margin: float, start: Tensor, learned: bool, nu: float, cutoffs: tuple[float, float] | None
-    ) -> None:
-        super().__init__()
-        self.margin = margin
-        self.nu = nu
-        self.cutoffs = cutoffs
-        if learned:
-            self.beta = nn.Parameter(start)
-        else:
-            self.register_buffer("beta", start)
+    And by the second at most.
+    """
+    widest = margin if band is None else min(band, margin)
+    return 0.0 if mining == "semihard" else -math.inf, 0.0 if mining == "hard" else widest
 
-    def forward(self, embeddings: Tensor, labels: Tensor, references: References | None = None) -> Tensor:
-        points = unit(embeddings)
-        if self.cutoffs:
-            # In an order of the images' own, what is drawn does not depend on their order in the batch.
-            order = points[:, 0].argsort()
-            points, labels = points[order], labels[order]
-            references = references and references._replace(own=references.own[order])
-        distance = distances(points, unit(references.embeddings) if references else points)
-        with torch.no_grad():
-            as_positive, as_negative = self.occurrences(distance, points.shape[1], *pairs(labels, references))
-        beta = single(self.beta)[labels if len(self.beta) > 1 else labels * 0]
-        return self.mean(distance, beta[:, None], as_positive, as_negative)
 
-    def occurrences(self, distance: Tensor, dim: int, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-        """In how many triplets each distance [B, R] stands as anchor to positive, and as anchor to negative."""
-        if self.cutoffs is None:
-            return positive * negative.sum(1, keepdim=True), negative * positive.sum(1, keepdim=True)
-        weights = distance_weights(distance, negative, dim=dim, cutoffs=self.cutoffs)
-        kept = positive & negative.any(1, keepdim=True)
-        return kept, draws(weights, kept)
+def _one_each(distance: Tensor, positive: Tensor, negative: Tensor, *, margin: float, mining: str) -> Tensor:
+    """Mean over the anchors that have both, of one positive and the nearest negative."""
+    near, far = distance.masked_fill(~positive, torch.inf), distance.masked_fill(~positive, -torch.inf)
+    chosen = near.amin(1) if mining == "easy_positive" else far.amax(1)
+    nearest = distance.masked_fill(~negative, torch.inf).amin(1)
+    return mean_of(F.relu(margin + chosen - nearest), positive.any(1) & negative.any(1))
 
-    def mean(self, distance: Tensor, beta: Tensor, as_positive: Tensor, as_negative: Tensor) -> Tensor:
-        near = F.relu(distance - beta + self.margin)
-        far = F.relu(beta - distance + self.margin)
-        costly = (as_positive * (near > 0) + as_negative * (far > 0)).sum()
-        total = (as_positive * near + as_negative * far).sum() + self.nu * (as_positive * beta).sum()
-        return total * (costly > 0) / costly.clamp(min=1)
+
+def _occurrences(
+    distance: Tensor, positive: Tensor, negative: Tensor, *, low: float, high: float
+) -> tuple[Tensor, Tensor]:
+    """In how many kept triplets each distance [B, R] stands as anchor to positive, and as anchor to negative.
+
+    A negative is kept with a run of its anchor's positives in order of distance. Found once, the run counts for both
+    sides: were each side to find its own, rounding could tear a triplet apart.
+    """
+    # Far fewer pairs are positive than negative, so order these: a row of them is mostly infinite, and soon sorted.
+    positives, order = distance.masked_fill(~positive, torch.inf).sort(1)
+    others = distance.masked_fill(~negative, torch.inf)
+    first = torch.searchsorted(positives, others - high)
+    last = torch.searchsorted(positives, others - low)
+    ends = distance.new_zeros(len(distance), distance.shape[1] + 1)  # the last for what is not a number
+    ends = ends.scatter_add(1, first, torch.ones_like(distance)).scatter_add(1, last, -torch.ones_like(distance))
+    return torch.empty_like(distance).scatter(1, order, ends.cumsum(1)), (last - first).to(distance.dtype)
+
+
+def _margin(
+    embeddings: Tensor,
+    labels: Tensor,
+    references: References | None = None,
+    *,
+    beta: Tensor,
+    margin: float,
+    nu: float,
+    cutoffs: tuple[float, float] | None,
+) -> Tensor:
+    points = unit(embeddings)
+    if cutoffs:
+        # In an order of the images' own, what is drawn does not depend on their order in the batch.
+        order = points[:, 0].argsort()
+        points, labels = points[order], labels[order]
+        references = references and references._replace(own=references.own[order])
+    distance = distances(points, unit(references.embeddings) if references else points)
+    with torch.no_grad():
+        counts = _drawn(distance, points.shape[1], *pairs(labels, references), cutoffs=cutoffs)
+    boundary = beta[labels if len(beta) > 1 else labels * 0][:, None]
+    near, far = F.relu(distance - boundary + margin), F.relu(boundary - distance + margin)
+    as_positive, as_negative = counts
+    costly = (as_positive * (near > 0) + as_negative * (far > 0)).sum()
+    total = (as_positive * near + as_negative * far).sum() + nu * (as_positive * boundary).sum()
+    return total * (costly > 0) / costly.clamp(min=1)
+
+
+def _drawn(
+    distance: Tensor, dim: int, positive: Tensor, negative: Tensor, *, cutoffs: tuple[float, float] | None
+) -> tuple[Tensor, Tensor]:
+    """In how many triplets each distance [B, R] stands as anchor to positive, and as anchor to negative."""
+    if cutoffs is None:
+        return positive * negative.sum(1, keepdim=True), negative * positive.sum(1, keepdim=True)
+    weights = distance_weights(distance, negative, dim=dim, cutoffs=cutoffs)
+    kept = positive & negative.any(1, keepdim=True)
+    return kept, draws(weights, kept)
 
 
 def distance_weights(distance: Tensor, negative: Tensor, *, dim: int, cutoffs: tuple[float, float]) -> Tensor:
@@ -214,19 +233,29 @@ def draws(weights: Tensor, times: Tensor) -> Tensor:
 class _DynamicSoftMargin(nn.Module):
     histogram: Tensor
 
-    def __init__(self, bins: int, momentum: float) -> None:
+    def __init__(self, dim: int, bins: int, momentum: float) -> None:
         super().__init__()
+        self.dim = dim
         self.bins = bins
         self.momentum = momentum
         self.register_buffer("histogram", torch.zeros(bins))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        distance = distances(unit(embeddings))
-        positive, negative = pairs(labels)
-        kept = positive & negative.any(1, keepdim=True)
-        nearest = distance.masked_fill(~negative, torch.inf).amin(1)
-        hardness = distance - torch.minimum(nearest[:, None], nearest)
-        return mean_of(self.weights(hardness.detach(), kept) * hardness, kept)
+        labels = whole_labels(embeddings, labels, dim=self.dim)
+        with exact(embeddings):
+            distance = distances(unit(embeddings))
+            positive, negative = pairs(labels)
+            kept = positive & negative.any(1, keepdim=True)
+            nearest = distance.masked_fill(~negative, torch.inf).amin(1)
+            hardness = distance - torch.minimum(nearest[:, None], nearest)
+            return mean_of(self.weights(hardness.detach(), kept) * hardness, kept)
+
+    def extra_repr(self) -> str:
+        """Its settings."""
+        return f"bins={self.bins}, momentum={self.momentum}"
+
+    def _get_name(self) -> str:
+        return "dynamic_soft_margin"
 
     def weights(self, hardness: Tensor, kept: Tensor) -> Tensor:
         """Share of recent triplets that were at most as hard, [B, B]; in training, after the kept ones are recorded."""

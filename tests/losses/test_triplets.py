@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.matrix import References
-from losses.triplet import margin, triplet
+from losses.triplets import margin, triplet
 
 
 def margin_triplets(kind: str, *, squared: bool) -> Mined:
@@ -82,13 +82,13 @@ def test_triplets_on_an_edge_are_kept_as_the_inequalities_say(kind: str, seed: i
         for a, p, n in loop_triplets(labels.tolist())
     ]
     costs = [3 - t for t in gaps if keep_triplet(kind, t, 2)]
-    ours = triplet(shape(), margin=3.0, mining=kind, band=2.0, normalize=False)(points, labels)  # type: ignore[arg-type]
+    ours = triplet(shape(2), margin=3.0, mining=kind, band=2.0, normalize=False)(points, labels)  # type: ignore[arg-type]
     assert ours.item() == pytest.approx(sum(costs) / len(costs), abs=1e-12)
 
 
 def test_a_triplet_on_the_edge_of_the_band_is_counted_whole() -> None:
     """Were its two distances counted by different roundings, a triplet that costs nothing would cost one of them."""
-    module, labels = triplet(shape(), margin=0.2, squared=False, normalize=False), torch.tensor([0, 0, 1])
+    module, labels = triplet(shape(1), margin=0.2, squared=False, normalize=False), torch.tensor([0, 0, 1])
     for positive in torch.linspace(0.25, 3, 500):
         value = module(torch.stack([0 * positive, positive, positive + 0.2])[:, None], labels)
         assert value.item() == pytest.approx(0, abs=1e-6)
@@ -113,7 +113,7 @@ def test_triplet_memory_does_not_grow_with_the_triplets() -> None:
     labels = torch.arange(16).repeat(64)
     embeddings = torch.randn(1024, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
     with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
-        triplet(shape(), mining="all")(embeddings, labels).backward()
+        triplet(shape(8), mining="all")(embeddings, labels).backward()
     largest = max(event.self_cpu_memory_usage for event in profile.events())
     assert largest <= 4 * 1024 * 1024 * 8
 

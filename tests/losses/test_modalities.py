@@ -8,7 +8,7 @@ from support.sample_batches import CLASSES, shape
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses.multimodal import multimodal, multimodal_logits, multimodal_loss
+from losses.modalities import multimodal, multimodal_logits, multimodal_loss
 from losses.shape import Shape, Unsuitable
 
 MODALITIES, PROXIES, GAMMA = 3, 4, 0.1

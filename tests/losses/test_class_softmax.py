@@ -7,8 +7,8 @@ from support.sample_batches import CLASSES, DIM, Loss, assert_same, batch, build
 from torch import Tensor
 from torch.nn import functional as F
 
+from losses.class_softmax import normalized_softmax, p2s_grad, soft_triple, softmax
 from losses.shape import Shape, Unsuitable
-from losses.softmax import normalized_softmax, p2s_grad, soft_triple, softmax
 
 
 @pytest.mark.parametrize("seed", range(3))

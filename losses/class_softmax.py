@@ -8,12 +8,15 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from losses.arguments import checked
 from losses.matrix import single, unit
+from losses.module import Loss
 from losses.shape import Shape, Unsuitable
 
 __all__ = ["normalized_softmax", "p2s_grad", "soft_triple", "softmax"]
 
 
+@checked
 def softmax(
     shape: Shape,
     *,
@@ -28,23 +31,27 @@ def softmax(
     and the rest in equal parts for the others: the authors' code takes 0.1, the ensembles of arXiv 2107.01130 take
     0.15. (Szegedy et al., CVPR 2016, arXiv 1512.00567, and torch give the own class an equal part of the rest as well.)
 
-    Trains: one weight vector and bias a class (and the hidden layer, if any).
+    Trains: one weight vector and bias per class (and the hidden layer, if any).
     """
     if smoothing and smoothing >= 1 - 1 / shape.classes:
         raise Unsuitable(f"softmax with smoothing {smoothing} leaves the own class of {shape.classes} no lead.")
-    return _LinearClassifier(shape, smoothing, hidden, normalize)
+    widths = [shape.dim, hidden, shape.classes] if hidden else [shape.dim, shape.classes]
+    layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
+    return Loss(shape, _softmax, classes=shape.classes, layers=layers, smoothing=smoothing, normalize=normalize)
 
 
+@checked
 def normalized_softmax(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0.05) -> nn.Module:
     """Normalized softmax (Zhai, Wu, BMVC 2019, arXiv 1811.12649).
 
     Cross-entropy of the cosine similarities with the class weights, divided by `temperature`.
 
-    Trains: one weight vector a class.
+    Trains: one weight vector per class.
     """
-    return _CosineClassifier(shape, temperature)
+    return Loss(shape, _normalized_softmax, classes=shape.classes, weight=class_vectors(shape), temperature=temperature)
 
 
+@checked
 def p2s_grad(shape: Shape) -> nn.Module:
     """P2SGrad (Zhang, Zhao, Yan, Gao, Qiao, Wang, Li, CVPR 2019, arXiv 1905.02479).
 
@@ -54,11 +61,12 @@ def p2s_grad(shape: Shape) -> nn.Module:
     the classes too, so that its gradient is smaller by half the number of classes, and does not differentiate the
     weights' normalisation.
 
-    Trains: one weight vector a class.
+    Trains: one weight vector per class.
     """
-    return _P2SGrad(shape)
+    return Loss(shape, _p2s_grad, classes=shape.classes, weight=class_vectors(shape))
 
 
+@checked
 def soft_triple(
     shape: Shape,
     *,
@@ -78,9 +86,28 @@ def soft_triple(
     `normalize` the embeddings are taken as given. The authors train the centers at 100 times the learning rate of the
     trunk. (pytorch-metric-learning leaves the term of `tau` away unless told.)
 
-    Trains: `centers` vectors a class.
+    Trains: `centers` vectors per class.
     """
-    return _SoftTriple(shape, scale, gamma, tau, margin, centers, normalize)
+    return Loss(
+        shape,
+        _soft_triple,
+        classes=shape.classes,
+        centers=class_vectors(shape, centers),
+        per_class=centers,
+        scale=scale,
+        gamma=gamma,
+        tau=tau,
+        margin=margin,
+        normalize=normalize,
+    )
+
+
+def class_vectors(shape: Shape, each: int = 1) -> nn.Parameter:
+    """So many random vectors of norm about 1 for each class, [each · classes, dim].
+
+    Row k · classes + c is vector k of class c: what is worked out over the vectors of a class then runs along memory.
+    """
+    return nn.Parameter(torch.randn(each * shape.classes, shape.dim) / shape.dim**0.5)
 
 
 def smooth_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
@@ -102,67 +129,44 @@ def linear_scores(features: Tensor, weight: Tensor, bias: Tensor, *others: Tenso
     return linear_scores(F.relu(scores), *others) if others else scores
 
 
-class _LinearClassifier(nn.Module):
-    def __init__(self, shape: Shape, smoothing: float, hidden: int, normalize: bool) -> None:
-        super().__init__()
-        widths = [shape.dim, hidden, shape.classes] if hidden else [shape.dim, shape.classes]
-        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
-        self.smoothing = smoothing
-        self.normalize = normalize
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        points = unit(embeddings) if self.normalize else embeddings
-        logits = linear_scores(points, *self.layers.parameters())
-        return smooth_cross_entropy(logits, labels, smoothing=self.smoothing)
+def _softmax(embeddings: Tensor, labels: Tensor, *, layers: nn.ModuleList, smoothing: float, normalize: bool) -> Tensor:
+    logits = linear_scores(unit(embeddings) if normalize else embeddings, *layers.parameters())
+    return smooth_cross_entropy(logits, labels, smoothing=smoothing)
 
 
-class _CosineClassifier(nn.Module):
-    def __init__(self, shape: Shape, temperature: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(shape.classes, shape.dim) / shape.dim**0.5)
-        self.scale = 1 / temperature
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(self.scale * (unit(embeddings) @ unit(self.weight).T), labels)
+def _normalized_softmax(embeddings: Tensor, labels: Tensor, *, weight: Tensor, temperature: float) -> Tensor:
+    return F.cross_entropy(1 / temperature * (unit(embeddings) @ unit(weight).T), labels)
 
 
-class _P2SGrad(nn.Module):
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(shape.classes, shape.dim) / shape.dim**0.5)
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        cosine = unit(embeddings) @ unit(self.weight).T
-        lack = cosine.scatter_add(1, labels[:, None], cosine.new_full((len(labels), 1), -1))
-        return lack.square().sum() / (2 * len(labels))
+def _p2s_grad(embeddings: Tensor, labels: Tensor, *, weight: Tensor) -> Tensor:
+    cosine = unit(embeddings) @ unit(weight).T
+    lack = cosine.scatter_add(1, labels[:, None], cosine.new_full((len(labels), 1), -1))
+    return lack.square().sum() / (2 * len(labels))
 
 
-class _SoftTriple(nn.Module):
-    def __init__(
-        self, shape: Shape, scale: float, gamma: float, tau: float, margin: float, centers: int, normalize: bool
-    ) -> None:
-        super().__init__()
-        # Row k · classes + c is center k of class c: a sum over the centers of a class then runs along memory.
-        self.centers = nn.Parameter(torch.randn(centers * shape.classes, shape.dim) / shape.dim**0.5)
-        self.per_class = centers
-        self.scale = scale
-        self.gamma = gamma
-        self.tau = tau
-        self.margin = margin
-        self.normalize = normalize
+def _soft_triple(
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    centers: Tensor,
+    per_class: int,
+    scale: float,
+    gamma: float,
+    tau: float,
+    margin: float,
+    normalize: bool,
+) -> Tensor:
+    points, directions = unit(embeddings) if normalize else embeddings, unit(centers)
+    cosine = (points @ directions.T).view(len(points), per_class, -1)
+    similarity = ((cosine / gamma).softmax(1) * cosine).sum(1)
+    lowered = similarity.scatter_add(1, labels[:, None], similarity.new_full((len(labels), 1), -margin))
+    cost = F.cross_entropy(scale * lowered, labels)
+    return cost + tau * _spread(directions, per_class) if tau and per_class > 1 else cost
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        points = unit(embeddings) if self.normalize else single(embeddings)
-        centers = unit(self.centers)
-        cosine = (points @ centers.T).view(len(points), self.per_class, -1)
-        similarity = ((cosine / self.gamma).softmax(1) * cosine).sum(1)
-        margin = similarity.new_full((len(labels), 1), -self.margin)
-        cost = F.cross_entropy(self.scale * similarity.scatter_add(1, labels[:, None], margin), labels)
-        return cost + self.tau * self.spread(centers) if self.tau and self.per_class > 1 else cost
 
-    def spread(self, centers: Tensor) -> Tensor:
-        """Half the mean distance of two centers of a class."""
-        by_class = centers.view(self.per_class, -1, centers.shape[1]).transpose(0, 1)
-        # The addend, the authors', keeps the root's slope finite where two centers meet.
-        distance = (2 + 1e-5 - 2 * by_class @ by_class.mT).sqrt()
-        return distance.triu(1).sum() / (len(centers) * (self.per_class - 1))
+def _spread(centers: Tensor, per_class: int) -> Tensor:
+    """Half the mean distance of two centers of a class."""
+    by_class = centers.view(per_class, -1, centers.shape[1]).transpose(0, 1)
+    # The addend, the authors', keeps the root's slope finite where two centers meet.
+    distance = (2 + 1e-5 - 2 * by_class @ by_class.mT).sqrt()
+    return distance.triu(1).sum() / (len(centers) * (per_class - 1))

@@ -12,7 +12,7 @@ from support.sample_batches import CLASSES, assert_same, batch, shape, value_and
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses.histogram import histogram, intra_pair_variance, threshold_consistent_margin
+from losses.distribution import histogram, intra_pair_variance, threshold_consistent_margin
 
 AGREE = {
     "histogram": (lambda: histogram(shape()), lambda: pml.HistogramLoss(n_bins=100)),
@@ -71,15 +71,15 @@ def test_histogram_knows_the_ends_of_its_range(labels: list[int], expected: floa
     """Similarities of 1 and -1, where rounding may pass the last step: all in order, and nothing in order."""
     row = torch.tensor([0.1, 0.7, -0.3])
     embeddings = torch.stack([row, 3 * row, -row, -7 * row])
-    value, (gradient,) = value_and_gradients(histogram(shape(), bins=bins), embeddings, torch.tensor(labels))
+    value, (gradient,) = value_and_gradients(histogram(shape(3), bins=bins), embeddings, torch.tensor(labels))
     assert value.item() == pytest.approx(expected, abs=1e-4)
     assert gradient.isfinite().all()
 
 
 def test_threshold_consistent_margin_costs_nothing_past_both_margins() -> None:
     embeddings, labels = torch.eye(8)[torch.arange(24) // 3], torch.arange(24) // 3
-    assert not threshold_consistent_margin(shape())(embeddings, labels)
-    assert threshold_consistent_margin(shape())(embeddings, torch.arange(24)).item() == pytest.approx(0.5)
+    assert not threshold_consistent_margin(shape(8))(embeddings, labels)
+    assert threshold_consistent_margin(shape(8))(embeddings, torch.arange(24)).item() == pytest.approx(0.5)
 
 
 def test_threshold_consistent_margin_needs_a_weight() -> None:

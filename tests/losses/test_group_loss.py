@@ -9,7 +9,7 @@ from support.sample_batches import CLASSES, DIM, batch, build, shape
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses.group import correlation, first_of_class, group, group_loss, refined
+from losses.group_loss import correlation, first_of_class, group, group_loss, refined
 
 
 def logits(*, seed: int = 0, rows: int = 24) -> Tensor:

@@ -7,7 +7,9 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from losses.arguments import checked
 from losses.matrix import single, unit
+from losses.module import Loss
 from losses.shape import Shape, Unsuitable
 
 __all__ = ["multimodal"]
@@ -16,6 +18,7 @@ LARGEST = 2**28
 """Numbers in the proxies: 1 GiB in single precision, about 4 GiB with the gradient and what Adam keeps."""
 
 
+@checked
 def multimodal(
     shape: Shape,
     *,
@@ -27,26 +30,35 @@ def multimodal(
 
     A modality is a slice of the embedding with a linear classifier of its own; the first slices are a dimension wider
     where it does not divide. The class probabilities of all modalities, side by side, are compared with proxies of that
-    same width, `proxies_per_class` a class. Cross-entropy of three sums: the probabilities over the modalities, the
-    same weighted by the proxies that are attended to, and the cosine similarity with the proxies of each class.
+    same width, `proxies_per_class` for each class. Cross-entropy of three sums: the probabilities over the modalities,
+    the same weighted by the proxies that are attended to, and the cosine similarity with the proxies of each class.
     `gamma` is the temperature of both softmaxes over the proxies. As in the authors' code, this is all that trains the
     classifiers: none has a loss of its own. The logits have no scale, so that with many classes the loss stays above 0,
     and learning rates well above the authors' (0.0005 for everything, the proxies too) can stall it. Proxies grow with
     the square of the number of training classes.
 
-    Trains: a linear classifier a modality, and the proxies.
+    Trains: a linear classifier per modality, and the proxies.
     """
     if shape.dim < modalities:
         raise ValueError(
             f"multimodal cannot cut {shape.dim} dimensions into {modalities} modalities: raise recipe.dim."
         )
-    count = modalities * shape.classes**2 * proxies_per_class
-    if count > LARGEST:
+    numbers = modalities * shape.classes**2 * proxies_per_class
+    if numbers > LARGEST:
         raise Unsuitable(
-            f"multimodal would train {count:,} numbers in its proxies (modalities · classes² · proxies_per_class),"
+            f"multimodal would train {numbers:,} numbers in its proxies (modalities · classes² · proxies_per_class),"
             f" more than {LARGEST:,}: lower proxies_per_class, or train on fewer classes."
         )
-    return _MultiModal(shape, modalities, proxies_per_class, gamma)
+    bound, count = (modalities / shape.dim) ** 0.5, shape.classes * proxies_per_class
+    return Loss(
+        shape,
+        _multimodal,
+        classes=shape.classes,
+        weight=nn.Parameter(torch.empty(shape.classes, shape.dim).uniform_(-bound, bound)),
+        bias=nn.Parameter(torch.empty(modalities, shape.classes).uniform_(-bound, bound)),
+        proxies=nn.Parameter(torch.empty(modalities * shape.classes, count).uniform_(-1, 1) / count**0.5),
+        gamma=gamma,
+    )
 
 
 def multimodal_logits(probabilities: Tensor, proxies: Tensor, *, modalities: int, gamma: float) -> Tensor:
@@ -54,7 +66,7 @@ def multimodal_logits(probabilities: Tensor, proxies: Tensor, *, modalities: int
 
     Args:
         probabilities: [B, modalities · classes], modality by modality.
-        proxies: [modalities · classes, classes · proxies a class], class by class.
+        proxies: [modalities · classes, classes · proxies per class], class by class.
         modalities: how many stand side by side.
         gamma: temperature of the softmaxes over the proxies.
     """
@@ -73,20 +85,10 @@ def multimodal_loss(probabilities: Tensor, labels: Tensor, proxies: Tensor, *, m
     return F.cross_entropy(multimodal_logits(probabilities, proxies, modalities=modalities, gamma=gamma), labels)
 
 
-class _MultiModal(nn.Module):
-    def __init__(self, shape: Shape, modalities: int, proxies_per_class: int, gamma: float) -> None:
-        super().__init__()
-        bound = (modalities / shape.dim) ** 0.5
-        self.weight = nn.Parameter(torch.empty(shape.classes, shape.dim).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(modalities, shape.classes).uniform_(-bound, bound))
-        count = shape.classes * proxies_per_class
-        self.proxies = nn.Parameter(torch.empty(modalities * shape.classes, count).uniform_(-1, 1) / count**0.5)
-        self.gamma = gamma
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        modalities = len(self.bias)
-        parts = torch.tensor_split(single(embeddings), modalities, dim=1)
-        weights = torch.tensor_split(single(self.weight), modalities, dim=1)
-        classifiers = zip(parts, weights, single(self.bias), strict=True)
-        decided = [F.linear(part, weight, bias).softmax(1) for part, weight, bias in classifiers]
-        return multimodal_loss(torch.cat(decided, 1), labels, self.proxies, modalities=modalities, gamma=self.gamma)
+def _multimodal(
+    embeddings: Tensor, labels: Tensor, *, weight: Tensor, bias: Tensor, proxies: Tensor, gamma: float
+) -> Tensor:
+    modalities = len(bias)
+    parts, weights = (torch.tensor_split(whole, modalities, dim=1) for whole in (embeddings, weight))
+    decided = [F.linear(*each).softmax(1) for each in zip(parts, weights, bias, strict=True)]
+    return multimodal_loss(torch.cat(decided, 1), labels, proxies, modalities=modalities, gamma=gamma)

@@ -1,0 +1,118 @@
+"""Room in the cache folder for what is being decoded: arrays larger than memory, folders that go when they are left."""
+
+import contextlib
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_dir
+
+from bench.datasets.split import DataError, reason
+
+__all__ = ["building", "cache_folder", "file_of", "room", "save", "scratch_folder", "unwritable"]
+
+IN_MEMORY_BYTES = 2**30
+SCRATCH = ".writing-"
+
+_under_way: ContextVar[Path | None] = ContextVar("under_way", default=None)
+"""The folder of the split that is being built."""
+
+
+def cache_folder() -> Path:
+    """BENCH_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("BENCH_CACHE") or user_cache_dir("lossbench", appauthor=False))
+
+
+def scratch_folder(root: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder in the cache for what is not whole yet, gone when it is left.
+
+    Raises:
+        DataError: the cache cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
+        return tempfile.TemporaryDirectory(prefix=SCRATCH, dir=root, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise unwritable(root, error) from error
+
+
+def _sweep(root: Path) -> None:
+    """Remove what writers that were killed have left behind, a day later."""
+    for left in root.glob(f"{SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 24 * 3600:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def unwritable(root: Path, error: OSError) -> DataError:
+    """The sentence for a cache that cannot be written."""
+    return DataError(f"The cache {root} cannot be written ({reason(error)}): set BENCH_CACHE to a folder that can.")
+
+
+@contextlib.contextmanager
+def building(scratch: Path) -> Iterator[Path]:
+    """Within it, `room` is made in this folder."""
+    token = _under_way.set(scratch)
+    try:
+        yield scratch
+    finally:
+        _under_way.reset(token)
+
+
+def room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An array to decode into, of any content; above 1 GB a map of a file in the cache, so that memory is no limit.
+
+    Within `building` that file becomes the one that is kept, where the array or its first rows are a part's images, and
+    is written once; elsewhere it has no name, and is gone with the array.
+
+    Raises:
+        DataError: the cache cannot be written, or its disk is full.
+    """
+    size = math.prod(shape)
+    if size <= IN_MEMORY_BYTES:
+        return np.empty(shape, np.uint8)
+    root, scratch = cache_folder(), _under_way.get()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with (scratch / uuid4().hex).open("x+b") if scratch else tempfile.TemporaryFile(dir=root) as file:
+            offset = _write_header(file, shape)
+            if hasattr(os, "posix_fallocate"):  # a map that the disk has no place for kills the process
+                os.posix_fallocate(file.fileno(), 0, offset + size)
+            return np.memmap(file, np.uint8, "r+", offset, shape)
+    except OSError as error:
+        raise unwritable(root, error) from error
+
+
+def save(place: Path, images: NDArray[np.uint8]) -> None:
+    """As `np.save` does, but a file of `room` is cut to the rows that are left, and moved."""
+    file = file_of(images)
+    if file is not None and file.parent == place.parent.parent:
+        with contextlib.suppress(OSError), file.open("r+b") as opened:  # Windows cuts and moves no file that is mapped
+            opened.truncate(_write_header(opened, images.shape) + images.nbytes)
+            file.rename(place)
+            return
+    np.save(place, images)
+
+
+def file_of(images: NDArray[np.uint8]) -> Path | None:
+    """The file that is mapped, where the array is its first rows."""
+    whole = images.base if isinstance(images.base, np.memmap) else images
+    if not isinstance(whole, np.memmap) or whole.filename is None:
+        return None
+    return Path(whole.filename) if whole.ctypes.data == images.ctypes.data and images.flags.c_contiguous else None
+
+
+def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> int:
+    """Write what an .npy file begins with, and return its length, which no number of rows changes."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.tell()

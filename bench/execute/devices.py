@@ -1,0 +1,57 @@
+"""Where jobs train: the devices that there are, and how many jobs they take at a time."""
+
+from pathlib import Path
+
+from bench.matrix.job import ConfigError
+
+__all__ = ["devices", "places"]
+
+
+def places(wanted: str, count: int | None = None, *, threads: int = 1) -> list[str]:
+    """The device of every worker, one worker per job at a time.
+
+    Args:
+        wanted: auto, cpu or cuda.
+        count: how many workers; by default one per GPU, and on the processor as many as its cores feed with threads.
+        threads: of each worker on the processor.
+
+    Raises:
+        ConfigError: as `devices`.
+    """
+    found = devices(wanted)
+    if count is None:
+        count = len(found) if found != ["cpu"] else max(1, _cores() // threads)
+    return [found[index % len(found)] for index in range(count)]
+
+
+def devices(wanted: str) -> list[str]:
+    """The devices to train on: every GPU there is, or the processor.
+
+    Args:
+        wanted: auto, cpu or cuda.
+
+    Raises:
+        ConfigError: CUDA is asked for and there is none, or the word is another.
+    """
+    if wanted not in {"auto", "cpu", "cuda"}:
+        raise ConfigError(f"--device {wanted}: choose auto, cpu or cuda")
+    gpus = 0 if wanted == "cpu" else _gpus()
+    if wanted == "cuda" and not gpus:
+        raise ConfigError("--device cuda: torch sees no GPU here; use --device cpu")
+    return [f"cuda:{index}" for index in range(gpus)] or ["cpu"]
+
+
+def _cores() -> int:
+    """Cores that this process may use: its affinity and its container's quota count, where the system has them."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def _gpus() -> int:
+    nodes = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+    if Path("/dev").exists() and not any(Path(node).exists() for node in nodes):
+        return 0  # spares the import of torch where there can be none
+    import torch
+
+    return torch.cuda.device_count()

@@ -1,0 +1,29 @@
+"""What a run of a matrix tells of its jobs while it goes on."""
+
+from typing import Literal, NamedTuple, get_args
+
+from bench.matrix.job import Job
+from bench.store.row import Status
+
+__all__ = ["ENDINGS", "Event"]
+
+Kind = Literal["stored", "planned", "comparing", "started", "epoch", Status]
+
+ENDINGS: tuple[Status, ...] = get_args(Status)
+"""The kinds that end a job."""
+
+
+class Event(NamedTuple):
+    """News of one job.
+
+    Of every job first that it is `stored`, so that it is not run again, or `planned`; of a planned one then that it has
+    `started`, each `epoch`, and how it ended: `done`, `failed`, `diverged` or `skipped`. `comparing` says that the test
+    photos of the job's dataset are being compared with its training photos, which takes minutes for a large one.
+    """
+
+    kind: Kind
+    job: Job
+    epochs: int = 0
+    """Epochs done so far, of all its models."""
+    reason: str | None = None
+    """Why there are no scores, one sentence."""

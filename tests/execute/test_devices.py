@@ -1,0 +1,50 @@
+import shutil
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from bench.execute import devices as module
+from bench.execute.devices import devices, places
+from bench.matrix.job import ConfigError
+
+
+def test_every_gpu_that_the_driver_lists_is_a_device():
+    listed = []
+    if shutil.which("nvidia-smi"):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.splitlines()
+    assert len([device for device in devices("auto") if device != "cpu"]) == len(listed)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gpus", "count", "expected"),
+    [
+        ("auto", 2, None, ["cuda:0", "cuda:1"]),
+        ("cuda", 2, 3, ["cuda:0", "cuda:1", "cuda:0"]),
+        ("auto", 0, 2, ["cpu", "cpu"]),
+        ("cpu", 2, 1, ["cpu"]),
+    ],
+)
+def test_workers_go_round_the_devices(monkeypatch, wanted, gpus, count, expected):
+    monkeypatch.setattr(module, "_gpus", lambda: gpus)
+    assert places(wanted, count) == expected
+
+
+@pytest.mark.parametrize(("wanted", "sentence"), [("gpu", "choose auto, cpu or cuda"), ("cuda", "use --device cpu")])
+def test_what_is_not_there_is_refused(monkeypatch, wanted, sentence):
+    monkeypatch.setattr(module, "_gpus", lambda: 0)
+    with pytest.raises(ConfigError, match=sentence):
+        devices(wanted)
+
+
+def test_threads_share_the_cores(monkeypatch):
+    monkeypatch.setattr(module, "_cores", lambda: 9)
+    assert [len(places("cpu", threads=threads)) for threads in (1, 4, 16)] == [9, 2, 1]
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "cpu_affinity"), reason="a process here runs on any core")
+def test_only_the_cores_that_the_process_may_use_count():
+    code = "import psutil; psutil.Process().cpu_affinity([0]); from bench.execute.devices import places; "
+    found = subprocess.run([sys.executable, "-c", f"{code}print(places('cpu'))"], capture_output=True, text=True)
+    assert found.stdout.strip() == "['cpu']", found.stderr
