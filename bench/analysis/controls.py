@@ -19,6 +19,7 @@ from bench.stats.intervals import best_elsewhere
 
 __all__ = [
     "Alone",
+    "Measured",
     "Opponents",
     "Trained",
     "alone",
@@ -78,17 +79,6 @@ def controls(jobs: Sequence[Job], rows: pd.DataFrame) -> tuple[Job, ...]:
     return tuple({job.key: job for job in wanted if job.key not in known}.values())
 
 
-def _best(members: Alone, seed: int, cells: Mapping[str, Measured]) -> Job | None:
-    """The member, trained alone with this seed, that is best over the other seeds."""
-    scores = {
-        member: {seed: cells[job.key].recall for seed, job in found.items() if job.key in cells}
-        for member, found in members.items()
-    }
-    chosen = best_elsewhere(scores, seed)
-    best = members[chosen].get(seed) if chosen is not None else None
-    return best if best and best.key in cells else None
-
-
 def chosen(job: Job, jobs: Trained, cells: Mapping[str, Measured]) -> list[Job]:
     """The jobs that one ensemble is held against, itself or other jobs of the matrix among them; none before `needs`.
 
@@ -97,8 +87,21 @@ def chosen(job: Job, jobs: Trained, cells: Mapping[str, Measured]) -> list[Job]:
         jobs: what `alone` looks in.
         cells: what is measured, by key.
     """
-    best = _best(alone(job, jobs), job.seed, cells) if job.key in cells else None
-    return [one for one in opponents(job, best, cells[job.key].dim, cells[best.key].dim) if one] if best else []
+    best = _best(alone(job, jobs), job.seed, cells)
+    if best is None or job.key not in cells:
+        return []
+    return [one for one in opponents(job, best, cells[job.key].dim, cells[best.key].dim) if one]
+
+
+def _best(members: Alone, seed: int, cells: Mapping[str, Measured]) -> Job | None:
+    """The member, trained alone with this seed, that is best over the other seeds."""
+    scores = {
+        member: {other: cells[job.key].recall for other, job in found.items() if job.key in cells}
+        for member, found in members.items()
+    }
+    name = best_elsewhere(scores, seed)
+    best = members[name].get(seed) if name is not None else None
+    return best if best and best.key in cells else None
 
 
 def needs(job: Job, jobs: Trained) -> frozenset[str]:

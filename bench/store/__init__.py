@@ -5,9 +5,7 @@ from bench.store.folder import (
     StoreError,
     embeddings,
     empty,
-    history,
     load,
-    members,
     pack,
     prepare,
     set_aside,
@@ -15,6 +13,7 @@ from bench.store.folder import (
     training,
     write,
 )
+from bench.store.logs import history, members
 from bench.store.queries import read_queries
 
 __all__ = [
