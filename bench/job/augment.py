@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Crop", "Fill", "Interpolation", "affine", "centre"]
+__all__ = ["Crop", "Distortion", "Fill", "Interpolation", "affine", "centre"]
 
 Interpolation = Literal["nearest", "bilinear"]
 Fill = Literal["edge", "black"]
@@ -27,46 +27,48 @@ class Crop(NamedTuple):
     """Width over height, its logarithm uniform."""
 
 
-def affine(
-    images: Tensor,
-    generator: torch.Generator,
-    *,
-    rotation: float = 0.0,
-    zoom: float = 0.0,
-    shift: float = 0.0,
-    flip: bool = False,
-    crop: Crop | None = None,
-    interpolation: Interpolation = "bilinear",
-    fill: Fill = "edge",
-) -> Tensor:
+class Distortion(NamedTuple):
+    """What is done to every image, by a random amount of its own; by default nothing."""
+
+    rotation: float = 0.0
+    """Largest rotation in degrees, either way."""
+    zoom: float = 0.0
+    """Largest change of size, as a share; 0.1 is 0.9 to 1.1 times."""
+    shift: float = 0.0
+    """Largest shift, as a share of the side, in either direction."""
+    flip: bool = False
+    """Mirror half of the images left to right."""
+    crop: Crop | None = None
+    """What is cut out of the result of all these, and how large it comes out."""
+    interpolation: Interpolation = "bilinear"
+    """How a pixel is read between pixels. bilinear takes the mean of four, which smooths away a picture's noise, in
+    training only; nearest keeps it, as torchvision's RandomAffine does by default."""
+    fill: Fill = "edge"
+    """What lies beyond the border: the edge pixel again, or black."""
+
+
+def affine(images: Tensor, generator: torch.Generator, how: Distortion) -> Tensor:
     """Rotate, resize, shift, mirror and crop each image by its own random amount.
 
     Args:
         images: uint8 or float [B, channels, height, width].
         generator: on the CPU, so that every device draws the same numbers.
-        rotation: largest rotation in degrees, either way.
-        zoom: largest change of size, as a share; 0.1 is 0.9 to 1.1 times.
-        shift: largest shift, as a share of the side, in either direction.
-        flip: mirror half of the images left to right.
-        crop: what is cut out of the result of all these, and how large it comes out.
-        interpolation: how a pixel is read between pixels. bilinear takes the mean of four, which smooths away a
-            picture's noise, in training only; nearest keeps it, as torchvision's RandomAffine does by default.
-        fill: what lies beyond the border: the edge pixel again, or black.
+        how: what is done, and by how much at most.
 
     Returns:
         float32 in [0, 1] of the same shape, but for a crop's side, for uint8 images.
     """
     scaled = images.float().div_(255) if images.dtype == torch.uint8 else images
-    if not (rotation or zoom or shift or flip or crop):
+    if not (how.rotation or how.zoom or how.shift or how.flip or how.crop):
         return scaled
-    theta = _matrices(len(images), generator, rotation=rotation, zoom=zoom, shift=shift, flip=flip)
+    theta = _matrices(len(images), generator, how)
     shape = list(images.shape)
-    if crop is not None:
-        theta = _inside(theta, *_boxes(len(images), crop, generator, ratio=shape[3] / shape[2]))
-        shape[2:] = [crop.side, crop.side]
+    if how.crop is not None:
+        theta = _inside(theta, *_boxes(len(images), how.crop, generator, ratio=shape[3] / shape[2]))
+        shape[2:] = [how.crop.side, how.crop.side]
     grid = F.affine_grid(theta.to(images.device), shape, align_corners=False)
-    padding = {"edge": "border", "black": "zeros"}[fill]
-    return F.grid_sample(scaled, grid, mode=interpolation, padding_mode=padding, align_corners=False)
+    padding = {"edge": "border", "black": "zeros"}[how.fill]
+    return F.grid_sample(scaled, grid, mode=how.interpolation, padding_mode=padding, align_corners=False)
 
 
 def centre(images: Tensor, side: int | None) -> Tensor:
@@ -77,15 +79,13 @@ def centre(images: Tensor, side: int | None) -> Tensor:
     return images[:, :, top : top + side, left : left + side]
 
 
-def _matrices(
-    count: int, generator: torch.Generator, *, rotation: float, zoom: float, shift: float, flip: bool
-) -> Tensor:
+def _matrices(count: int, generator: torch.Generator, how: Distortion) -> Tensor:
     """[count, 2, 3]: where each output pixel comes from, in coordinates from -1 to 1."""
     angle, size, right, down, mirror = torch.rand(5, count, generator=generator).mul(2).sub(1)
-    angle, size = angle * math.radians(rotation), 1 + size * zoom
-    sign = torch.where(mirror < 0, -1.0, 1.0) if flip else torch.ones(count)
+    angle, size = angle * math.radians(how.rotation), 1 + size * how.zoom
+    sign = torch.where(mirror < 0, -1.0, 1.0) if how.flip else torch.ones(count)
     cosine, sine = angle.cos() / size, angle.sin() / size
-    rows = [cosine * sign, -sine, right * 2 * shift, sine * sign, cosine, down * 2 * shift]
+    rows = [cosine * sign, -sine, right * 2 * how.shift, sine * sign, cosine, down * 2 * how.shift]
     return torch.stack(rows, dim=1).view(count, 2, 3)
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.datasets.split import Images
-from bench.job.augment import Crop, affine, centre
+from bench.job.augment import Crop, Distortion, affine, centre
 from bench.job.sampler import balanced
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import derive
@@ -63,20 +63,16 @@ def _epoch(
     device: torch.device,
 ) -> Batches:
     known = torch.from_numpy(labels).to(device)
-    crop = Crop(recipe.crop, recipe.crop_area, recipe.crop_ratio) if recipe.crop else None
+    how = _distortion(recipe)
     for chosen in balanced(labels, draws["batches"], classes=recipe.classes_per_batch, images=recipe.images_per_class):
-        images = affine(
-            read(rows[chosen]),
-            draws["augmentation"],
-            rotation=recipe.rotation,
-            zoom=recipe.zoom,
-            shift=recipe.shift,
-            flip=recipe.flip,
-            crop=crop,
-            interpolation=recipe.interpolation,
-            fill=recipe.fill,
-        )
+        images = affine(read(rows[chosen]), draws["augmentation"], how)
         yield images, known[chosen.to(device)]
+
+
+def _distortion(recipe: Recipe) -> Distortion:
+    crop = Crop(recipe.crop, recipe.crop_area, recipe.crop_ratio) if recipe.crop else None
+    asked = {name: getattr(recipe, name) for name in Distortion._fields if name != "crop"}
+    return Distortion(**asked, crop=crop)
 
 
 def example(part: Images, *, count: int = 512, crop: int | None = None) -> Tensor:

@@ -19,7 +19,7 @@ from bench.job.class_texts import class_vectors
 from bench.job.embed import embed
 from bench.job.embedder import Embedder, embedder_for
 from bench.job.sampler import steps
-from bench.job.train import Snapshot, Training, optimizer, schedule, train
+from bench.job.train import Rates, Snapshot, Training, optimizer, schedule, train
 from bench.matrix.catalogue import find
 from bench.matrix.job import Job, Part
 from bench.matrix.seeds import derive
@@ -118,9 +118,9 @@ def begin(job: Job, images: Pictures, fold: Fold, *, number: int = 0) -> Trainin
     recipe = job.recipe
     seed = job.seed if number == 0 else derive(job.seed, f"model {number}")
     model, objective = build(job, images.split, fold, seed=seed, device=images.device)
-    rates = {"trunk": recipe.trunk_rate, "head": recipe.head_rate, "loss": recipe.loss_rate}
+    rates = Rates(recipe.trunk_rate, recipe.head_rate, recipe.loss_rate)
     decay = {"weight_decay": recipe.weight_decay, "momentum": recipe.momentum}
-    optimized = optimizer(model, objective, **rates, **decay, kind=recipe.optimizer)
+    optimized = optimizer(model, objective, rates, **decay, kind=recipe.optimizer)
     warmup, step, factor = recipe.warmup_epochs, recipe.step_epochs, recipe.step_factor
     rate = schedule(recipe.schedule, recipe.epochs, warmup=warmup, step=step, factor=factor)
     drawn = len(fold.labels) - len(fold.held_out)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
-__all__ = ["Epoch", "Schedule", "Snapshot", "Training", "optimizer", "schedule", "train"]
+__all__ = ["Epoch", "Rates", "Schedule", "Snapshot", "Training", "optimizer", "schedule", "train"]
 
 Schedule = Callable[[float], float]
 """Epochs passed, as a fraction -> factor of every learning rate."""
@@ -132,18 +132,26 @@ def train(
         yield Epoch(number, mean, rate, time.perf_counter() - start, images)
 
 
+class Rates(NamedTuple):
+    """Learning rates."""
+
+    trunk: float
+    head: float
+    """Of the rest of the model."""
+    loss: float
+    """Of the objective."""
+
+
 def optimizer(
     model: nn.Module,
     objective: nn.Module,
+    rates: Rates,
     *,
-    trunk: float,
-    head: float,
-    loss: float,
     weight_decay: float,
     kind: str = "adamw",
     momentum: float = 0.9,
 ) -> Optimizer:
-    """An optimizer with a learning rate each for the model's `trunk`, the rest of the model, and the objective.
+    """An optimizer with one group each for the model's `trunk`, the rest of the model, and the objective.
 
     `kind` is adamw, adam, rmsprop or sgd; the last two have the momentum. Modules of the objective that have
     `learns_as_head`, since they make embeddings of embeddings, learn at the head's rate.
@@ -155,11 +163,11 @@ def optimizer(
     heads = [module for module in objective.modules() if getattr(module, "learns_as_head", False)]
     own = {id(tensor): tensor for module in heads for tensor in _trainable(module)}
     head_tensors = [*_without(_trainable(model), trunk_tensors), *own.values()]
-    groups = [(trunk_tensors, trunk), (head_tensors, head), (_without(_trainable(objective), own.values()), loss)]
-    grouped = [id(tensor) for tensors, _ in groups for tensor in tensors]
+    groups = [trunk_tensors, head_tensors, _without(_trainable(objective), own.values())]
+    grouped = [id(tensor) for tensors in groups for tensor in tensors]
     everything = {id(t) for t in (*model.parameters(), *objective.parameters()) if t.requires_grad}
     assert sorted(grouped) == sorted(everything), "a tensor is trained twice or never"
-    rated: list[dict[str, Any]] = [{"params": tensors, "lr": rate} for tensors, rate in groups]
+    rated: list[dict[str, Any]] = [{"params": tensors, "lr": rate} for tensors, rate in zip(groups, rates, strict=True)]
     match kind:
         case "rmsprop":
             return RMSprop(rated, weight_decay=weight_decay, momentum=momentum)

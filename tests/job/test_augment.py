@@ -3,7 +3,12 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.job.augment import Crop, affine, centre
+from bench.job import augment
+from bench.job.augment import Crop, Distortion, centre
+
+
+def affine(images, draws, **how):
+    return augment.affine(images, draws, Distortion(**how))
 
 
 def generator(seed=0):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from bench.job.train import Training, optimizer, schedule, train
+from bench.job.train import Rates, Training, optimizer, schedule, train
 
 
 class Model(nn.Module):
@@ -37,8 +37,8 @@ def batches(epochs, steps=5, scale=1.0):
 def build(**rates):
     torch.manual_seed(0)
     model, objective = Model(), Centres()
-    rates = {"trunk": 1e-2, "head": 1e-2, "loss": 1e-2, "weight_decay": 0.0} | rates
-    return training(model, objective, optimizer(model, objective, **rates))
+    rates = Rates(**{"trunk": 1e-2, "head": 1e-2, "loss": 1e-2} | rates)
+    return training(model, objective, optimizer(model, objective, rates, weight_decay=0.0))
 
 
 def training(model, objective, optimized, rate=lambda _epoch: 1.0, steps=5):
@@ -78,7 +78,7 @@ def test_every_group_has_its_own_rate(group, names):
 def test_frozen_tensors_are_in_no_group_and_all_others_in_one():
     model, objective = Model(), Centres()
     model.trunk.weight.requires_grad_(False)
-    adam = optimizer(model, objective, trunk=1.0, head=1.0, loss=1.0, weight_decay=0.0)
+    adam = optimizer(model, objective, Rates(1.0, 1.0, 1.0), weight_decay=0.0)
     assert [len(group["params"]) for group in adam.param_groups] == [1, 2, 1]
 
 
@@ -86,7 +86,7 @@ def test_a_tensor_that_would_be_trained_twice_is_refused():
     model, objective = Model(), Centres()
     objective.borrowed = model.head
     with pytest.raises(AssertionError, match="trained twice or never"):
-        optimizer(model, objective, trunk=1.0, head=1.0, loss=1.0, weight_decay=0.0)
+        optimizer(model, objective, Rates(1.0, 1.0, 1.0), weight_decay=0.0)
 
 
 def test_the_gradient_is_clipped_over_all_tensors_together():

@@ -20,7 +20,7 @@ from torch import nn
 
 from bench.job.backbones import conv4
 from bench.job.embedder import embedder
-from bench.job.train import optimizer
+from bench.job.train import Rates, optimizer
 from bench.matrix.catalogue import entries
 from losses.shape import Shape
 
@@ -44,7 +44,7 @@ def step(objective: nn.Module, classes: int) -> Callable[[], None]:
     images = torch.rand(CLASSES_PER_BATCH * IMAGES_PER_CLASS, 1, 28, 28)
     labels = torch.randperm(classes)[:CLASSES_PER_BATCH].repeat_interleave(IMAGES_PER_CLASS)
     model = embedder(conv4(1), images, DIM)
-    adam = optimizer(model, objective, trunk=1e-3, head=1e-3, loss=1e-2, weight_decay=1e-4)
+    adam = optimizer(model, objective, Rates(1e-3, 1e-3, 1e-2), weight_decay=1e-4)
 
     def work() -> None:
         adam.zero_grad()

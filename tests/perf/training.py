@@ -27,7 +27,7 @@ from bench.job.batches import epochs, generators, reader
 from bench.job.fit import build
 from bench.job.run import run
 from bench.job.sampler import steps
-from bench.job.train import Training, optimizer, schedule, train
+from bench.job.train import Rates, Training, optimizer, schedule, train
 from bench.matrix.expand import expand
 from bench.matrix.file import load
 from bench.matrix.job import Job
@@ -60,7 +60,7 @@ def step_overhead(batch: int, rounds: int = 7) -> tuple[float, float, float]:
     split, recipe = datasets.load(cell.dataset, None), cell.recipe
     fold = folds(split.train.labels, None, seed=0)[0]
     model, objective = build(cell, split, fold, seed=0, device=CPU)
-    adam = optimizer(model, objective, trunk=1e-3, head=1e-3, loss=1e-2, weight_decay=1e-4)
+    adam = optimizer(model, objective, Rates(1e-3, 1e-3, 1e-2), weight_decay=1e-4)
     count = steps(len(split.train.labels), classes=recipe.classes_per_batch, images=recipe.images_per_class)
     read = reader(split.train.images, CPU)
     rate = schedule("cosine", 1)
