@@ -150,6 +150,21 @@ def test_report_can_be_of_one_matrix(tmp_path):
     assert "proxy_nca" not in output
 
 
+def test_a_report_of_a_matrix_calls_things_as_the_matrix_does(tmp_path):
+    """Whatever was stored: here another label, and that the job ran as a control."""
+    runs = tmp_path / "runs"
+    for job in tiny(seeds=2):
+        ran = Row.of(job.changed(control=True), "done", scores={"recall_at_1": 0.5, "nmi": 0.5})
+        store.write(runs, Result(ran))
+    matrix = matrix_file(tmp_path, losses='[{ name = "triplet", label = "ours" }]', seeds="2")
+    assert call("report", "--results", runs, "--output", tmp_path / "plain").exit_code == 0
+    assert "| triplet | control |" in (tmp_path / "plain" / "README.md").read_text()
+    assert call("report", "--results", runs, "--matrix", matrix, "--output", tmp_path / "out").exit_code == 0
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "| ours | loss |" in page
+    assert "nothing was measured" not in page
+
+
 @pytest.mark.parametrize("verb", ["run", "plan"])
 @pytest.mark.parametrize(
     ("changes", "sentence"),
