@@ -31,10 +31,11 @@ small: .venv/ready
 	$(BIN)/bench report --results results/small.parquet --output reports/small --title "Two cores, an hour, real photos"
 
 bench-perf: .venv/ready
-	PYTHONPATH=tests $(BIN)/python tests/perf/training.py
-	PYTHONPATH=tests $(BIN)/python tests/perf/evaluation.py
-	PYTHONPATH=tests $(BIN)/python tests/perf/losses.py
-	PYTHONPATH=tests $(BIN)/python tests/perf/ensembles.py
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/training.py
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/evaluation.py
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/losses.py
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/ensembles.py
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/frames.py
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from losses.matrix import once
 
-__all__ = ["exact", "whole_labels"]
+__all__ = ["check_embeddings", "exact", "whole_labels"]
 
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -33,21 +33,22 @@ def whole_labels(embeddings: Tensor, labels: Tensor, *, dim: int | None = None, 
     Raises:
         ValueError: what is wrong with the batch, in one sentence.
     """
-    fault = _fault_of_embeddings(embeddings, dim) or _fault_of_labels(labels, len(embeddings))
-    fault = fault or _fault_of_values(labels, classes)
+    check_embeddings(embeddings, dim=dim)
+    fault = _fault_of_labels(labels, len(embeddings)) or _fault_of_values(labels, classes)
     if fault:
         raise ValueError(fault)
     return labels if labels.dtype == torch.int64 else once(Tensor.long, labels)
 
 
-def _fault_of_embeddings(embeddings: Tensor, dim: int | None) -> str | None:
+def check_embeddings(embeddings: Tensor, *, dim: int | None = None) -> None:
+    """Refuses, with ValueError, what is not floating-point [batch, dim]; None: of any width."""
     if not embeddings.is_floating_point():
-        return f"embeddings must be floating-point numbers, not {embeddings.dtype}: use embeddings.float()."
+        raise ValueError(f"embeddings must be floating-point numbers, not {embeddings.dtype}: use embeddings.float().")
     if embeddings.ndim != 2:
-        return f"embeddings must be [batch, dim], one row per image, not {list(embeddings.shape)}."
+        raise ValueError(f"embeddings must be [batch, dim], one row per image, not {list(embeddings.shape)}.")
     if dim is not None and embeddings.shape[1] != dim:
-        return f"the loss was built for embeddings of {dim} dimensions, not {embeddings.shape[1]}: change its Shape."
-    return None
+        given = embeddings.shape[1]
+        raise ValueError(f"the loss was built for embeddings of {dim} dimensions, not {given}: change its Shape.")
 
 
 def _fault_of_labels(labels: Tensor, images: int) -> str | None:

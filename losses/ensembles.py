@@ -1,6 +1,6 @@
 """Objectives made of objectives: a member is a function Shape -> nn.Module, so a member may itself be an ensemble."""
 
-import math
+import builtins
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.arguments import checked
+from losses.batch import check_embeddings
 from losses.members import Members, Weighing
 from losses.shape import Shape
 
@@ -73,9 +74,7 @@ def cut(embeddings: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
     Raises:
         ValueError: the widths do not add up to dim.
     """
-    needed, dim = math.fsum(widths), embeddings.shape[-1]
-    if needed != dim:
-        raise ValueError(f"the slices take embeddings of {needed:.0f} dimensions, not {dim}: change the Shape.")
+    check_embeddings(embeddings, dim=builtins.sum(widths))
     return torch.split(embeddings, list(widths), dim=1)
 
 

@@ -8,7 +8,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from losses.arguments import checked
-from losses.batch import exact
+from losses.batch import check_embeddings, exact
 from losses.ensembles import Member, alone, built
 from losses.matrix import shared, single
 from losses.members import Members, Weighing
@@ -182,6 +182,7 @@ def _lessons(members: Members, embeddings: Tensor, labels: Tensor) -> tuple[Tens
     if not torch.is_grad_enabled():
         losses = members(embeddings, labels)
         return losses, losses.new_zeros(len(losses), 0), []
+    check_embeddings(embeddings)
     leaf = embeddings.detach().requires_grad_()
     with shared():
         lessons = [_lesson(member, leaf, labels) for member in members]

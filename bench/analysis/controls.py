@@ -23,6 +23,7 @@ __all__ = [
     "Opponents",
     "Trained",
     "alone",
+    "chosen",
     "controls",
     "epochs",
     "measured",
@@ -48,16 +49,14 @@ class Measured(NamedTuple):
 
 
 class Opponents(NamedTuple):
-    """Whom one ensemble job is held against, and as what: itself, or a job that is trained for this."""
+    """As what an ensemble and its best member are compared: as they are, or as jobs that are trained for this."""
 
-    best: Job
-    """The member alone that is best over the other seeds."""
     reduced: Job | None
-    """The ensemble at the size of `best`: itself where the sizes agree, None where it is the smaller one."""
+    """The ensemble at the member's size: itself where the sizes agree, None where it is the smaller one."""
     grown: Job | None
-    """`best` at the ensemble's size: itself where the sizes agree, None where its size cannot be chosen."""
+    """The member at the ensemble's size: itself where the sizes agree, None where its size cannot be chosen."""
     longer: Job
-    """`best` trained for as many epochs as all members together: itself where these agree."""
+    """The member trained for as many epochs as all members together: itself where these agree."""
 
 
 Alone = Mapping[str, Mapping[int, Job]]
@@ -76,33 +75,52 @@ class Trained(NamedTuple):
 def controls(jobs: Sequence[Job], rows: pd.DataFrame) -> tuple[Job, ...]:
     """The jobs that the ensembles among `jobs` are held against, as far as stored `rows` allow to choose them."""
     cells, known, found = measured(rows), {job.key for job in jobs}, trained(jobs)
-    ensembles = [job for job in jobs if job.objective.members and job.key in cells]
-    held = [opponents(job, alone(job, found), cells) for job in ensembles]
-    wanted = [job for one in held if one for job in (one.reduced, one.grown, one.longer) if job]
+    wanted = [control for job in jobs if job.objective.members for control in chosen(job, found, cells)]
     return tuple({job.key: job for job in wanted if job.key not in known}.values())
 
 
-def needs(job: Job, jobs: Sequence[Job]) -> frozenset[str]:
+def chosen(job: Job, jobs: Trained, cells: Mapping[str, Measured]) -> list[Job]:
+    """The jobs that one ensemble is held against, itself or other jobs of the matrix among them; none before `needs`.
+
+    Args:
+        job: the ensemble.
+        jobs: what `alone` looks in.
+        cells: what is measured, by key.
+    """
+    best = _best(alone(job, jobs), job.seed, cells)
+    if best is None or job.key not in cells:
+        return []
+    return [one for one in opponents(job, best, cells[job.key].dim, cells[best.key].dim) if one]
+
+
+def _best(members: Alone, seed: int, cells: Mapping[str, Measured]) -> Job | None:
+    """The member, trained alone with this seed, that is best over the other seeds."""
+    scores = {
+        member: {other: cells[job.key].recall for other, job in found.items() if job.key in cells}
+        for member, found in members.items()
+    }
+    name = best_elsewhere(scores, seed)
+    best = members[name].get(seed) if name is not None else None
+    return best if best and best.key in cells else None
+
+
+def needs(job: Job, jobs: Trained) -> frozenset[str]:
     """Keys of the jobs that must have a final outcome before the controls of the ensemble `job` can be chosen.
 
     These are the job itself and every job that trains one of its members alone, with any seed. Empty where it has no
     controls: it is no ensemble, a member is not trained alone, or there is no other seed to choose the best member by.
     """
-    return _needs(job, trained(jobs))
+    members = alone(job, jobs)
+    if not members or not set.intersection(*map(set, members.values())) - {job.seed}:
+        return frozenset()
+    return frozenset({job.key, *(other.key for found in members.values() for other in found.values())})
 
 
 def waiting(jobs: Sequence[Job], rows: pd.DataFrame) -> int:
     """How many ensembles could be held against controls once more of `jobs` are done."""
     settled = set(rows.loc[rows["status"].isin(SETTLED), "key"])
     found = trained(jobs)
-    return sum(not _needs(job, found) <= settled for job in jobs)
-
-
-def _needs(job: Job, jobs: Trained) -> frozenset[str]:
-    members = alone(job, jobs)
-    if not members or not set.intersection(*map(set, members.values())) - {job.seed}:
-        return frozenset()
-    return frozenset({job.key, *(other.key for found in members.values() for other in found.values())})
+    return sum(not needs(job, found) <= settled for job in jobs)
 
 
 def measured(rows: pd.DataFrame) -> dict[str, Measured]:
@@ -122,9 +140,8 @@ def trained(jobs: Iterable[Job]) -> Trained:
     counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for job in jobs:
         if job.kind in TRAINED:
-            place = job.dataset.digest, job.backbone.digest
-            found[(*place, job.objective.digest)].append(job)
-            counts[place].update([] if job.control else [_text(job)])
+            found[job.digests].append(job)
+            counts[job.digests[:2]].update([] if job.control else [_text(job)])
     return Trained(found, {place: _most_common(recipes) for place, recipes in counts.items()})
 
 
@@ -134,7 +151,7 @@ def _most_common(recipes: Counter[str]) -> str:
 
 def alone(job: Job, jobs: Trained) -> Alone:
     """For every member of an ensemble, the jobs that train it alone."""
-    place = job.dataset.digest, job.backbone.digest
+    place = job.digests[:2]
     return {
         part.digest: _under([*_recipes(job, part), jobs.usual.get(place, "")], jobs.jobs.get((*place, part.digest), ()))
         for part in job.objective.members
@@ -143,7 +160,7 @@ def alone(job: Job, jobs: Trained) -> Alone:
 
 def _recipes(job: Job, member: Part) -> list[str]:
     """The recipes under which an ensemble trains a member."""
-    own = [one for one in job.members if one.objective.digest == member.digest] or [job]
+    own = [one for one in job.members if one.digests.objective == member.digest] or [job]
     return list(dict.fromkeys(_text(one) for one in own))
 
 
@@ -162,25 +179,17 @@ def _text(job: Job) -> str:
     return job.recipe.model_dump_json()
 
 
-def opponents(job: Job, members: Alone, cells: Mapping[str, Measured]) -> Opponents | None:
-    """Whom a finished ensemble is held against; None where the best member cannot be chosen.
+def opponents(job: Job, best: Job, size: int, width: int) -> Opponents:
+    """What an ensemble is held against as, once its best member is known.
 
     Args:
-        job: the ensemble, which is in `cells`.
-        members: as `alone` gives them.
-        cells: what is measured, by key.
+        job: the ensemble.
+        best: its best member alone.
+        size: numbers per image of the ensemble, 0 where it has none.
+        width: numbers per image of the member.
     """
-    scores = {
-        member: {seed: cells[other.key].recall for seed, other in found.items() if other.key in cells}
-        for member, found in members.items()
-    }
-    chosen = best_elsewhere(scores, job.seed)
-    best = members[chosen].get(job.seed) if chosen is not None else None
-    if best is None or best.key not in cells:
-        return None
-    size, width = cells[job.key].dim, cells[best.key].dim
     smaller = job if size == width else reduced(job, width) if size > width else None
-    return Opponents(best, smaller, _grown(best, size, width), _again(best, epochs=epochs(job)))
+    return Opponents(smaller, _grown(best, size, width), _again(best, epochs=epochs(job)))
 
 
 def epochs(job: Job) -> int:

@@ -63,6 +63,8 @@ def check(lines: Sequence[Method], counts: ArrayLike | None) -> None:
             raise ValueError(
                 f"{line.label} has {len(line.seeds)} seeds but scores of the shape {np.shape(line.scores)}."
             )
+        if len(set(line.seeds)) < len(line.seeds):
+            raise ValueError(f"{line.label} has a seed twice; keep one score of each.")
         if line.class_sums is not None:
             _check_class_sums(line, counts)
 

@@ -1,11 +1,10 @@
 """What may run now: a model ensemble once its members ended, controls once what they are chosen by has ended."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
-from bench.analysis.controls import controls, needs
+from bench.analysis.controls import chosen, measured, needs, trained
 from bench.execute.event import Event
 from bench.execute.plan import missing
 from bench.matrix.job import Job
@@ -13,19 +12,19 @@ from bench.store import statuses
 
 __all__ = ["Queue"]
 
-Row = dict[Hashable, Any]
-
 
 class Queue:
     """The jobs of a matrix that have no result yet, and its controls as soon as they can be chosen."""
 
-    def __init__(self, jobs: Sequence[Job], rows: pd.DataFrame, read: Callable[[str], Row], *, choose: bool) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], rows: pd.DataFrame, read: Callable[[str], pd.DataFrame], *, choose: bool
+    ) -> None:
         """Read what is stored.
 
         Args:
             jobs: all of a matrix.
             rows: stored ones, as `store.load` gives them.
-            read: the stored row of a job that has ended since, by its key.
+            read: gives the row of a job that has ended since, by its key.
             choose: whether ensembles are held against controls.
         """
         self.jobs = jobs
@@ -34,11 +33,11 @@ class Queue:
         self.waiting: dict[str, Job] = {}
         self.open: set[str] = set()
         """Keys of jobs that have not ended."""
-        ensembles = [job for job in jobs if choose and job.objective.members]
-        self.undecided = {job.key: (job, needs(job, jobs)) for job in ensembles}
         self.known = {job.key for job in jobs}
-        wanted = {*self.known, *(key for _, others in self.undecided.values() for key in others)}
-        self.rows = {row["key"]: row for row in rows[rows["key"].isin(wanted)].to_dict("records")} if choose else {}
+        self.cells = measured(rows)
+        self.trained = trained(jobs)
+        ensembles = [job for job in jobs if choose and job.objective.members]
+        self.undecided = {job.key: (job, needs(job, self.trained)) for job in ensembles}
 
     def plan(self) -> Iterator[Event]:
         """Tell of every job whether it will run; and of the controls that can be chosen already."""
@@ -56,7 +55,7 @@ class Queue:
         """A job has ended: tell of the controls that can now be chosen."""
         self.open.discard(job.key)
         if self.undecided:
-            self.rows[job.key] = self.read(job.key)
+            self.cells |= measured(self.read(job.key))
         yield from self._decide()
 
     def _admit(self, jobs: Sequence[Job]) -> Iterator[Event]:
@@ -68,12 +67,9 @@ class Queue:
             yield Event("planned" if job.key in todo else "stored", job)
 
     def _decide(self) -> Iterator[Event]:
-        ready = [key for key, (_, others) in self.undecided.items() if self.open.isdisjoint(others)]
-        for key in ready:
-            _, others = self.undecided.pop(key)
-            # Only what this ensemble needs is shown, so that no other one is decided before its time.
-            rows = pd.DataFrame([self.rows[other] for other in others if other in self.rows])
-            near = [job for job in self.jobs if job.key in others]
-            new = [job for job in controls(near, rows) if job.key not in self.known] if len(rows) else []
-            self.known |= {job.key for job in new}
+        for key in [key for key, (_, others) in self.undecided.items() if self.open.isdisjoint(others)]:
+            job, _ = self.undecided.pop(key)
+            wanted = {control.key: control for control in chosen(job, self.trained, self.cells)}
+            new = [control for key, control in wanted.items() if key not in self.known]
+            self.known |= wanted.keys()
             yield from self._admit(new)

@@ -1,10 +1,9 @@
 """The matrix is run by a function: a generator of events, for a command, a notebook or a test."""
 
-from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 from warnings import warn
 
 import pandas as pd
@@ -103,7 +102,6 @@ def _compare(jobs: Sequence[Job], splits: Mapping[str, Split]) -> Iterator[Event
         near_duplicates(splits[label])
 
 
-def _row(results: Path, key: str) -> dict[Hashable, Any]:
+def _row(results: Path, key: str) -> pd.DataFrame:
     """What is stored of one job."""
-    (row,) = store.load(results / key / "row.parquet").to_dict("records")
-    return row
+    return store.load(results / key / "row.parquet")

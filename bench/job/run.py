@@ -206,7 +206,7 @@ def _result(job: Job, outcome: Outcome, compared: Compared, fits: Sequence[Fitte
     return Result(
         Row.of(job, outcome.status, reason=outcome.reason, scores=known, **cost),
         history=tuple(epoch for one in fits for epoch in one.history),
-        first_hits=scored.first_hit if scored is not None else None,
+        queries=scored.queries if scored is not None else None,
         embeddings=embeddings.cpu().numpy() if embeddings is not None and scored and job.kind != "floor" else None,
         members=tuple(entry for one in fits for entry in one.members),
         training=compared.training if scored is not None else None,

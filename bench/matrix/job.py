@@ -4,13 +4,13 @@ import hashlib
 import json
 import re
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.matrix.recipe import LATER, Recipe, complete
 
-__all__ = ["PROTOCOL", "TRAINED", "ConfigError", "Job", "Kind", "Part", "Role"]
+__all__ = ["PROTOCOL", "TRAINED", "ConfigError", "Digests", "Job", "Kind", "Part", "Role"]
 
 PROTOCOL = 1
 """Raised when the harness changes what a job computes, so that old rows are never mixed with new ones."""
@@ -65,6 +65,14 @@ class Part(BaseModel):
         return _digest(self.identity())
 
 
+class Digests(NamedTuple):
+    """Hashes of what a job's parts are, whatever they are called."""
+
+    dataset: str
+    backbone: str
+    objective: str
+
+
 class Job(BaseModel):
     """One cell of the matrix, every parameter resolved."""
 
@@ -106,6 +114,11 @@ class Job(BaseModel):
         """Labels of an ensemble's members; of a model ensemble one per model."""
         own = tuple(member.objective.label for member in self.members)
         return own or tuple(part.label for part in self.objective.members)
+
+    @cached_property
+    def digests(self) -> Digests:
+        """What its parts are."""
+        return Digests(self.dataset.digest, self.backbone.digest, self.objective.digest)
 
     @cached_property
     def key(self) -> str:

@@ -3,7 +3,8 @@
 import math
 from statistics import median
 
-from bench.analysis.boards import LOOKS, Board, Line
+from bench.analysis.boards import Board
+from bench.analysis.lines import LOOKS, Line
 from bench.report.tables import Cell, Table, percent
 from bench.scoring.names import NONE
 

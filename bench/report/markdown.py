@@ -8,7 +8,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.analysis.boards import Board, boards
-from bench.analysis.gains import EnsembleGain, gains
+from bench.analysis.gains import EnsembleGain
 from bench.report.epoch_table import selection
 from bench.report.explanations import GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.tables import Cell, Table, contamination, glance, ladder, percent, scoreboard, unfinished
@@ -99,7 +99,7 @@ def _narrow(board: Board) -> list[RenderableType]:
         grid.add_column(table.heads[index], justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
     for row in table.rows:
         grid.add_row(*(Text(row[index].text, style="bold" if row[index].best else "") for index in kept))
-    gained = [_gained(entry) for entry in gains(board)]
+    gained = [_gained(entry) for entry in board.gains]
     holes = [
         f"{cell.label}, seed {', '.join(map(str, cell.seeds))}, {cell.status}: {cell.reason}"
         for cell in board.unfinished

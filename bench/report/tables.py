@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.analysis.boards import Board, Line, Score
-from bench.analysis.gains import EnsembleGain, gains
+from bench.analysis.boards import Board
+from bench.analysis.gains import EnsembleGain
+from bench.analysis.lines import Line, Score
 from bench.scoring.names import NONE, metric_name
 from bench.stats.intervals import Gain
 
@@ -109,7 +110,7 @@ def ladder(board: Board) -> Table:
         *("Ensemble", "Best member", "Size", "Cost", "Gain", "Reduced to member size"),
         *("vs best member, same size", "vs best member, same cost", "Naive gain", "Seeds"),
     )
-    return Table(heads, tuple(_gain(entry) for entry in gains(board)), texts=2)
+    return Table(heads, tuple(_gain(entry) for entry in board.gains), texts=2)
 
 
 def _gain(entry: EnsembleGain) -> tuple[Cell, ...]:

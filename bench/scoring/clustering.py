@@ -1,4 +1,14 @@
-"""k-means over the test embeddings: one assignment a restart, for every clustering metric."""
+"""k-means over the test embeddings: one assignment per restart, for every clustering metric.
+
+Three ways, which take the same steps from the same rows:
+
+- `kmeans` on the processor has the bits of faiss and makes the stored scores. It leaves out what cannot have changed:
+  a third of the time of faiss for 20,000 x 256 in 4,000 clusters (1.4 s against 4.3 s of one core), half of it at
+  60,000 images, the same at 3,000.
+- `by_faiss` is faiss itself: for what `kmeans` leaves to it, a cluster that is left empty, and for learning the centres
+  from a sample, as other tools do.
+- `lloyd` is for embeddings on a GPU, where faiss-cpu is not. On a processor it takes five times as long as faiss.
+"""
 
 from typing import NamedTuple
 
@@ -8,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Clustering", "clusterings", "kmeans", "lloyd"]
+__all__ = ["Clustering", "by_faiss", "clusterings", "kmeans", "lloyd"]
 
 LARGE = 2**24
 """From this many pairs of a row and a centre on, centres that have not changed are left out of k-means."""
@@ -31,17 +41,17 @@ def kmeans(
     """Lloyd's k-means over every row of embeddings [N, dim] from a random choice of rows; k is `classes`, at most N.
 
     Returns the assignment [N] to 0 .. classes - 1 and its inertia. The same seed gives the same clusters: those of
-    faiss, whose steps these are. They are taken here so that its last assignment is not computed once more, and so that
-    on large sets rows are compared with those centres alone that have changed.
+    faiss, whose steps these are. Its last assignment is not computed once more, and on large sets rows are compared
+    with those centres alone that have changed.
     """
     points = np.ascontiguousarray(embeddings, dtype=np.float32)
     if iterations < 1 or classes == len(points):
-        return _by_faiss(points, classes, seed, iterations)
+        return by_faiss(points, classes, seed=seed, iterations=iterations)
     centres = points[_first_rows(len(points), classes, seed)]
     found, objective = _assigned(points, centres), np.float32(np.nan)
     for _ in range(iterations):
         if not np.bincount(found.nearest, minlength=classes).all():
-            return _by_faiss(points, classes, seed, iterations)
+            return by_faiss(points, classes, seed=seed, iterations=iterations)
         before, centres, past = centres, _faiss_means(points, found.nearest, classes), objective
         objective = found.distance.cumsum(dtype=np.float32)[-1]
         found = _reassigned(points, found, before, centres)
@@ -49,6 +59,21 @@ def kmeans(
         if objective == past:
             break
     return found.nearest, float(found.distance.sum(dtype=np.float64))
+
+
+def by_faiss(
+    points: NDArray[np.float32], classes: int, *, seed: int, iterations: int = 20, most: int | None = None
+) -> tuple[NDArray[np.int64], float]:
+    """What `kmeans` returns, by faiss itself, which splits others where a cluster is left empty.
+
+    `most`: how many rows per cluster the centres are learned from; None for all.
+    """
+    # Without the upper limit faiss trains on a sample of large sets, without the lower one it warns on small ones.
+    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": most or len(points)}
+    model = faiss.Kmeans(points.shape[1], classes, niter=iterations, seed=seed, **limits)
+    model.train(points)
+    distance, nearest = model.index.search(points, 1)
+    return nearest[:, 0], float(distance.sum(dtype=np.float64))
 
 
 def lloyd(embeddings: Tensor, classes: int, *, seed: int, iterations: int = 20) -> tuple[NDArray[np.int64], float]:
@@ -72,7 +97,7 @@ def lloyd(embeddings: Tensor, classes: int, *, seed: int, iterations: int = 20) 
 def clusterings(
     embeddings: NDArray[np.float32] | Tensor, labels: NDArray[np.int64], *, restarts: int, seed: int
 ) -> list[Clustering]:
-    """Cluster embeddings [N, dim] into as many clusters as there are labels, once a restart, each seeded from `seed`.
+    """Cluster embeddings [N, dim] into as many clusters as there are labels, once per restart, each seeded from `seed`.
 
     An array by `kmeans`, a tensor by `lloyd`. No clusterings where there are fewer than two classes to tell apart.
     """
@@ -90,16 +115,6 @@ class _Assignment(NamedTuple):
     """[N]: the nearest centre of each row."""
     distance: NDArray[np.float32]
     """[N]: its squared distance."""
-
-
-def _by_faiss(points: NDArray[np.float32], classes: int, seed: int, iterations: int) -> tuple[NDArray[np.int64], float]:
-    """What `kmeans` returns, where a cluster is left empty too: faiss then splits others."""
-    # Without these two limits faiss trains on a sample of large sets, and warns on small ones.
-    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": len(points)}
-    model = faiss.Kmeans(points.shape[1], classes, niter=iterations, seed=seed, **limits)
-    model.train(points)
-    distance, nearest = model.index.search(points, 1)
-    return nearest[:, 0], float(distance.sum(dtype=np.float64))
 
 
 def _assigned(points: NDArray[np.float32], centres: NDArray[np.float32]) -> _Assignment:

@@ -1,20 +1,22 @@
-"""From test embeddings, or an order, to every score: neighbours once, clusters once a restart, then each metric."""
+"""From test embeddings, or an order, to every score: neighbours once, clusters once per restart, then each metric."""
 
 import inspect
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from bench.scoring import metrics
 from bench.scoring.clustering import Clustering, clusterings
-from bench.scoring.ranking import Ranking, rank, rank_order
+from bench.scoring.inputs import Given, check_ks, check_whole, checked, checked_order, numbered
+from bench.scoring.ranking import Nearest, Ranking, rank, rank_order
+from bench.store.queries import Queries
 
-__all__ = ["Evaluation", "evaluate", "score", "score_order"]
+__all__ = ["Evaluation", "clustering_metrics", "evaluate", "query_values", "score", "score_order"]
 
 
 class Evaluation(NamedTuple):
@@ -22,8 +24,8 @@ class Evaluation(NamedTuple):
 
     scores: dict[str, float]
     """As returned by `evaluate`."""
-    first_hit: NDArray[np.int32]
-    """[Q]: rank, from 1, of each query's first hit; 0 where the ranking holds none."""
+    queries: Queries
+    """The same per query; its class is the label where that is a number, else its place among the sorted labels."""
 
 
 def evaluate(
@@ -46,10 +48,15 @@ def evaluate(
     is 0 there. nan: the score cannot be computed (no query has anything to find; fewer than two classes; no restart,
     or for sd fewer than two). Searched and clustered on the device that the embeddings are on; beyond these memory is
     that of a chunk, of [Q, largest K or R] flags, and of copies of the embeddings. Raises ValueError, in one sentence,
-    for inputs that do not fit together or are not finite.
+    for inputs that do not fit together or are not finite; warns where every query has its own vector in the gallery.
     """
     given = {"gallery": gallery, "gallery_labels": gallery_labels}
-    return score(embeddings, labels, **given, ks=ks, restarts=restarts, seed=seed).scores
+    found = score(embeddings, labels, **given, ks=ks, restarts=restarts, seed=seed)
+    distances = found.queries.distances
+    if gallery is not None and distances is not None and not distances[:, 0].any():
+        advice = "if it holds the queries themselves, leave it out, and no query is its own neighbour"
+        warnings.warn(f"all {len(distances):,} queries have an equal vector in the gallery: {advice}", stacklevel=2)
+    return found.scores
 
 
 def score(
@@ -62,17 +69,16 @@ def score(
     restarts: int = 5,
     seed: int = 0,
 ) -> Evaluation:
-    """`evaluate`, and beside the scores the rank of every query's first hit, for paired tests."""
-    if restarts < 0:
-        raise ValueError("restarts must be 0 or more: change it.")
-    _check_ks(ks)
-    points, classes = _checked("queries", embeddings, labels)
-    pool, pool_classes = _checked_gallery(points, gallery, gallery_labels)
-    classes, pool_classes = _numbered(classes, pool_classes)
-    ranking = rank(points, classes, gallery=pool, gallery_labels=pool_classes, depth=max(ks))
-    single = points.float() if points.is_cuda else points.float().cpu().numpy()
+    """`evaluate`, and beside the scores what they are of every query, for paired tests and galleries."""
+    check_ks(ks)
+    check_whole("restarts", restarts)
+    check_whole("seed", seed)
+    given = checked(embeddings, labels, gallery, gallery_labels)
+    classes, pool_classes = numbered(given.labels, given.gallery_labels)
+    ranking = rank(given.points, classes, gallery=given.gallery, gallery_labels=pool_classes, depth=max(ks))
+    single = given.points.float() if given.points.is_cuda else given.points.float().cpu().numpy()
     clusters = clusterings(single, classes, restarts=restarts, seed=seed)
-    return _evaluation(ranking, clusters, ks, seed=seed)
+    return _evaluation(_unscaled(ranking, given), clusters, ks, _stored_classes(given.labels, classes), seed=seed)
 
 
 def score_order(
@@ -89,34 +95,65 @@ def score_order(
     Raises ValueError, in one sentence, for what is no such order, and for one that ends before the largest R or K and
     leaves candidates out.
     """
-    _check_ks(ks)
-    classes, pool_classes = _array(labels), None if gallery_labels is None else _array(gallery_labels)
-    found = _checked_order(order, classes, pool_classes)
-    numbers, pool_numbers = _numbered(classes, pool_classes)
-    return _evaluation(rank_order(found, numbers, gallery_labels=pool_numbers, depth=max(ks)), [], ks, seed=0)
+    check_ks(ks)
+    found, names, pool_names = checked_order(order, labels, gallery_labels)
+    numbers, pool_numbers = numbered(names, pool_names)
+    ranking = rank_order(found, numbers, gallery_labels=pool_numbers, depth=max(ks))
+    return _evaluation(ranking, [], ks, _stored_classes(names, numbers), seed=0)
 
 
-def _evaluation(ranking: Ranking, clusters: list[Clustering], ks: Sequence[int], *, seed: int) -> Evaluation:
-    scores = {**_every_metric(ranking, clusters, ks), **_chance(ranking, clusters, seed)}
-    counts = {
-        "queries": float(len(ranking.n_relevant)),
-        "queries_without_hit": float((ranking.n_relevant == 0).sum()),
-    }
-    return Evaluation(scores | counts, ranking.first_hit)
-
-
-def _every_metric(ranking: Ranking, clusters: list[Clustering], ks: Sequence[int]) -> dict[str, float]:
-    scores: dict[str, float] = {}
-    for name in metrics.__all__:
-        metric: Any = getattr(metrics, name)
-        parameters = inspect.signature(metric, eval_str=True).parameters
-        if next(iter(parameters.values())).annotation is Clustering:
-            scores |= _over_restarts(name, [metric(one) for one in clusters], clusters)
-        elif "k" in parameters:
-            scores |= {f"{name}_{k}": metric(ranking, k) for k in ks}
+def query_values(ranking: Ranking, ks: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+    """Every ranking metric of every query [Q], by column: NAME, or NAME_K where it takes a K."""
+    values: dict[str, NDArray[np.float64]] = {}
+    for name, metric in _metrics_of(Ranking).items():
+        if "k" in inspect.signature(metric).parameters:
+            values |= {f"{name}_{k}": metric(ranking, k) for k in ks}
         else:
-            scores[name] = metric(ranking)
-    return scores
+            values[name] = metric(ranking)
+    return values
+
+
+def clustering_metrics() -> dict[str, Callable[[Clustering], float]]:
+    """Every metric of a clustering, by column."""
+    return _metrics_of(Clustering)
+
+
+def _metrics_of(kind: type) -> dict[str, Callable[..., Any]]:
+    """The metrics whose first parameter is of that kind."""
+    every = {name: getattr(metrics, name) for name in metrics.__all__}
+    first = {n: next(iter(inspect.signature(m, eval_str=True).parameters.values())) for n, m in every.items()}
+    return {name: every[name] for name, parameter in first.items() if parameter.annotation is kind}
+
+
+def _evaluation(
+    ranking: Ranking, clusters: list[Clustering], ks: Sequence[int], classes: NDArray[np.int64], *, seed: int
+) -> Evaluation:
+    asked = ranking.n_relevant > 0
+    values = {name: np.where(asked, each, math.nan) for name, each in query_values(ranking, ks).items()}
+    scores = {name: float(each[asked].mean()) if asked.any() else math.nan for name, each in values.items()}
+    for name, metric in clustering_metrics().items():
+        scores |= _over_restarts(name, [metric(one) for one in clusters], clusters)
+    counts = {"queries": float(len(asked)), "queries_without_hit": float((~asked).sum())}
+    known = _metrics_of(Ranking)
+    queries = Queries(
+        classes,
+        ranking.first_hit,
+        {name: each for name, each in values.items() if name in known},
+        *(ranking.nearest or Nearest(np.empty((len(asked), 0), np.int32), None)),
+    )
+    return Evaluation({**scores, **_chance(ranking, clusters, seed), **counts}, queries)
+
+
+def _stored_classes(labels: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    return labels.astype(np.int64) if labels.dtype.kind in "iu" else numbers
+
+
+def _unscaled(ranking: Ranking, given: Given) -> Ranking:
+    """Distances of the vectors as given."""
+    if ranking.nearest is None or ranking.nearest.distances is None or given.scale == 1:
+        return ranking
+    distances = (ranking.nearest.distances.astype(np.float64) / given.scale).astype(np.float32)
+    return ranking._replace(nearest=ranking.nearest._replace(distances=distances))
 
 
 def _over_restarts(name: str, values: list[float], clusters: list[Clustering]) -> dict[str, float]:
@@ -137,68 +174,3 @@ def _chance(ranking: Ranking, clusters: list[Clustering], seed: int) -> dict[str
     best = min(clusters, key=lambda one: one.inertia)
     dealt = best._replace(assignment=np.random.default_rng(seed).permutation(best.assignment))
     return {"recall_at_1_chance": recall, "nmi_chance": metrics.nmi(dealt)}
-
-
-def _check_ks(ks: Sequence[int]) -> None:
-    if not ks or min(ks) < 1:
-        raise ValueError("ks must be whole numbers from 1 up, at least one: change them.")
-
-
-def _checked(name: str, embeddings: Tensor | ArrayLike, labels: Tensor | ArrayLike) -> tuple[Tensor, NDArray[Any]]:
-    points, classes = _floating(embeddings), _array(labels)
-    if points.ndim != 2 or not points.numel():
-        raise ValueError(f"{name} must be a matrix [images, dim] with something in it, not {tuple(points.shape)}.")
-    if classes.shape != (len(points),):
-        raise ValueError(f"{name} are {len(points)} rows but labels are {classes.shape}: give one label a row.")
-    # Beyond 1e15 squares leave the range of single precision, in which neighbours are searched.
-    if not points.abs().max() <= 1e15:
-        raise ValueError(f"{name} hold NaN, infinity or values beyond 1e15: the model has diverged, train it anew.")
-    return points, classes
-
-
-def _array(values: Tensor | ArrayLike) -> NDArray[Any]:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
-def _floating(embeddings: Tensor | ArrayLike) -> Tensor:
-    if not isinstance(embeddings, Tensor):
-        embeddings = torch.from_numpy(np.require(embeddings, requirements=["C", "W"]))
-    embeddings = embeddings.detach()
-    return embeddings if embeddings.dtype in (torch.float32, torch.float64) else embeddings.float()
-
-
-def _checked_gallery(
-    queries: Tensor, gallery: Tensor | ArrayLike | None, labels: Tensor | ArrayLike | None
-) -> tuple[Tensor | None, NDArray[Any] | None]:
-    if gallery is None and labels is None:
-        return None, None
-    if gallery is None or labels is None:
-        raise ValueError("a gallery goes with its labels: give gallery and gallery_labels, or neither.")
-    points, classes = _checked("gallery", gallery, labels)
-    if points.shape[1] != queries.shape[1]:
-        raise ValueError(f"queries are {queries.shape[1]} wide, the gallery {points.shape[1]}: embed both alike.")
-    return points.to(queries.device), classes
-
-
-def _checked_order(
-    order: Tensor | ArrayLike, labels: NDArray[Any], gallery_labels: NDArray[Any] | None
-) -> NDArray[np.integer]:
-    found, others = _array(order), labels if gallery_labels is None else gallery_labels
-    if found.ndim != 2 or not len(found) or found.dtype.kind not in "iu":
-        raise ValueError(f"an order is a matrix [queries, depth] of indices, not {found.dtype} {found.shape}.")
-    if labels.shape != (len(found),) or others.ndim != 1:
-        raise ValueError(f"an order of {len(found)} queries and labels {labels.shape}: give one label a query.")
-    if found.size and not 0 <= found.min() <= found.max() < len(others):
-        raise ValueError(f"an order of {len(others)} images holds indices from 0 to {len(others) - 1}: check it.")
-    if gallery_labels is None and (found == np.arange(len(found))[:, None]).any():
-        raise ValueError("an order holds a query as its own candidate: leave it out, or give gallery_labels.")
-    if any((np.diff(np.sort(row)) == 0).any() for row in found):
-        raise ValueError("an order holds a candidate twice for one query: rank each once.")
-    return found
-
-
-def _numbered(labels: NDArray[Any], others: NDArray[Any] | None) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Labels of any kind as numbers that both sides share."""
-    together = labels if others is None else np.concatenate([labels, others])
-    numbers = np.unique(together, return_inverse=True)[1].astype(np.int64)
-    return numbers[: len(labels)], None if others is None else numbers[len(labels) :]

@@ -18,6 +18,7 @@ from torch import Tensor
 __all__ = [
     "Groups",
     "Proposal",
+    "Settled",
     "Space",
     "exact_order",
     "exact_squares",
@@ -116,8 +117,19 @@ def propose(space: Space, *, depth: int, chunk: int) -> Iterator[Proposal]:
             yield _proposal(space, slice(start + some.start, start + some.stop), near[some], found[some])
 
 
-def exact_order(space: Space, one: Proposal, doubt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows and columns of what is in doubt [rows, width], and the order they come in by exact distance and index.
+class Settled(NamedTuple):
+    """The places [pairs] of a proposal that were in doubt, and what belongs there."""
+
+    row: Tensor
+    column: Tensor
+    order: Tensor
+    """Which of these places the candidate comes from that belongs at each, by exact distance and then index."""
+    square: Tensor
+    """The exact squared distance of the candidate that belongs there."""
+
+
+def exact_order(space: Space, one: Proposal, doubt: Tensor) -> Settled:
+    """What belongs at the places of `one` that are in doubt [rows, width].
 
     A candidate from which all that are not in doubt differ by more than twice the slack is then in its place, as
     those it is nearer than and those it is farther than are known.
@@ -125,8 +137,8 @@ def exact_order(space: Space, one: Proposal, doubt: Tensor) -> tuple[Tensor, Ten
     row, column = doubt.nonzero(as_tuple=True)
     index = one.found[row, column]
     square = exact_squares(space.queries[one.rows], space.pool, row, index)
-    order = np.lexsort([key.cpu().numpy() for key in (index, square, row)])
-    return row, column, torch.from_numpy(order).to(row.device)
+    order = torch.from_numpy(np.lexsort([key.cpu().numpy() for key in (index, square, row)])).to(row.device)
+    return Settled(row, column, order, square[order])
 
 
 def exact_squares(queries: Tensor, pool: Tensor, row: Tensor, index: Tensor) -> Tensor:

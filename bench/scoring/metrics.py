@@ -1,7 +1,9 @@
 """Metrics: each public function is one, and what its first parameter is says what it measures.
 
-A `Ranking`: evaluated once, or, with a parameter `k`, for every K asked for. A `Clustering`: evaluated once a restart
-of k-means. Every score is at most 1, which is perfect; nan where it cannot be computed.
+A `Ranking`: one value per query, [Q]; with a parameter `k` for every K asked for. `evaluation` takes the mean, over the
+queries that have something to find; what a metric says of the others does not count. A `Clustering`: one number, for
+each restart of k-means. A value is at most 1, which is perfect. The docstring begins with the name that readers see,
+and its source in brackets.
 """
 
 import math
@@ -16,36 +18,40 @@ from bench.scoring.ranking import Ranking
 
 __all__ = ["ami", "map_at_r", "nmi", "r_precision", "recall_at"]
 
+PerQuery = NDArray[np.float64]
+"""[Q]."""
 
-def recall_at(ranking: Ranking, k: int) -> float:
+
+def recall_at(ranking: Ranking, k: int) -> PerQuery:
     """Recall@K (Jégou, Douze, Schmid, TPAMI 2011; for embeddings: Song, Xiang, Jegelka, Savarese, CVPR 2016).
 
-    The share of queries with a relevant candidate among the first K, or among all where there are fewer.
+    Per query [Q]: 1 with a relevant candidate among the first K, or among all where there are fewer; else 0.
     """
-    return _mean(ranking, (ranking.first_hit > 0) & (ranking.first_hit <= k))
+    return ((ranking.first_hit > 0) & (ranking.first_hit <= k)).astype(np.float64)
 
 
-def map_at_r(ranking: Ranking) -> float:
+def map_at_r(ranking: Ranking) -> PerQuery:
     """MAP@R (Musgrave, Belongie, Lim, ECCV 2020, arXiv 2003.08505).
 
-    The mean over queries of (1/R) times the sum of precision(k) over the ranks k <= R that are relevant.
+    Per query [Q]: (1/R) times the sum of precision(k) over the ranks k <= R that are relevant.
     """
     found, total = np.zeros(len(ranking.n_relevant)), np.zeros(len(ranking.n_relevant))
-    for k in range(ranking.n_relevant.max(initial=0)):
+    for k in range(min(ranking.n_relevant.max(initial=0), ranking.relevant.shape[1])):
         hit = ranking.relevant[:, k] & (k < ranking.n_relevant)
         found += hit
         total += hit * found / (k + 1)
-    return _mean(ranking, total / np.maximum(ranking.n_relevant, 1))
+    return np.asarray(total / np.maximum(ranking.n_relevant, 1))
 
 
-def r_precision(ranking: Ranking) -> float:
+def r_precision(ranking: Ranking) -> PerQuery:
     """R-precision (Musgrave, Belongie, Lim, ECCV 2020, arXiv 2003.08505).
 
-    The mean over queries of the share of relevant candidates among the first R.
+    Per query [Q]: the share of relevant candidates among the first R, or among all where the ranking ends before.
     """
-    within = np.arange(ranking.n_relevant.max(initial=0)) < ranking.n_relevant[:, None]
+    looked = np.minimum(ranking.n_relevant, ranking.relevant.shape[1])
+    within = np.arange(looked.max(initial=0)) < looked[:, None]
     found = (ranking.relevant[:, : within.shape[1]] & within).sum(1)
-    return _mean(ranking, found / np.maximum(ranking.n_relevant, 1))
+    return np.asarray(found / np.maximum(looked, 1))
 
 
 def nmi(clustering: Clustering) -> float:
@@ -81,12 +87,6 @@ class _Table(NamedTuple):
     """Their mutual information, in nats."""
     entropy: float
     """Mean of their entropies, in nats."""
-
-
-def _mean(ranking: Ranking, scores: NDArray[np.float64] | NDArray[np.bool_]) -> float:
-    """Mean over the queries that have something to find."""
-    asked = ranking.n_relevant > 0
-    return float(scores[asked].mean()) if asked.any() else math.nan
 
 
 def _off_zero(value: float) -> float:

@@ -1,17 +1,21 @@
 """How metrics are written for a reader."""
 
-import re
+from bench.matrix.catalogue import entries
 
 __all__ = ["NONE", "metric_name"]
-
-NAMES = {"map_at_r": "MAP@R", "r_precision": "R-precision", "nmi": "NMI", "ami": "AMI"}
-
 
 NONE = "–"
 """What stands where there is no number."""
 
 
 def metric_name(metric: str) -> str:
-    """The field's name of a metric column: "Recall@1", "MAP@R"; an unknown one reads as it is stored."""
-    recall = re.fullmatch(r"recall_at_(\d+)", metric)
-    return f"Recall@{recall[1]}" if recall else NAMES.get(metric, metric.replace("_", " "))
+    """The field's name of a metric column, as its docstring begins ("Recall@1", "MAP@R"); others read as stored."""
+    stem, _, k = metric.rpartition("_")
+    known = entries("metrics")
+    if stem in known and k.isdigit() and "k" in known[stem].positional:
+        return _name(stem).replace("@K", f"@{k}")
+    return _name(metric) if metric in known else metric.replace("_", " ")
+
+
+def _name(metric: str) -> str:
+    return entries("metrics")[metric].label.partition(" (")[0]

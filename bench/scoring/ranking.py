@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.scoring.exact_search import (
     Proposal,
+    Settled,
     Space,
     exact_order,
     exact_squares,
@@ -21,7 +22,20 @@ from bench.scoring.exact_search import (
     spans,
 )
 
-__all__ = ["Ranking", "blocks", "neighbours", "rank", "rank_order"]
+__all__ = ["NEAREST", "Nearest", "Ranking", "blocks", "first_hit", "neighbours", "rank", "rank_order"]
+
+NEAREST = 10
+"""How many neighbours of each query a ranking keeps."""
+
+
+class Nearest(NamedTuple):
+    """The first ten candidates of every query, or all where there are fewer."""
+
+    indices: NDArray[np.int32]
+    """[Q, 10]: rows of the gallery, or of the queries, nearest first."""
+    distances: NDArray[np.float32] | None
+    """[Q, 10]: their Euclidean distances, all exact: from the vectors as given, in double precision, then rounded.
+    None for an order that came without."""
 
 
 class Ranking(NamedTuple):
@@ -35,6 +49,8 @@ class Ranking(NamedTuple):
     """[Q]: rank, from 1, of the first relevant candidate; 0 where there is none within depth."""
     candidates: int
     """How many candidates each query has."""
+    nearest: Nearest | None = None
+    """None where they were not kept."""
 
 
 class _Labels(NamedTuple):
@@ -62,11 +78,16 @@ def rank(
     """
     others = query_labels if gallery_labels is None else gallery_labels
     counts, depth, candidates = _extent(query_labels, gallery_labels, depth)
+    kept = min(NEAREST, candidates)
     relevant = np.zeros((len(query_labels), depth), dtype=bool)
+    indices = np.empty((len(query_labels), kept), dtype=np.int32)
+    distances = np.empty((len(query_labels), kept), dtype=np.float32)
     space, labels = prepare(queries, gallery), _Labels(query_labels, others, np.argsort(others, kind="stable"))
-    for one in propose(space, depth=depth, chunk=chunk):
-        relevant[one.rows] = _relevant(space, one, labels, depth)
-    return Ranking(relevant, counts, _first(relevant), candidates)
+    for one in propose(space, depth=max(depth, kept), chunk=chunk):
+        close = one.near <= one.near[:, kept - 1 : kept] + 2 * one.slack
+        relevant[one.rows], squares = _relevant(space, one, labels, depth, close)
+        indices[one.rows], distances[one.rows] = _nearest(space, one, squares, kept)
+    return Ranking(relevant, counts, first_hit(relevant), candidates, Nearest(indices, distances))
 
 
 def rank_order(
@@ -90,7 +111,8 @@ def rank_order(
     for start in range(0, len(order), chunk):
         rows = slice(start, start + chunk)
         np.equal(others[order[rows, :depth]], query_labels[rows, None], out=relevant[rows])
-    return Ranking(relevant, counts, _first(relevant), candidates)
+    kept = Nearest(order[:, :NEAREST].astype(np.int32), None)
+    return Ranking(relevant, counts, first_hit(relevant), candidates, kept)
 
 
 def neighbours(queries: Tensor, gallery: Tensor | None = None, *, depth: int, chunk: int = 4096) -> NDArray[np.int64]:
@@ -114,13 +136,8 @@ def blocks(
         doubt = torch.zeros_like(one.found, dtype=torch.bool)
         doubt[:, 1:] |= close
         doubt[:, :-1] |= close
-        row, column, order = exact_order(space, one, doubt)
-        one.found[row, column] = one.found[row, column][order]
-        found = one.found[:, :depth].cpu().numpy()
-        left = left_open(space, one, depth)
-        if len(left):
-            found[left.cpu().numpy()] = exhaustive(space, left + one.rows.start, depth)
-        yield one.rows, found
+        _settle(one, exact_order(space, one, doubt))
+        yield one.rows, _first_of_all(space, one, depth)[0]
 
 
 def _extent(
@@ -138,30 +155,66 @@ def _places(ordered: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDAr
     return np.searchsorted(ordered, wanted, side="right"), np.searchsorted(ordered, wanted, side="left")
 
 
-def _first(relevant: NDArray[np.bool_]) -> NDArray[np.int32]:
+def first_hit(relevant: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """[Q]: rank, from 1, of the first that is relevant [Q, depth]; 0 where none is."""
     if not relevant.shape[1]:
         return np.zeros(len(relevant), dtype=np.int32)
     return np.where(relevant.any(1), relevant.argmax(1) + 1, 0).astype(np.int32)
 
 
-def _relevant(space: Space, one: Proposal, labels: _Labels, depth: int) -> NDArray[np.bool_]:
-    """Which of the first `depth` candidates of some queries are relevant: [rows, depth].
+def _settle(one: Proposal, settled: Settled) -> None:
+    """Put candidates in their places."""
+    row, column = settled.row, settled.column
+    one.found[row, column] = one.found[row, column][settled.order]
 
-    The order of those that are not relevant among each other does not matter, nor that of those that are.
+
+def _first_of_all(space: Space, one: Proposal, depth: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first `depth` candidates [rows, depth] of an ordered proposal, and for which rows all had to be compared."""
+    found = one.found[:, :depth].cpu().numpy()
+    left = left_open(space, one, depth)
+    place = left.cpu().numpy()
+    if len(left):
+        found[place] = exhaustive(space, left + one.rows.start, depth)
+    return found, place
+
+
+def _relevant(
+    space: Space, one: Proposal, labels: _Labels, depth: int, close: Tensor
+) -> tuple[NDArray[np.bool_], Tensor]:
+    """Which of the first `depth` candidates of some queries are relevant, [rows, depth]; puts those `close` in order.
+
+    Of the rest the order of those that are not relevant among each other does not matter, nor that of those that are.
+    Returns exact squared distances [rows, width] too, set where order was decided.
     """
     own, pool = labels.queries[one.rows], torch.from_numpy(labels.pool).to(one.found.device)
     # Indexing in any other way is shared among threads at any size.
     found = pool.index_select(0, one.found.flatten()).view(one.found.shape)
     relevant = found == torch.from_numpy(own).to(pool.device)[:, None]
-    row, column, order = exact_order(space, one, _mixed(one, relevant))
-    relevant[row, column] = relevant[row, column][order]
+    settled = exact_order(space, one, _mixed(one, relevant) | close)
+    _settle(one, settled)
+    row, column = settled.row, settled.column
+    relevant[row, column] = relevant[row, column][settled.order]
+    squares = torch.empty(one.near.shape, dtype=torch.float64, device=row.device)
+    squares[row, column] = settled.square
     result = relevant[:, :depth].cpu().numpy()
     left = left_open(space, one, depth)
     if len(left):
         left = left[_cut_matters(space, one, left, labels, depth)]
         place = left.cpu().numpy()
         result[place] = labels.pool[exhaustive(space, left + one.rows.start, depth)] == own[place, None]
-    return result
+    return result, squares
+
+
+def _nearest(space: Space, one: Proposal, squares: Tensor, kept: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The first `kept` candidates, which are in order, and their distances: [rows, kept] each."""
+    found, place = _first_of_all(space, one, kept)
+    exact = squares[:, :kept].cpu().numpy()
+    if len(place):
+        row, index = (
+            torch.from_numpy(values).to(one.found.device) for values in (place.repeat(kept), found[place].ravel())
+        )
+        exact[place] = exact_squares(space.queries[one.rows], space.pool, row, index).cpu().numpy().reshape(-1, kept)
+    return found, np.sqrt(exact)
 
 
 def _mixed(one: Proposal, relevant: Tensor) -> Tensor:

@@ -5,10 +5,7 @@ from bench.store.folder import (
     StoreError,
     embeddings,
     empty,
-    first_hits,
-    history,
     load,
-    members,
     pack,
     prepare,
     set_aside,
@@ -16,18 +13,20 @@ from bench.store.folder import (
     training,
     write,
 )
+from bench.store.logs import history, members
+from bench.store.queries import read_queries
 
 __all__ = [
     "TRAINING",
     "StoreError",
     "embeddings",
     "empty",
-    "first_hits",
     "history",
     "load",
     "members",
     "pack",
     "prepare",
+    "read_queries",
     "set_aside",
     "statuses",
     "training",

@@ -3,7 +3,7 @@
 KEY/row.parquet       one row: identity, outcome, scores, cost, provenance (results/README.md lists the columns)
 KEY/history.parquet   one row an epoch
 KEY/members.parquet   one row an epoch and member of an ensemble: its value, weight and running mean
-KEY/queries.parquet   one row a query: rank of its first hit
+KEY/queries.parquet   one row per query (see store/queries.py)
 KEY/embeddings.npy    float32 [queries + gallery, dim], as compared at test time
 KEY/training.npy      float32 [images, dim], the same of training images, for what is learned from them afterwards
 KEY/error.txt         the traceback of a job that failed
@@ -17,7 +17,6 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,8 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.store.columns import LOOKS, types
+from bench.store.columns import types
+from bench.store.logs import LOGS, log
 from bench.store.older import identified
+from bench.store.places import job_folders
+from bench.store.queries import PACKED, pack_queries, packed_encodings, write_queries
 from bench.store.row import Result, Status
 
 __all__ = [
@@ -34,10 +36,7 @@ __all__ = [
     "StoreError",
     "embeddings",
     "empty",
-    "first_hits",
-    "history",
     "load",
-    "members",
     "pack",
     "prepare",
     "set_aside",
@@ -49,6 +48,8 @@ __all__ = [
 
 TRAINING = 2048
 """Training images whose embeddings are stored, at most: enough to learn a projection from."""
+GROUP = 32
+"""Jobs per row group of a packed file: as many are read where one is asked for."""
 
 
 ESSENTIAL = ("key", "dataset", "backbone", "objective", "kind", "seed", "recipe", "protocol", "status")
@@ -105,8 +106,8 @@ def _write_files(draft: Path, result: Result) -> None:
         pq.write_table(pa.Table.from_pylist(list(result.history)), draft / "history.parquet")
     if result.members:
         pq.write_table(pa.Table.from_pylist([entry._asdict() for entry in result.members]), draft / "members.parquet")
-    if result.first_hits is not None:
-        pq.write_table(pa.table({"first_hit": result.first_hits}), draft / "queries.parquet")
+    if result.queries is not None:
+        write_queries(result.queries, draft / "queries.parquet")
     if result.embeddings is not None:
         np.save(draft / "embeddings.npy", result.embeddings.astype(np.float32, copy=False))
     if result.training is not None:
@@ -165,26 +166,7 @@ def load(source: str | Path) -> pd.DataFrame:
     table, broken = _read(Path(source))
     for folder in broken:
         warnings.warn(f"{folder}: its row cannot be read; `bench run` sets it aside and runs it again", stacklevel=2)
-    nested = [log.packed for log in _LOGS.values() if log.packed in table.column_names]
-    return identified(table.drop_columns(nested).to_pandas())
-
-
-def history(source: str | Path) -> pd.DataFrame:
-    """One row an epoch of every job: key, epoch, loss, rate, seconds.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder.
-    """
-    return _log(Path(source), "history")
-
-
-def members(source: str | Path) -> pd.DataFrame:
-    """One row an epoch and member of every ensemble: key, epoch, member, value, weight, running_mean.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder.
-    """
-    return _log(Path(source), "members")
+    return identified(table.to_pandas())
 
 
 def embeddings(results: Path, key: str) -> NDArray[np.float32]:
@@ -207,18 +189,8 @@ def training(results: Path, key: str) -> NDArray[np.float32]:
     return found
 
 
-def first_hits(results: Path, key: str) -> NDArray[np.int32]:
-    """Rank, from 1, of the first hit of every query of a job, [queries]; 0 where none was found.
-
-    Raises:
-        FileNotFoundError: the job has none.
-    """
-    found: NDArray[np.int32] = pq.read_table(results / key / "queries.parquet")["first_hit"].to_numpy()
-    return found
-
-
 def pack(results: Path, file: Path) -> int:
-    """Every stored row, with its histories, in one Parquet file; returns how many.
+    """Every stored row, with its histories and queries, in one Parquet file; returns how many.
 
     Raises:
         FileNotFoundError: there is no such folder of results.
@@ -228,30 +200,32 @@ def pack(results: Path, file: Path) -> int:
         raise StoreError(f"{results}: is a file, packed already; name a folder of results with --results")
     table, _ = _read(results)
     keys = table["key"].to_pylist()
-    for name, log in _LOGS.items():
-        lines = {key: part.drop(columns="key").to_dict("records") for key, part in _log(results, name).groupby("key")}
-        nested = pa.array([lines.get(key, []) for key in keys], pa.list_(pa.struct(log.columns)))
-        table = table.append_column(log.packed, nested)
+    for name, kind in LOGS.items():
+        lines = {key: part.drop(columns="key").to_dict("records") for key, part in log(results, name).groupby("key")}
+        nested = pa.array([lines.get(key, []) for key in keys], pa.list_(pa.struct(kind.columns)))
+        table = table.append_column(kind.packed, nested)
+    for name, column in pack_queries(results, keys).items():
+        table = table.append_column(name, column)
     table = table.sort_by("key")
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.draft")
-    pq.write_table(table, draft, compression="zstd")
+    split = packed_encodings()
+    columns = [name for name in table.column_names if not any(path.startswith(f"{name}.") for path in split)]
+    pq.write_table(
+        table, draft, compression="zstd", row_group_size=GROUP, column_encoding=split, use_dictionary=columns
+    )
     os.replace(draft, file)
     return int(table.num_rows)
-
-
-def _folders(results: Path) -> list[Path]:
-    if not results.exists():
-        raise FileNotFoundError(f"{results}: no results here; run a matrix first, or name the folder with --results")
-    return sorted(path for path in results.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _read(source: Path) -> tuple[pa.Table, list[Path]]:
     """All rows of a folder or a packed file, and the folders whose row cannot be read."""
     if source.is_file():
         _refuse_foreign(source)
-        return pq.read_table(source), []
-    folders = _folders(source)
+        packed = {kind.packed for kind in LOGS.values()}
+        names = [name for name in pq.read_schema(source).names if not name.startswith(PACKED)]
+        return pq.read_table(source, columns=[name for name in names if name not in packed]), []
+    folders = job_folders(source)
     with ThreadPoolExecutor() as threads:
         tables = list(threads.map(_row, folders))
     good = [table for table in tables if table is not None]
@@ -284,63 +258,3 @@ def _row(folder: Path) -> pa.Table | None:
 def _status(folder: Path) -> str | None:
     table = _row(folder)
     return None if table is None else table["status"][0].as_py()
-
-
-class _Log(NamedTuple):
-    """What a job writes of its course, a file of its own, and a column of lists when packed."""
-
-    packed: str
-    columns: pa.Schema
-
-
-_LOGS = {
-    "history": _Log(
-        "history",
-        pa.schema(
-            {
-                "epoch": pa.int64(),
-                **dict.fromkeys(("loss", "rate", "seconds", *LOOKS), pa.float64()),
-                "model": pa.int64(),
-            }
-        ),
-    ),
-    "members": _Log(
-        "member_history",
-        pa.schema(
-            {
-                "epoch": pa.int64(),
-                "member": pa.string(),
-                **dict.fromkeys(("value", "weight", "running_mean"), pa.float64()),
-                "model": pa.int64(),
-            }
-        ),
-    ),
-}
-"""By the name of the file."""
-
-
-def _log(source: Path, name: str) -> pd.DataFrame:
-    """The lines of every job's log, and the key of the job."""
-    columns = ["key", *_LOGS[name].columns.names]
-    if source.is_file():
-        packed = _LOGS[name].packed
-        known = packed in pq.read_schema(source).names
-        rows = pq.read_table(source, columns=["key", packed]).to_pylist() if known else []
-        frame = pd.DataFrame([{"key": row["key"], **line} for row in rows for line in row[packed]], columns=columns)
-    else:
-        files = [folder / f"{name}.parquet" for folder in _folders(source)]
-        tables = [table for file in files if file.exists() and (table := _with_key(file))]
-        found = pa.concat_tables(tables, promote_options="default").to_pandas() if tables else pd.DataFrame()
-        frame = found.reindex(columns=columns)
-    # Logs written before a job could train several models do not say which.
-    return frame.assign(model=frame["model"].fillna(0).astype("int64"))
-
-
-def _with_key(file: Path) -> pa.Table | None:
-    """A job's log, or None and a warning."""
-    try:
-        table = pq.ParquetFile(file).read()
-    except (OSError, pa.ArrowException):
-        warnings.warn(f"{file}: cannot be read and is left out; its job's row is not concerned", stacklevel=2)
-        return None
-    return table.append_column("key", pa.array([file.parent.name] * table.num_rows, pa.string()))

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.matrix.job import Job, Role
 from bench.store.columns import types
+from bench.store.queries import Queries
 
 __all__ = ["MemberEpoch", "Provenance", "Result", "Row", "Status", "failure"]
 
@@ -114,7 +115,7 @@ class Result(NamedTuple):
 
     row: Row
     history: tuple[dict[str, float], ...] = ()
-    first_hits: NDArray[np.int32] | None = None
+    queries: Queries | None = None
     embeddings: NDArray[np.float32] | None = None
     members: tuple[MemberEpoch, ...] = ()
     training: NDArray[np.float32] | None = None

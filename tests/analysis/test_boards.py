@@ -125,7 +125,7 @@ def test_unfinished_cells_are_in_no_mean_and_keep_their_sentences() -> None:
     rows += [unfinished("contrastive", 0, "diverged", None, recall_at_1=0.9)]
     (board,) = boards(table(rows))
     assert [(line.objective, line.done, line.seeds) for line in board.lines] == [("triplet", 1, 2)]
-    assert [cell[1:] for cell in board.unfinished] == [
+    assert [tuple(cell) for cell in board.unfinished] == [
         ("angular", (0, 1), "skipped", "It needs texts."),
         ("contrastive", (0,), "diverged", "No reason was stored."),
         ("triplet", (1,), "failed", "No memory left."),

@@ -189,6 +189,7 @@ def test_every_nan_has_a_reason_whatever_the_board() -> None:
         ([method("A", [0.1, 0.2])], None, "two methods"),
         ([method("A", [0.1]), method("A", [0.2])], None, "stands for two"),
         ([method("A", [0.1]), Method("B", (0, 1), np.array([0.2]))], None, "2 seeds"),
+        ([method("A", [0.1]), Method("B", (1, 1), np.array([0.2, 0.3]))], None, "a seed twice"),
         ([method("A", [0.1]), method("B", [0.2], class_sums=np.ones((2, 3)))], [1, 1, 1], "class sums"),
         ([method("A", [0.1]), method("B", [0.2], class_sums=np.ones((1, 3)))], None, "queries per class"),
         ([method("A", [0.1]), method("B", [0.2], class_sums=np.ones((1, 3)))], [1, 1], r"not \(1, 2\)"),

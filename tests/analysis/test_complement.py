@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 from scipy import stats
+from support import brute_force
 from support.jobs import go, tiny
 
 from bench import datasets, store
-from bench.analysis.complement import _drawn, _halves, _task, study
+from bench.analysis.complement import _drawn, _Task, study
 from bench.datasets.split import Images, Split
 from bench.matrix.job import ConfigError
+from bench.store.queries import Queries
 from bench.store.row import Result, Row
 
 DIMS = (3, 5, 4, 6)
@@ -39,17 +41,12 @@ def points_of(job, split, *, seed=0):
 
 
 def nearest(members, query, candidates):
-    """By the mean of cosine similarities, in double precision, one candidate after the other."""
-    best, place = -np.inf, -1
-    for candidate in candidates:
-        if candidate != query:
-            score = 0.0
-            for points in members:
-                one, other = points[query].astype(float), points[candidate].astype(float)
-                score += float(one @ other) / float(np.linalg.norm(one) * np.linalg.norm(other))
-            if score > best:
-                best, place = score, candidate
-    return place
+    """By the mean of cosine similarities, which orders as distances of unit vectors side by side do."""
+    units = [
+        points / np.linalg.norm(points, axis=1, keepdims=True) for points in (one.astype(float) for one in members)
+    ]
+    joined, others = np.concatenate(units, axis=1), [one for one in candidates if one != query]
+    return others[brute_force.order(joined[[query]], joined[others])[0, 0]]
 
 
 def hit(members, query, labels, candidates):
@@ -65,6 +62,21 @@ def tasks(split):
     return queries, candidates, labels
 
 
+def halves_of(split):
+    """Queries, labels and candidates of two halves, dealt out like cards: shuffled, classes with queries on top."""
+    queries, candidates, labels = tasks(split)
+    cards = np.random.default_rng(1).permutation(sorted({int(label) for label in labels})).tolist()
+    asked = {int(labels[query]) for query in queries}
+    cards = [card for card in cards if card in asked] + [card for card in cards if card not in asked]
+    hands = [set(), set()]
+    for place, card in enumerate(cards):
+        hands[place % 2].add(card)
+    return [
+        ([q for q in queries if labels[q] in hand], labels, [c for c in candidates if labels[c] in hand])
+        for hand in hands
+    ]
+
+
 def stored(results, jobs, split, *, make=points_of, seed=0):
     """Write what a job leaves behind; gives job key -> embeddings."""
     queries, candidates, labels = tasks(split)
@@ -74,7 +86,9 @@ def stored(results, jobs, split, *, make=points_of, seed=0):
         ranks = np.zeros(len(split.test.labels), np.int32)
         for query in queries:
             ranks[query] = 1 if hit([points], query, labels, candidates) else 2
-        store.write(results, Result(Row.of(job, "done"), first_hits=ranks, embeddings=points))
+        store.write(
+            results, Result(Row.of(job, "done"), queries=Queries(None, ranks, {}, None, None), embeddings=points)
+        )
         found[job.key] = points
     return found
 
@@ -137,43 +151,25 @@ def test_committees_are_chosen_greedily_on_one_half_and_judged_on_the_other(tmp_
     split, jobs = split_of(gallery), jobs_of()
     points = by_seed(jobs, stored(tmp_path, jobs, split))
     one = studied(tmp_path, jobs, split, size=3)
-    halves = _halves(_task(split))
+    halves = halves_of(split)
     assert one.committee.chosen.shape == (2, 2, 3)
     for seed, members in enumerate(points):
         for side in (0, 1):
             own, other = halves[side], halves[1 - side]
             chosen: list[int] = []
             for step in range(3):
-                scores = [
-                    -1.0
-                    if m in chosen
-                    else recall([members[c] for c in (*chosen, m)], own.queries, own.labels, own.candidates)
-                    for m in range(4)
-                ]
+                scores = [-1.0 if m in chosen else recall([members[c] for c in (*chosen, m)], *own) for m in range(4)]
                 chosen.append(scores.index(max(scores)))
-                judged = recall([members[c] for c in chosen], other.queries, other.labels, other.candidates)
+                judged = recall([members[c] for c in chosen], *other)
                 assert one.committee.chosen[seed, side, step] == chosen[-1]
                 assert one.committee.seen[seed, side, step] == pytest.approx(max(scores))
                 assert one.committee.unseen[seed, side, step] == pytest.approx(judged)
 
 
-@pytest.mark.parametrize("gallery", [False, True])
-def test_halves_share_no_class_and_lose_no_query(gallery):
-    split = split_of(gallery)
-    one, other = halves = _halves(_task(split))
-    queries, candidates, labels = tasks(split)
-    classes = [{int(labels[row]) for row in (*half.queries, *half.candidates)} for half in halves]
-    assert not classes[0] & classes[1]
-    assert sorted([*one.queries, *other.queries]) == queries
-    assert sorted([*one.candidates, *other.candidates]) == candidates
-    asked = [{int(labels[row]) for row in half.queries} for half in halves]
-    assert abs(len(asked[0]) - len(asked[1])) <= 1
-
-
 def test_what_a_half_chooses_does_not_depend_on_the_classes_that_judge_it(tmp_path):
     split, jobs = split_of(), jobs_of(seeds=1)
     stored(tmp_path / "a", jobs, split)
-    judges = _halves(_task(split))[1].candidates
+    judges = halves_of(split)[1][2]
 
     def changed(job, split, *, seed):
         points = points_of(job, split, seed=seed)
@@ -208,7 +204,7 @@ def test_at_most_so_many_queries_of_every_class_its_share(tmp_path):
     one = studied(tmp_path, jobs, split, most=9)
     assert (one.queries, one.judged) == (27, 9)
     everything, candidates, labels = tasks(split)
-    queries = _drawn(_task(split), 9)
+    queries = _drawn(_Task(np.array(everything), np.array(candidates), labels), 9)
     drawn = np.bincount(labels[queries], minlength=len(SIZES))
     assert len(set(queries.tolist())) == 9
     assert all(abs(count - size / 3) < 1 for count, size in zip(drawn[1:], SIZES[1:], strict=True))

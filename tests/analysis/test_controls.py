@@ -129,7 +129,7 @@ def test_an_ensemble_needs_itself_and_every_seed_of_its_members() -> None:
     )
     for job in jobs:
         wanted = keys(jobs, *MEMBERS) | {job.key} if job.objective.members else set()
-        assert needs(job, jobs) == wanted
+        assert needs(job, trained(jobs)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_an_ensemble_needs_itself_and_every_seed_of_its_members() -> None:
 )
 def test_an_ensemble_without_controls_needs_nothing(changes: dict[str, Any]) -> None:
     jobs = tiny(**{"losses": MEMBERS, "seeds": 2, **changes})
-    assert {needs(job, jobs) for job in jobs} == {frozenset()}
+    assert {needs(job, trained(jobs)) for job in jobs} == {frozenset()}
 
 
 @pytest.mark.parametrize("status", ["done", "diverged"])

@@ -7,7 +7,7 @@ from support.sample_rows import row, row_of, table, unfinished
 
 from bench.analysis.boards import boards
 from bench.analysis.controls import reduced
-from bench.analysis.gains import EnsembleGain, gains
+from bench.analysis.gains import EnsembleGain
 from bench.matrix.job import Job
 from bench.stats.intervals import Gain
 
@@ -23,7 +23,7 @@ def members_and_sum(**of_the_sum: Any) -> list[dict[str, Any]]:
 
 def only_gain(rows: list[dict[str, Any]]) -> EnsembleGain:
     (board,) = boards(table(rows))
-    (found,) = gains(board)
+    (found,) = board.gains
     return found
 
 

@@ -25,7 +25,7 @@ def call(*arguments, **options):
 
 def command(*arguments, **options):
     """As a user gives it."""
-    return subprocess.run([BENCH, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run([BENCH, *map(str, arguments)], capture_output=True, text=True, **options)
 
 
 def test_help_names_every_command_and_exit_code():
@@ -114,6 +114,7 @@ def test_ensembles_are_held_against_controls(tmp_path):
     first = command("run", matrix, "--results", runs)
     assert first.returncode == 0, first.stderr
     assert "6 cells, 6 done before" in first.stderr
+    assert "control: " in first.stderr
     assert "6 controls, 0 done before" in first.stderr
     assert "vs best member, same cost" in first.stdout.replace("\n", " ")
     second = command("run", matrix, "--results", runs)
@@ -222,6 +223,17 @@ def test_a_matrix_where_nothing_could_be_measured_is_exit_code_3(tmp_path):
     )
     assert result.returncode == 3
     assert "diverged; the loss or the embeddings were not finite" in result.stderr
+
+
+def test_the_end_of_a_run_names_the_tracebacks_of_failed_cells(tmp_path):
+    fused = '[{ name = "pca", members = ["triplet"], dim = 17 }]'
+    matrix, runs = matrix_file(tmp_path, losses='["triplet"]', model_ensembles=fused), tmp_path / "runs"
+    result = command("run", matrix, "--results", runs)
+    assert result.returncode == 1
+    (file,) = runs.glob("*/error.txt")
+    assert f"failed: {file} says where" in result.stderr
+    assert result.stderr.endswith("1 done, 1 failed\n")
+    assert "Traceback" not in result.stderr
 
 
 def test_a_row_cut_short_is_named_and_runs_again(tmp_path):

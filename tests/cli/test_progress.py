@@ -3,34 +3,55 @@ from io import StringIO
 from rich.console import Console
 from support.jobs import tiny
 
-from bench.cli.progress import show
-from bench.execute.pool import Event
+from bench.cli.progress import display
+from bench.execute.event import Event
 
-JOBS = list(tiny(losses=["triplet", "contrastive"]))
+ONE, TWO = tiny(losses=["triplet", "contrastive"])
+CONTROL = ONE.changed(recipe=ONE.recipe.model_copy(update={"dim": 32}), control=True)
 EVENTS = [
-    Event(JOBS[0], 1),
-    Event(JOBS[1], 1),
-    Event(JOBS[0], 2),
-    Event(JOBS[0], 2, "done"),
-    Event(JOBS[1], 1, "failed", "its worker process was killed"),
+    Event("stored", TWO.changed(seed=1)),
+    Event("planned", ONE),
+    Event("planned", TWO),
+    Event("comparing", ONE),
+    Event("started", ONE),
+    Event("started", TWO),
+    Event("epoch", ONE, 1),
+    Event("epoch", TWO, 1),
+    Event("epoch", ONE, 2),
+    Event("done", ONE, 2),
+    Event("planned", CONTROL),
+    Event("started", CONTROL),
+    Event("failed", TWO, 1, "its worker process was killed"),
+    Event("epoch", CONTROL, 2),
+    Event("done", CONTROL, 2),
 ]
 
 
-def drawn(**options):
+def drawn(events=EVENTS, **options):
     out = StringIO()
-    assert list(show(EVENTS, JOBS, Console(file=out, width=100, **options))) == EVENTS
+    with display(Console(file=out, width=150, **options)) as shown:
+        for event in events:
+            shown.show(event)
     return out.getvalue()
 
 
 def test_plain_lines_where_there_is_no_terminal():
-    lines = drawn(force_terminal=False).splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith("[1/2] glyphs(")
-    assert lines[0].endswith("triplet seed 0: done")
-    assert lines[1].endswith("contrastive seed 0: failed; its worker process was killed")
+    place = f"{ONE.dataset.label} {ONE.backbone.label}"
+    assert drawn(force_terminal=False).splitlines() == [
+        "3 cells, 1 done before",
+        f"{ONE.dataset.label}: comparing test photos with training photos",
+        f"[1/2] {place} triplet seed 0: done",
+        "1 controls, 0 done before",
+        f"[2/3] {place} contrastive seed 0: failed; its worker process was killed",
+        f"[3/3] control: {place} triplet dim 32, 2 epochs, seed 0: done",
+    ]
+
+
+def test_a_run_with_nothing_to_do_says_so():
+    assert drawn([Event("stored", ONE)], force_terminal=False) == "1 cells, 1 done before\n"
 
 
 def test_a_bar_for_the_matrix_and_for_every_job_on_a_terminal():
     text = drawn(force_terminal=True)
     assert "matrix" in text
-    assert "6/6" in text.replace(" ", "")
+    assert "9/9" in text.replace(" ", "")  # two epochs and the evaluation of each of three jobs

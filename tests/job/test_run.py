@@ -11,7 +11,6 @@ import bench
 from bench import datasets, store
 from bench.analysis.boards import boards
 from bench.analysis.controls import controls
-from bench.analysis.gains import gains
 from bench.job.fit import _objective
 from bench.job.provenance import contamination
 from bench.job.run import refusals
@@ -39,7 +38,12 @@ def test_a_job_leaves_a_row_with_scores_cost_and_provenance(tmp_path):
     assert row["dataset_sha"] == datasets.load(job.dataset, None).sha
     assert json.loads(row["recipe"])["dim"] == 16
     assert len(store.history(tmp_path)) == 2
-    assert result.first_hits.shape == (32,)
+    queries = store.read_queries(tmp_path, job.key)
+    assert np.array_equal(queries.classes, datasets.load(job.dataset, None).test.labels)
+    assert queries.neighbours.shape == queries.distances.shape == (32, 10)
+    assert {name: each.mean() for name, each in queries.values.items()} == pytest.approx(
+        {name: result.row.scores[name] for name in queries.values}
+    )
     assert np.allclose(np.linalg.norm(store.embeddings(tmp_path, job.key), axis=1), 1, atol=1e-5)
 
 
@@ -245,7 +249,7 @@ def test_a_control_reduces_an_ensemble_with_what_its_training_images_teach(tmp_p
         assert row.embedding_dim == (32 if control.recipe.dim == 32 else 16)
     rows = bench.load(tmp_path)
     (board,) = boards(rows)
-    (gained,) = gains(board)
+    (gained,) = board.gains
     assert None not in (gained.gain, gained.reduced, gained.grown, gained.longer)
     assert (gained.size, gained.cost) == (2, 2)
     assert controls(jobs, rows) == controls(jobs, rows[rows["kind"] != "control"])

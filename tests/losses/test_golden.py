@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from bench.scoring import metrics
 from bench.scoring.clustering import Clustering
-from bench.scoring.ranking import Ranking, neighbours, rank
+from bench.scoring.ranking import neighbours, rank
 from losses.batch_softmax import n_pair_loss
 from losses.class_softmax import linear_scores, smooth_cross_entropy, soft_triple
 from losses.group_loss import correlation, first_of_class, group_loss, refined
@@ -293,12 +293,16 @@ def golden_metrics(case: Case) -> Computed:
     if not case["self_excluded"]:
         other = {"gallery": case["gallery"].double(), "gallery_labels": case["gallery_labels"].numpy()}
     ranking = rank(queries, labels, **other, depth=len(case["order"][0]))
-    each = [Ranking(*(column[[i]] for column in ranking[:3]), ranking.candidates) for i in range(len(labels))]
+    asked = ranking.n_relevant > 0
+
+    def mean(values: NDArray[np.float64]) -> float:
+        return float(values[asked].mean()) if asked.any() else math.nan
+
     ks = case["ks"].tolist()
     scores = {
-        "recall_at_k": [metrics.recall_at(ranking, k) for k in ks],
-        "map_at_r": metrics.map_at_r(ranking),
-        "r_precision": metrics.r_precision(ranking),
+        "recall_at_k": [mean(metrics.recall_at(ranking, k)) for k in ks],
+        "map_at_r": mean(metrics.map_at_r(ranking)),
+        "r_precision": mean(metrics.r_precision(ranking)),
     }
     for name, score in scores.items():  # any rule for ties, so ours too, lies between these
         best, worst = (torch.as_tensor(case[f"{name}_{side}_ties"]).double() for side in ("best", "worst"))
@@ -310,8 +314,8 @@ def golden_metrics(case: Case) -> Computed:
         "order": neighbours(queries, other["gallery"], depth=len(case["order"][0])),
         "n_relevant": ranking.n_relevant,
         "first_relevant_rank": ranking.first_hit,
-        "pq_map_at_r": [metrics.map_at_r(one) for one in each],
-        "pq_r_precision": [metrics.r_precision(one) for one in each],
+        "pq_map_at_r": np.where(asked, metrics.map_at_r(ranking), np.nan),
+        "pq_r_precision": np.where(asked, metrics.r_precision(ranking), np.nan),
         "recall_at_k_counting_lone": [np.mean((ranking.first_hit > 0) & (ranking.first_hit <= k)) for k in ks],
         "nmi": [metrics.nmi(one) for one in clusterings],
         "ami": [metrics.ami(one) for one in clusterings],

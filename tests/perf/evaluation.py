@@ -1,6 +1,6 @@
 """What an evaluation costs, against the bare search and the bare k-means that it cannot do without.
 
-    python tests/perf_evaluation.py [--threads 2] [--rounds 1] [CASE ...]
+    python tests/perf/evaluation.py [--threads 2] [--rounds 1] [CASE ...]
 
 Embeddings are made up at the sizes of Stanford Online Products and of In-Shop, 512 wide, L2-normalised. Each case runs
 in a fresh process: our evaluation first, for its memory, then the floors, as often as there are rounds. Columns:

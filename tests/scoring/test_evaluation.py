@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
+from support import brute_force
 
 from bench.scoring import metrics
 from bench.scoring.clustering import clusterings
@@ -101,16 +103,16 @@ def test_gallery_and_queries_without_a_hit() -> None:
     lone = labels == 9
     assert evaluation.scores["queries"] == 40
     assert evaluation.scores["queries_without_hit"] == lone.sum() == 4
-    assert not evaluation.first_hit[lone].any()
-    nearest = ((queries[:, None] - gallery) ** 2).sum(2).argmin(1)
-    assert evaluation.scores["recall_at_1"] == pytest.approx((gallery_labels[nearest] == labels)[~lone].mean())
+    assert not evaluation.queries.first_hit[lone].any()
+    hits = brute_force.relevant(queries, labels, gallery, gallery_labels)
+    assert evaluation.scores["recall_at_1"] == pytest.approx(hits[~lone, 0].mean())
     assert evaluation.scores["recall_at_1_chance"] == pytest.approx(10 / 90)
     assert evaluation.scores["nmi"] == evaluate(queries, labels)["nmi"]
 
 
 def test_first_hits_of_a_large_k_reach_as_deep() -> None:
     points, labels = sample()
-    assert (score(points, labels, ks=(119,)).first_hit > 0).all()
+    assert (score(points, labels, ks=(119,)).queries.first_hit > 0).all()
     assert evaluate(points, labels, ks=(1000,))["recall_at_1000"] == 1
 
 
@@ -136,7 +138,7 @@ POINTS, LABELS = sample(20)
 REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "no matrix": (POINTS[0], LABELS, {}, "matrix"),
     "nothing": (POINTS[:0], LABELS[:0], {}, "something in it"),
-    "too few labels": (POINTS, LABELS[1:], {}, "one label a row"),
+    "too few labels": (POINTS, LABELS[1:], {}, "one label per row"),
     "NaN": (np.where(POINTS > 1, np.nan, POINTS), LABELS, {}, "NaN"),
     "infinity": (np.where(POINTS > 1, np.inf, POINTS), LABELS, {}, "infinity"),
     "gallery without labels": (POINTS, LABELS, {"gallery": POINTS}, "gallery_labels"),
@@ -145,6 +147,34 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "K of zero": (POINTS, LABELS, {"ks": (0, 1)}, "ks"),
     "no K": (POINTS, LABELS, {"ks": ()}, "ks"),
     "restarts": (POINTS, LABELS, {"restarts": -1}, "restarts"),
+    "half a restart": (POINTS, LABELS, {"restarts": 1.5}, "restarts"),
+    "a seed below zero": (POINTS, LABELS, {"seed": -1}, "seed"),
+    "one K, not in a list": (POINTS, LABELS, {"ks": 1}, "ks = 1 "),
+    "half a K": (POINTS, LABELS, {"ks": (1.5,)}, "whole numbers"),
+    "a K of text": (POINTS, LABELS, {"ks": "12"}, "whole numbers"),
+    "a K that is no number": (POINTS, LABELS, {"ks": (None,)}, "whole numbers"),
+    "True": (POINTS, LABELS, {"ks": (True,)}, "whole numbers"),
+    "objects": (POINTS.astype(object), LABELS, {}, "array of object"),
+    "complex numbers": (POINTS.astype(complex), LABELS, {}, "complex"),
+    "a complex tensor": (torch.from_numpy(POINTS).to(torch.complex64), LABELS, {}, "complex"),
+    "text": (POINTS.astype(str), LABELS, {}, "not of numbers"),
+    "rows of several lengths": ([[1.0, 2.0], [3.0]], [0, 1], {}, "different lengths"),
+    "no labels": (POINTS, None, {}, "None"),
+    "a label of None": (POINTS, [None, *LABELS[1:]], {}, "None in row 1"),
+    "a last label of None": (POINTS, [*map(str, LABELS[1:]), None], {}, "None in row 20"),
+    "labels of two kinds": (POINTS, np.array(["a", *LABELS[1:]], object), {}, "in row 2"),
+    "a label of NaN": (POINTS, [np.nan, *LABELS[1:]], {}, "NaN"),
+    "labels with a fraction": (POINTS, LABELS + 0.5, {}, "fraction"),
+    "an empty label": (POINTS, ["a", " ", *map(str, LABELS[2:])], {}, "empty text, first in row 2"),
+    "complex labels": (POINTS, LABELS.astype(complex), {}, "complex128"),
+    "dates as labels": (POINTS, LABELS.astype("datetime64[D]"), {}, "datetime64"),
+    "bytes that are no text": (POINTS, [b"\xff"] * 20, {}, "UTF-8"),
+    "text against numbers": (
+        POINTS,
+        [f"{label:03}" for label in LABELS],
+        {"gallery": POINTS + 1, "gallery_labels": LABELS},
+        "labels are text, gallery_labels numbers",
+    ),
 }
 
 
@@ -166,7 +196,7 @@ def test_an_order_scores_as_the_embeddings_it_is_of(with_gallery: bool, depth: i
     made = score_order(order, labels, gallery_labels=others, ks=(1, 7, 40))
     np.testing.assert_equal(made.scores, expected.scores)
     assert list(made.scores) == list(expected.scores)
-    assert np.array_equal(made.first_hit, expected.first_hit)
+    assert np.array_equal(made.queries.first_hit, expected.queries.first_hit)
     unknown = {name for name, value in made.scores.items() if math.isnan(value)}
     clustered = {f"{name}{end}" for name in ("nmi", "ami") for end in ("", "_sd", "_best")}
     assert unknown == clustered | {"nmi_chance"}
@@ -198,8 +228,8 @@ REFUSED_ORDERS: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "no matrix": (ORDER[0], sample(20)[1], {}, "matrix"),
     "nothing": (ORDER[:0], [], {}, "matrix"),
     "no indices": (ORDER.astype(float), sample(20)[1], {}, "float64"),
-    "too few labels": (ORDER, sample(20)[1][1:], {}, "one label a query"),
-    "a matrix of labels": (ORDER, sample(20)[1], {"gallery_labels": np.zeros((20, 1))}, "one label a query"),
+    "too few labels": (ORDER, sample(20)[1][1:], {}, "one label per query"),
+    "a matrix of labels": (ORDER, sample(20)[1], {"gallery_labels": np.zeros((20, 1))}, "one label per query"),
     "past the end": (ORDER + 1, sample(20)[1], {}, "from 0 to 19"),
     "below zero": (ORDER - 1, sample(20)[1], {}, "from 0 to 19"),
     "past the gallery": (ORDER, sample(20)[1], {"gallery_labels": np.zeros(19)}, "from 0 to 18"),
@@ -249,17 +279,77 @@ def test_a_deep_evaluation_agrees_with_loops(kind: str) -> None:
     points = (rng.normal(size=(250, 16))[labels] + rng.normal(size=(len(labels), 16))).astype(kind)
     points[::7] = points[3]
     scores = evaluate(points, labels, ks=(1, 10, 100, 1000), restarts=1)
-    precision, found = [], []
-    for i, one in enumerate(points.astype(np.float64)):
-        order = np.argsort(((points.astype(np.float64) - one) ** 2).sum(1), kind="stable")
-        hits = (labels == labels[i])[order[order != i]]
-        r = hits.sum()
-        if r:
-            found.append([hits[:k].any() for k in (1, 10, 100, 1000)])
-            precision.append([(hits[:r] * hits[:r].cumsum() / np.arange(1, r + 1)).sum() / r, hits[:r].mean()])
-    names = ["recall_at_1", "recall_at_10", "recall_at_100", "recall_at_1000", "map_at_r", "r_precision"]
-    expected = [*np.mean(found, axis=0), *np.mean(precision, axis=0)]
-    assert [scores[name] for name in names] == pytest.approx(expected, abs=1e-12)
+    expected = brute_force.scores(brute_force.relevant(points, labels), (1, 10, 100, 1000))
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("with_gallery", [False, True])
+def test_what_is_known_of_every_query_is_that_of_loops(with_gallery: bool) -> None:
+    points, labels = sample(90)
+    gallery, others = sample(7, 4, seed=1) if with_gallery else (None, None)
+    labels[5] = 77  # has nothing to find
+    found = score(points, labels, gallery=gallery, gallery_labels=others, ks=(1, 89)).queries
+    hits, nearest = brute_force.relevant(points, labels, gallery, others), brute_force.order(points, gallery)[:, :10]
+    assert np.array_equal(found.classes, labels)
+    assert found.first_hit.tolist() == [1 + row.argmax() if row.any() else 0 for row in hits]
+    assert np.array_equal(found.neighbours, nearest)
+    pool = points if gallery is None else gallery
+    expected = np.linalg.norm(points[:, None].astype(float) - pool[nearest], axis=2)
+    assert found.distances is not None
+    np.testing.assert_allclose(found.distances, expected, rtol=1e-7)
+    assert set(found.values) == {"map_at_r", "r_precision"}
+    for query, row in enumerate(hits):
+        values = {name: each[query] for name, each in found.values.items()}
+        whole = brute_force.values(row, ()) or dict.fromkeys(values, math.nan)
+        assert values == pytest.approx(whole, nan_ok=True, abs=1e-12)
+
+
+def test_every_score_is_the_mean_of_its_values() -> None:
+    points, labels = sample(90)
+    labels[:4] = range(50, 54)
+    scores, queries = score(points, labels, ks=(1, 4))
+    for name, each in queries.values.items():
+        assert np.isnan(each[:4]).all()
+        assert scores[name] == pytest.approx(np.nanmean(each), abs=1e-15)
+    assert scores["recall_at_4"] == pytest.approx(np.isin(queries.first_hit[4:], range(1, 5)).mean())
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-15, 1e-30, 1e-250])
+def test_small_values_lose_nothing(scale: float, kind: type) -> None:
+    """Squares of 1e-30 are 0 in single precision, those of 1e-250 in double precision too."""
+    points, labels = sample(300)
+    expected = evaluate(points, labels)
+    if kind == np.float64 or scale > 1e-40:
+        scores = evaluate((points.astype(float) * scale).astype(kind), labels)
+        assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=0.02)
+        assert scores["recall_at_1"] == expected["recall_at_1"]
+
+
+def test_distances_of_small_values_are_theirs() -> None:
+    points, labels = sample(60)
+    plain, small = (score(points * np.float32(scale), labels).queries for scale in (1, 2.0**-60))
+    assert np.array_equal(plain.distances * np.float32(2.0**-60), small.distances)  # type: ignore[operator]
+
+
+def test_labels_of_one_meaning_score_alike() -> None:
+    points, labels = sample()
+    names = [f"class {label:02}" for label in labels]
+    expected = evaluate(points, labels)
+    for given in (labels.astype(float), labels.astype(object), torch.from_numpy(labels).half(), labels.tolist()):
+        assert evaluate(points, given) == expected
+    for given in (names, np.array(names, object), [name.encode() for name in names], pd.Series(names)):
+        assert evaluate(points, given) == expected
+
+
+def test_a_gallery_of_the_queries_is_warned_of() -> None:
+    points, labels = sample()
+    for gallery in (points, points.copy(), np.concatenate([points[::-1], points + 1])):
+        others = np.resize(labels, len(gallery))
+        with pytest.warns(UserWarning, match="all 120 queries have an equal vector in the gallery"):
+            evaluate(points, labels, gallery=gallery, gallery_labels=others)
+    apart = np.concatenate([points[1:], points[1:] + 1])
+    evaluate(points, labels, gallery=apart, gallery_labels=np.resize(labels, len(apart)))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -267,7 +357,7 @@ def test_cuda_agrees_with_the_cpu() -> None:
     """The ranking exactly; clusters that overlap part ways with every rounding, so of these only the score is close."""
     points, labels = sample(2000)
     on_cpu, on_cuda = (score(torch.from_numpy(points).to(device), labels) for device in ("cpu", "cuda"))
-    assert np.array_equal(on_cuda.first_hit, on_cpu.first_hit)
+    assert np.array_equal(on_cuda.queries.first_hit, on_cpu.queries.first_hit)
     for name, value in on_cpu.scores.items():
         clustered = name.startswith(("nmi", "ami"))
         assert on_cuda.scores[name] == pytest.approx(value, abs=0.02 if clustered else 0)

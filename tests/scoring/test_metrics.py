@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
+from support import brute_force
 
 from bench.scoring import metrics
 from bench.scoring.clustering import Clustering
 from bench.scoring.ranking import Ranking, rank
 
 EVERY = [getattr(metrics, name) for name in metrics.__all__]
-Metric = Callable[..., float]
+Metric = Callable[..., Any]
 
 
 def sample(n: int = 120, classes: int = 15, *, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -31,7 +32,9 @@ def measure(metric: Metric, points: NDArray[Any], labels: NDArray[np.int64], clu
     if next(iter(parameters.values())).annotation is Clustering:
         return metric(Clustering(labels, clusters))
     assert next(iter(parameters.values())).annotation is Ranking
-    return metric(rank(torch.from_numpy(points), labels, depth=4), **({"k": 1} if "k" in parameters else {}))
+    values = metric(rank(torch.from_numpy(points), labels, depth=4), **({"k": 1} if "k" in parameters else {}))
+    assert values.shape == labels.shape
+    return float(values.mean())
 
 
 @pytest.mark.parametrize("metric", EVERY, ids=metrics.__all__)
@@ -63,10 +66,30 @@ def test_docstring_cites_its_source(metric: Metric) -> None:
     assert any(char.isdigit() for char in metric.__doc__.splitlines()[0].partition("(")[2])
 
 
-@pytest.mark.parametrize("metric", [metrics.map_at_r, metrics.r_precision, lambda r: metrics.recall_at(r, 1)])
-def test_with_nothing_to_find_a_score_is_nan(metric: Metric) -> None:
-    points, _ = sample()
-    assert np.isnan(metric(rank(torch.from_numpy(points), np.arange(len(points)), depth=4)))
+RANKED = [one for one in EVERY if Ranking in inspect.get_annotations(one, eval_str=True).values()]
+
+
+@pytest.mark.parametrize("metric", RANKED, ids=lambda metric: metric.__name__)
+def test_the_value_of_a_query_is_its_own(metric: Metric) -> None:
+    """Whatever the other queries are, and without a warning where there is nothing to find."""
+    points, labels = sample()
+    labels[:3] = [20, 21, 22]
+    ranking = rank(torch.from_numpy(points), labels, depth=4)
+    k = {"k": 2} if "k" in inspect.signature(metric).parameters else {}
+    some = np.arange(0, 120, 7)
+    part = Ranking(*(column[some] for column in ranking[:3]), ranking.candidates)
+    assert np.array_equal(metric(part, **k), metric(ranking, **k)[some], equal_nan=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_values_of_queries_are_those_of_the_definitions(seed: int) -> None:
+    points, labels = unbalanced(seed)
+    ranking = rank(torch.from_numpy(points), labels, depth=4)
+    found = {"recall_at_2": metrics.recall_at(ranking, 2), "map_at_r": metrics.map_at_r(ranking)}
+    found["r_precision"] = metrics.r_precision(ranking)
+    for query, hits in enumerate(brute_force.relevant(points, labels)):
+        expected = {"map_at_r": 0, "r_precision": 0, **brute_force.values(hits, (2,))}
+        assert {name: each[query] for name, each in found.items()} == pytest.approx(expected, abs=1e-12)
 
 
 def unbalanced(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -83,9 +106,10 @@ def test_ranking_metrics_agree_with_pml(seed: int) -> None:
     calculator = AccuracyCalculator(include=wanted, k="max_bin_count", device=torch.device("cpu"))
     theirs = calculator.get_accuracy(torch.from_numpy(points), torch.from_numpy(labels))
     ranking = rank(torch.from_numpy(points), labels)
-    assert metrics.recall_at(ranking, 1) == pytest.approx(theirs["precision_at_1"], abs=1e-6)
-    assert metrics.map_at_r(ranking) == pytest.approx(theirs["mean_average_precision_at_r"], abs=1e-6)
-    assert metrics.r_precision(ranking) == pytest.approx(theirs["r_precision"], abs=1e-6)
+    asked = ranking.n_relevant > 0
+    assert metrics.recall_at(ranking, 1)[asked].mean() == pytest.approx(theirs["precision_at_1"], abs=1e-6)
+    assert metrics.map_at_r(ranking)[asked].mean() == pytest.approx(theirs["mean_average_precision_at_r"], abs=1e-6)
+    assert metrics.r_precision(ranking)[asked].mean() == pytest.approx(theirs["r_precision"], abs=1e-6)
 
 
 LABELLINGS = {

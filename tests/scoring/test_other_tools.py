@@ -10,9 +10,11 @@ import faiss
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
+from support import brute_force
 from support.sample_batches import GOLDEN
 from support.sample_images import EVERY, every, one_set
 
@@ -42,15 +44,9 @@ def own(images: Images, **options: Any) -> dict[str, float]:
     )
 
 
-def candidates(images: Images, query: int) -> list[bool]:
-    """Of every candidate, nearest first, ties by index: is it of the query's class?"""
-    pool, labels = (images.points, images.labels) if images.gallery is None else (images.gallery, images.gallery_labels)
-    assert labels is not None
-    at = images.points[query].tolist()
-    order = sorted(
-        (sum((x - y) ** 2 for x, y in zip(at, point, strict=True)), index) for index, point in enumerate(pool.tolist())
-    )
-    return [labels[i] == images.labels[query] for _, i in order if images.gallery is not None or i != query]
+def candidates(images: Images) -> list[list[bool]]:
+    """Of every query's candidates, nearest first, ties by index: are they of its class?"""
+    return brute_force.relevant(*images).tolist()
 
 
 def mean(values: list[float]) -> float:
@@ -59,18 +55,11 @@ def mean(values: list[float]) -> float:
 
 @every
 def test_ranking_scores_are_those_of_the_definitions(images: Images) -> None:
-    asked = [hits for hits in (candidates(images, query) for query in range(len(images.labels))) if any(hits)]
-    precisions, shares = [], []
-    for hits in asked:
-        r = sum(hits)
-        precisions.append(sum(sum(hits[: k + 1]) / (k + 1) for k in range(r) if hits[k]) / r)
-        shares.append(sum(hits[:r]) / r)
-    scores = own(images, ks=KS, restarts=0)
-    assert scores["queries_without_hit"] == len(images.labels) - len(asked)
-    assert same(scores["map_at_r"], mean(precisions))
-    assert same(scores["r_precision"], mean(shares))
-    for k in KS:
-        assert same(scores[f"recall_at_{k}"], mean([float(any(hits[:k])) for hits in asked]))
+    hits, scores = brute_force.relevant(*images), own(images, ks=KS, restarts=0)
+    assert scores["queries_without_hit"] == (~hits.any(1)).sum()
+    expected = brute_force.scores(hits, KS)
+    for name in ("map_at_r", "r_precision", *(f"recall_at_{k}" for k in KS)):
+        assert same(scores[name], expected.get(name, math.nan))
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
@@ -134,22 +123,20 @@ def test_pml_and_the_harness_agree_on_ranking_and_on_the_same_clusters(images: I
         assert same(scores[ours], theirs[pml]), ours
 
 
+def with_itself(images: Images) -> NDArray[np.bool_]:
+    """As `candidates`, the query itself among them."""
+    return brute_force.relevant(images.points, images.labels, images.points, images.labels)
+
+
 @one_set
 def test_revisiting_is_what_its_repository_describes(images: Images) -> None:
     """The nearest of all images, itself among them, less the first; R is the size of the class; every query counts."""
-    recalls: dict[int, list[float]] = {k: [] for k in KS}
-    precisions = []
-    for query, label in enumerate(images.labels):
-        distances = ((images.points.astype(np.float64) - images.points[query]) ** 2).sum(1)
-        classes = [images.labels[i] for i in sorted(range(len(distances)), key=lambda i: (distances[i], i))][1:]
-        size = int((images.labels == label).sum())
-        hits = [other == label for other in classes]
-        precisions.append(sum(sum(hits[: k + 1]) / (k + 1) for k in range(size) if hits[k]) / size)
-        for k in KS:
-            recalls[k].append(float(any(hits[:k])))
+    hits = with_itself(images)[:, 1:]
+    sizes = (images.labels == images.labels[:, None]).sum(1).tolist()
+    found = [brute_force.values(row, KS, r=size) for row, size in zip(hits, sizes, strict=True)]
     scores = scorer(images, ks=KS)(CONVENTIONS["revisiting"].rules)
-    assert same(scores["map_at_r"], mean(precisions))
-    assert all(same(scores[f"recall_at_{k}"], mean(recalls[k])) for k in KS)
+    for name in ("map_at_r", *(f"recall_at_{k}" for k in KS)):
+        assert same(scores[name], mean([one[name] for one in found]))
 
 
 @one_set
@@ -166,7 +153,7 @@ def test_revisiting_clusters_as_faiss_does_unless_told_otherwise(images: Images)
 
 @one_set
 def test_song_counts_every_query(images: Images) -> None:
-    hits = [candidates(images, query) for query in range(len(images.labels))]
+    hits = candidates(images)
     scores = scorer(images, ks=KS, restarts=0)(CONVENTIONS["song"].rules)
     assert all(same(scores[f"recall_at_{k}"], mean([float(any(row[:k])) for row in hits])) for k in KS)
 

@@ -7,6 +7,7 @@ import psutil
 import pytest
 import torch
 from numpy.typing import NDArray
+from support.brute_force import order
 from torch import Tensor
 
 from bench.scoring import exact_search
@@ -46,17 +47,6 @@ def labels_of(n: int, classes: int = 20, *, seed: int = 0) -> NDArray[np.int64]:
     return np.random.default_rng(seed).integers(0, classes, n)
 
 
-def brute_force(queries: Tensor, gallery: Tensor | None) -> NDArray[np.int64]:
-    """The full order of all candidates, by distance and then by index."""
-    q, g = queries.double().numpy(), (queries if gallery is None else gallery).double().numpy()
-    rows = []
-    for i, one in enumerate(q):
-        square = ((g - one) ** 2).sum(1)
-        order = np.lexsort((np.arange(len(g)), square))
-        rows.append(order[order != i] if gallery is None else order)
-    return np.array(rows)
-
-
 @pytest.fixture
 def searched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Search even among few candidates, as among many."""
@@ -88,17 +78,17 @@ def proposed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 def test_few_candidates_are_ordered_exactly(points: Points, with_gallery: bool) -> None:
     queries, gallery = points(), points(120, seed=1) if with_gallery else None
     found = neighbours(queries, gallery, depth=1000)
-    assert np.array_equal(found, brute_force(queries, gallery))
+    assert np.array_equal(found, order(queries, gallery))
 
 
 @pytest.mark.usefixtures("searched", "proposed")
 @pytest.mark.parametrize("points", KINDS)
 @pytest.mark.parametrize("with_gallery", [False, True])
 @pytest.mark.parametrize("depth", [1, 7, 130])
-def test_searched_candidates_are_ordered_as_by_brute_force(points: Points, with_gallery: bool, depth: int) -> None:
+def test_searched_candidates_are_ordered_as_by_order(points: Points, with_gallery: bool, depth: int) -> None:
     queries, gallery = points(), points(250, seed=1) if with_gallery else None
     found = neighbours(queries, gallery, depth=depth)
-    assert np.array_equal(found, brute_force(queries, gallery)[:, :depth])
+    assert np.array_equal(found, order(queries, gallery)[:, :depth])
 
 
 @pytest.mark.usefixtures("searched", "proposed")
@@ -112,18 +102,23 @@ def test_what_is_relevant_stands_where_brute_force_puts_it(
     queries, labels = points(), labels_of(300, classes)
     gallery, others = (points(250, seed=1), labels_of(250, classes, seed=1)) if with_gallery else (None, None)
     made = rank(queries, labels, gallery=gallery, gallery_labels=others, depth=depth, chunk=77)
-    relevant = (labels if others is None else others)[brute_force(queries, gallery)] == labels[:, None]
+    relevant = (labels if others is None else others)[order(queries, gallery)] == labels[:, None]
     assert made.relevant.shape[1] == min(max(depth, relevant.sum(1).max()), relevant.shape[1])
     assert np.array_equal(made.relevant, relevant[:, : made.relevant.shape[1]])
+    nearest = order(queries, gallery)[:, :10]
+    assert np.array_equal(made.nearest.indices, nearest)
+    pool = (queries if gallery is None else gallery).double()
+    exact = ((queries.double()[:, None] - pool[nearest]) ** 2).sum(2).sqrt().numpy()
+    np.testing.assert_allclose(made.nearest.distances, exact, rtol=1e-7, atol=0)
 
 
 @pytest.mark.parametrize("with_gallery", [False, True])
 @pytest.mark.parametrize("depth", [1, 100, 1000])
-def test_many_candidates_are_ordered_as_by_brute_force(with_gallery: bool, depth: int) -> None:
+def test_many_candidates_are_ordered_as_by_order(with_gallery: bool, depth: int) -> None:
     queries, gallery = (1000 * cloud(n, seed=n) for n in (1300, 1800))
     gallery = gallery if with_gallery else None
     found = neighbours(queries, gallery, depth=depth, chunk=500)
-    assert np.array_equal(found, brute_force(queries, gallery)[:, :depth])
+    assert np.array_equal(found, order(queries, gallery)[:, :depth])
 
 
 @pytest.mark.usefixtures("proposed")
@@ -131,14 +126,14 @@ def test_many_candidates_are_ordered_as_by_brute_force(with_gallery: bool, depth
 def test_an_offset_does_not_cost_digits(dtype: torch.dtype) -> None:
     points = cloud(3000, dim=64).to(dtype) + 30_000
     found = neighbours(points[:100], points, depth=20)
-    assert np.array_equal(found, brute_force(points[:100], points)[:, :20])
+    assert np.array_equal(found, order(points[:100], points)[:, :20])
 
 
 @pytest.mark.usefixtures("searched", "proposed")
 @pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e15])
 def test_neither_small_nor_large_numbers_cost_digits(scale: float) -> None:
     points = scale * cloud(200)
-    assert np.array_equal(neighbours(points, depth=20), brute_force(points, None)[:, :20])
+    assert np.array_equal(neighbours(points, depth=20), order(points, None)[:, :20])
 
 
 @pytest.mark.parametrize("way", [exact_search._search, by_torch])
@@ -171,7 +166,7 @@ def test_the_query_is_left_out_by_index_among_its_duplicates() -> None:
     points = torch.zeros(300, 4)
     found = neighbours(points, depth=3)
     assert not (found == np.arange(300)[:, None]).any()
-    assert np.array_equal(found, brute_force(points, None)[:, :3])
+    assert np.array_equal(found, order(points, None)[:, :3])
 
 
 def test_how_the_rows_are_cut_depends_on_their_number_alone() -> None:
@@ -211,7 +206,7 @@ def test_ranking_says_what_is_relevant(with_gallery: bool) -> None:
     queries, labels = cloud(60), labels_of(60)
     gallery, others = (cloud(90, seed=1), labels_of(90, seed=1)) if with_gallery else (None, labels)
     made = rank(queries, labels, gallery=gallery, gallery_labels=others if with_gallery else None, depth=5)
-    relevant = others[brute_force(queries, gallery)] == labels[:, None]
+    relevant = others[order(queries, gallery)] == labels[:, None]
     assert made.candidates == relevant.shape[1]
     assert np.array_equal(made.n_relevant, relevant.sum(1))
     depth = max(5, relevant.sum(1).max())
@@ -229,11 +224,13 @@ def test_an_order_is_ranked_as_the_vectors_it_is_of(with_gallery: bool, depth: i
     expected = rank(queries, labels, gallery=gallery, gallery_labels=others, depth=depth)
     longest = expected.relevant.shape[1]
     for length in (longest, 1000):
-        order = neighbours(queries, gallery, depth=length)
-        made = rank_order(order, labels, gallery_labels=others, depth=depth, chunk=chunk)
-        assert all(np.array_equal(one, other) for one, other in zip(made, expected, strict=True))
+        given = neighbours(queries, gallery, depth=length)
+        made = rank_order(given, labels, gallery_labels=others, depth=depth, chunk=chunk)
+        assert all(np.array_equal(one, other) for one, other in zip(made[:4], expected[:4], strict=True))
+        assert np.array_equal(made.nearest.indices, expected.nearest.indices[:, :length])
+        assert made.nearest.distances is None
     with pytest.raises(ValueError, match=f"{longest - 1} deep .* {longest}: raise its depth"):
-        rank_order(order[:, : longest - 1], labels, gallery_labels=others, depth=depth)
+        rank_order(given[:, : longest - 1], labels, gallery_labels=others, depth=depth)
 
 
 def test_one_image_alone_has_no_candidates() -> None:
@@ -269,6 +266,7 @@ def test_cuda_agrees_with_the_cpu(points: Points, with_gallery: bool) -> None:
     on_cpu = rank(queries, labels, gallery=gallery, gallery_labels=others, depth=9)
     moved = None if gallery is None else gallery.cuda()
     on_cuda = rank(queries.cuda(), labels, gallery=moved, gallery_labels=others, depth=9)
-    assert all(np.array_equal(one, other) for one, other in zip(on_cpu, on_cuda, strict=True))
-    order = neighbours(queries, gallery, depth=40)
-    assert np.array_equal(neighbours(queries.cuda(), moved, depth=40), order)
+    assert all(np.array_equal(one, other) for one, other in zip(on_cpu[:4], on_cuda[:4], strict=True))
+    assert all(np.array_equal(one, other) for one, other in zip(on_cpu.nearest, on_cuda.nearest, strict=True))
+    expected = neighbours(queries, gallery, depth=40)
+    assert np.array_equal(neighbours(queries.cuda(), moved, depth=40), expected)

@@ -12,9 +12,11 @@ import bench
 from bench import store
 from bench.matrix.job import Job
 from bench.store.folder import StoreError
+from bench.store.queries import Queries
 from bench.store.row import MemberEpoch, Result, Row, failure
 
 (JOB,) = tiny()
+QUERIES = Queries(None, np.array([1, 0, 3], np.int32), {}, None, None)
 HISTORY = (
     {"epoch": 1, "loss": 0.5, "rate": 1e-3, "seconds": 0.1},
     {"epoch": 2, "loss": 0.25, "rate": 0.0, "seconds": 0.1},
@@ -30,7 +32,7 @@ MEMBERS = (
 def result(job=JOB, **scores):
     row = Row.of(job, "done", scores=scores or {"recall_at_1": 0.5}, seconds=1.5)
     eye = np.eye(3, dtype=np.float32)
-    return Result(row, HISTORY, np.array([1, 0, 3]), eye, members=MEMBERS, training=2 * eye)
+    return Result(row, HISTORY, QUERIES, eye, members=MEMBERS, training=2 * eye)
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -47,7 +49,7 @@ def test_what_is_written_is_read(tmp_path):
     ]
     assert np.array_equal(store.embeddings(tmp_path, JOB.key), np.eye(3))
     assert np.array_equal(store.training(tmp_path, JOB.key), 2 * np.eye(3))
-    assert store.first_hits(tmp_path, JOB.key).tolist() == [1, 0, 3]
+    assert store.read_queries(tmp_path, JOB.key).first_hit.tolist() == [1, 0, 3]
     found = store.members(tmp_path)
     assert found.columns.tolist() == ["key", "epoch", "member", "value", "weight", "running_mean", "model"]
     assert [MemberEpoch(*line[1:]) for line in found.astype(object).where(found.notna(), None).values] == list(MEMBERS)

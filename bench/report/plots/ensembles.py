@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bench.analysis.boards import Board, Line
-from bench.analysis.gains import EnsembleGain, gains
+from bench.analysis.boards import Board
+from bench.analysis.gains import EnsembleGain
+from bench.analysis.lines import Line
 from bench.report.plots.axes import HUES, MOST, WIDTH, canvas, figure_of, key, wrapped
 from bench.report.plots.svg import INK, Drawing, Logs
 
@@ -30,7 +31,7 @@ PANEL, GAP = 0.75, 0.42
 def gain(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:  # noqa: ARG001
     """Gain of ensembles in Recall@1 over their best member: as it is, at equal size, at equal cost; 95 % intervals."""
     for board in boards:
-        stated = sorted((entry for entry in gains(board) if entry.gain), key=lambda entry: -_mean(entry))
+        stated = sorted((entry for entry in board.gains if entry.gain), key=lambda entry: -_mean(entry))
         if stated:
             yield Drawing((board.dataset, board.backbone), _forest(stated[:MOST], board))
 

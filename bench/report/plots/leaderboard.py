@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from bench.analysis.boards import Board, Line
+from bench.analysis.boards import Board
+from bench.analysis.lines import Line
 from bench.report.plots.axes import COLOURS, HUES, MOST, ROW, WIDTH, canvas, figure_of, key, wrapped
 from bench.report.plots.svg import INK, Drawing, Logs
 from bench.report.tables import kind_name

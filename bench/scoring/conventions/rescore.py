@@ -1,7 +1,7 @@
 """Scores of the same embeddings by any rules, and which rule changes which score."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -13,16 +13,19 @@ from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_s
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.scoring import metrics
-from bench.scoring.clustering import Clustering, clusterings, kmeans
+from bench.scoring.clustering import Clustering, by_faiss, clusterings, kmeans
 from bench.scoring.conventions.rules import SENTENCES, Rules
-from bench.scoring.ranking import blocks
+from bench.scoring.evaluation import clustering_metrics, query_values
+from bench.scoring.ranking import Ranking, blocks, first_hit
 
 __all__ = ["Cause", "Images", "Scorer", "causes", "scorer"]
 
 SEED = 1234
 """From which faiss clusters unless it is told otherwise."""
-CLUSTERED = ("nmi", "ami")
+SAMPLE = 256
+"""Rows per cluster that faiss looks at unless it is told otherwise."""
+OLDER = {"nmi": (normalized_mutual_info_score, "geometric"), "ami": (adjusted_mutual_info_score, "max")}
+"""What scikit-learn divided by before 0.22."""
 Flags = NDArray[np.bool_]
 
 
@@ -84,12 +87,13 @@ def scorer(images: Images, *, ks: Sequence[int] = (1, 2, 4, 8), restarts: int = 
     @cache
     def score(rules: Rules) -> dict[str, float]:
         hits = _without_own(*found(rules.distance, rules.search), first=rules.own == "first")
-        scores = _ranked(hits, n_others + (rules.r == "class"), rules.depth, ks)
+        ranking = _ranking(hits, n_others, rules)
         if rules.ties == "favour":
-            ranks = _favoured(*points(rules.distance), images.labels, others)
-            scores |= {f"recall_at_{k}": (ranks <= k).astype(np.float64) for k in ks}
-        agreement = {name: _agreement(name, clustered(rules.distance, rules.clusters), rules) for name in CLUSTERED}
-        return _means(scores, n_others == 0, images.labels, rules) | agreement | _counts(n_others == 0, rules)
+            ranking = ranking._replace(first_hit=_favoured(*points(rules.distance), images.labels, others))
+        clusters = clustered(rules.distance, rules.clusters)
+        agreement = {name: _agreement(name, metric, clusters, rules) for name, metric in clustering_metrics().items()}
+        lone = n_others == 0
+        return _means(query_values(ranking, ks), lone, images.labels, rules) | agreement | _counts(lone, rules)
 
     return score
 
@@ -134,11 +138,9 @@ def _found(
     return same, own
 
 
-def _single(queries: Tensor, pool: Tensor, deep: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-    index = faiss.IndexFlatL2(pool.shape[1])
-    index.add(pool.float().numpy())
-    # In one call, as the others search: by the number of queries faiss decides how to compute distances.
-    yield slice(0, len(queries)), index.search(queries.float().numpy(), deep)[1]
+def _single(queries: Tensor, pool: Tensor, deep: int) -> list[tuple[slice, NDArray[np.int64]]]:
+    """As other tools search, in one call: by the number of queries faiss decides how to compute distances."""
+    return [(slice(0, len(queries)), faiss.knn(queries.float().numpy(), pool.float().numpy(), deep)[1])]
 
 
 def _without_own(same: Flags, own: Flags | None, *, first: bool) -> Flags:
@@ -152,23 +154,21 @@ def _without_own(same: Flags, own: Flags | None, *, first: bool) -> Flags:
     return same[~out].reshape(len(same), -1)
 
 
-def _ranked(hits: Flags, r: NDArray[np.int64], depth: int | None, ks: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-    """Every ranking score of each query [Q]."""
-    hits = hits[:, :depth]
-    found, precisions = np.zeros(len(r)), np.zeros(len(r))
-    for k in range(min(int(r.max()), hits.shape[1])):
-        hit = hits[:, k] & (k < r)
-        found += hit
-        precisions += hit * found / (k + 1)
-    looked = r if depth is None else np.minimum(r, depth)
-    recalls = {f"recall_at_{k}": np.any(hits[:, :k], axis=1).astype(np.float64) for k in ks}
-    return recalls | {"map_at_r": precisions / np.maximum(r, 1), "r_precision": found / np.maximum(looked, 1)}
+def _ranking(hits: Flags, n_others: NDArray[np.int64], rules: Rules) -> Ranking:
+    """What the rules rank: hits [Q, width], cut where they look no deeper."""
+    r = n_others + (rules.r == "class")
+    # An R that counts the query itself may reach past the last candidate.
+    relevant = np.pad(hits, ((0, 0), (0, max(0, int(r.max()) - hits.shape[1]))))[:, : rules.depth]
+    return Ranking(relevant, r, first_hit(relevant), hits.shape[1])
 
 
 def _favoured(
     queries: Tensor, gallery: Tensor | None, labels: NDArray[np.int64], others: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """[Q]: rank, from 1, of the first hit where only candidates of other classes that are strictly nearer go before."""
+) -> NDArray[np.int32]:
+    """[Q]: rank, from 1, of the first hit where only candidates of other classes that are strictly nearer go before.
+
+    All pairs are looked at, and not the first of a search, which may end among ties before the hit that they favour.
+    """
     assert gallery is not None
     pool, classes = gallery.double(), torch.from_numpy(others)
     square, ranks = pool.square().sum(1), []
@@ -176,8 +176,9 @@ def _favoured(
         distance = square - 2 * queries[rows].double() @ pool.T
         same = classes == torch.from_numpy(labels)[rows, None]
         nearest = distance.masked_fill(~same, math.inf).amin(1, keepdim=True)
-        ranks.append(1 + (distance.masked_fill(same, math.inf) < nearest).sum(1))
-    return torch.cat(ranks).numpy()
+        before = (distance.masked_fill(same, math.inf) < nearest).sum(1)
+        ranks.append((1 + before) * same.any(1))
+    return torch.cat(ranks).int().numpy()
 
 
 def _means(
@@ -199,23 +200,14 @@ def _counts(lone: Flags, rules: Rules) -> dict[str, float]:
 
 def _once(points: NDArray[np.float32], labels: NDArray[np.int64], *, sampled: bool) -> NDArray[np.int64]:
     classes = len(np.unique(labels))
-    if not sampled:
-        return kmeans(points, classes, seed=SEED)[0]
-    # The lower limit only keeps faiss from warning; the upper one stays at its 256 rows a cluster.
-    model = faiss.Kmeans(points.shape[1], classes, niter=20, min_points_per_centroid=1)
-    model.train(points)
-    nearest: NDArray[np.int64] = model.index.search(points, 1)[1][:, 0]
-    return nearest
+    return by_faiss(points, classes, seed=SEED, most=SAMPLE)[0] if sampled else kmeans(points, classes, seed=SEED)[0]
 
 
-def _agreement(name: str, clusters: Sequence[Clustering], rules: Rules) -> float:
-    """Mean of NMI or AMI over clusterings."""
+def _agreement(name: str, metric: Callable[[Clustering], float], clusters: Sequence[Clustering], rules: Rules) -> float:
+    """Mean of a metric over clusterings."""
     if not clusters:
         return math.nan
-    if rules.entropy == "arithmetic":
-        return float(np.mean([getattr(metrics, name)(one) for one in clusters]))
-    older, how = {
-        "nmi": (normalized_mutual_info_score, "geometric"),
-        "ami": (adjusted_mutual_info_score, "max"),
-    }[name]
+    if rules.entropy == "arithmetic" or name not in OLDER:
+        return float(np.mean([metric(one) for one in clusters]))
+    older, how = OLDER[name]
     return float(np.mean([older(one.labels, one.assignment, average_method=how) for one in clusters]))

@@ -1,0 +1,51 @@
+"""The command `bench list`: what a matrix may use."""
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.options import JsonOption
+
+__all__ = ["list_"]
+
+
+class ListKind(StrEnum):
+    """What `bench list` can list."""
+
+    losses = "losses"
+    ensembles = "ensembles"
+    model_ensembles = "model_ensembles"
+    datasets = "datasets"
+    backbones = "backbones"
+    floors = "floors"
+    metrics = "metrics"
+    matrices = "matrices"
+    recipe = "recipe"
+    columns = "columns"
+
+
+def list_(
+    kind: Annotated[ListKind, typer.Argument(help="What to list.")],
+    as_json: JsonOption = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+) -> None:
+    """List what a matrix may use, with its source, parameters and defaults; also the columns of a row."""
+    from bench.cli import listing
+    from bench.matrix import catalogue, file
+
+    if kind is ListKind.matrices:
+        found: list[dict[str, Any]] = [{"name": n, "label": file.headline(p)} for n, p in file.matrices().items()]
+        text = [f"{part['name']}\n    {part['label']}" for part in found]
+    elif kind is ListKind.recipe:
+        found = listing.recipe()
+        text = [f"{field['name']} = {json.dumps(field['default'])}\n    {field['label']}" for field in found]
+    elif kind is ListKind.columns:
+        found = listing.columns()
+        text = listing.columns_markdown() if as_markdown else [f"{c['name']}\n    {c['label']}" for c in found]
+    else:
+        entries = list(catalogue.entries(kind).values())
+        found = [listing.describe(entry) for entry in entries]
+        text = [listing.markdown(entries)] if as_markdown else list(listing.lines(entries))
+    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(text))

@@ -1,0 +1,97 @@
+"""Commands that read what is stored: `bench report`, `bench complement` and `bench pack`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench.cli.options import (
+    NOTHING,
+    REPORT,
+    RESULTS,
+    DataOption,
+    MatrixArgument,
+    ResultsOption,
+    SeedsOption,
+    SetOption,
+    SkipOption,
+    asked_for,
+    controls_of,
+)
+
+__all__ = ["complement", "pack", "report"]
+
+
+def report(
+    results: Annotated[
+        Path, typer.Option("--results", metavar="DIR|FILE", help="Folder of stored results, or a packed file.")
+    ] = RESULTS,
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write the report to.")] = REPORT,
+    matrix: Annotated[
+        str | None, typer.Option("--matrix", metavar="MATRIX", help="Report only the cells of this matrix.")
+    ] = None,
+    seeds: SeedsOption = None,
+    changes: SetOption = [],  # noqa: B006
+    title: Annotated[str, typer.Option(help="Heading of the report.")] = "Leaderboard",
+) -> None:
+    """Print the leaderboard, and write it as Markdown, one HTML page and plots."""
+    from bench import report as reporting
+    from bench import store
+    from bench.matrix.expand import expand
+    from bench.matrix.job import Job
+
+    rows, jobs = store.load(results), tuple[Job, ...]()
+    if matrix is not None:
+        asked = asked_for(matrix, seeds, changes)
+        jobs = expand(asked)
+        jobs = (*jobs, *controls_of(asked, jobs, rows))
+        rows = rows[rows["key"].isin({job.key for job in jobs})]
+    if rows.empty:
+        typer.echo(
+            f"bench: {results} has no results to report; run a matrix first, for example: bench run demo", err=True
+        )
+        raise typer.Exit(NOTHING)
+    Console().print(reporting.terminal(reporting.boards(rows, jobs)))
+    history, members = store.history(results), store.members(results)
+    for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs):
+        typer.echo(f"wrote {path}", err=True)
+
+
+def complement(
+    matrix: MatrixArgument,
+    results: ResultsOption = RESULTS,
+    data: DataOption = None,
+    seeds: SeedsOption = None,
+    changes: SetOption = [],  # noqa: B006
+    skip_broken: SkipOption = False,
+    size: Annotated[int, typer.Option(min=1, help="Number of members of a committee.")] = 4,
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write the page to.")] = REPORT,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Who complements whom",
+) -> None:
+    """Show which objectives find what others miss: overlaps, gains of fused pairs, the best committee."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small products, which more threads slow down
+    from bench import store
+    from bench.analysis.complement import study
+    from bench.execute import plan
+    from bench.matrix.expand import expand
+    from bench.report.complement import terminal, write
+
+    jobs = expand(asked_for(matrix, seeds, changes, skip_broken))
+    splits = plan.check(jobs, data)
+    plan.check_same_data(jobs, splits, store.load(results))
+    studies = study(jobs, splits, results, size=size)
+    Console().print(terminal(studies))
+    for path in write(studies, output, title=title):
+        typer.echo(f"wrote {path}", err=True)
+
+
+def pack(
+    file: Annotated[Path, typer.Argument(metavar="OUT.parquet", help="File to write.")],
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Write all stored results, with their training histories, to one Parquet file."""
+    from bench import store
+
+    typer.echo(f"{file}: {store.pack(results, file)} rows", err=True)

@@ -1,0 +1,184 @@
+"""What `evaluate` is given, checked: embeddings, labels, an order and the K. Every error is one sentence."""
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+__all__ = ["Given", "check_ks", "check_whole", "checked", "checked_order", "numbered"]
+
+Values = Tensor | ArrayLike
+TINY = 2.0**-40
+"""Where no value is larger, all are scaled up: squares of smaller ones leave the range of single precision."""
+
+
+class Given(NamedTuple):
+    """Queries and, where there is one, their gallery."""
+
+    points: Tensor
+    """[Q, dim], float32 or float64."""
+    labels: NDArray[Any]
+    """[Q]: whole numbers or text."""
+    gallery: Tensor | None
+    """[N, dim], on the device of the queries."""
+    gallery_labels: NDArray[Any] | None
+    """[N], of the kind of the labels."""
+    scale: float
+    """What points and gallery were multiplied by: a power of two, 1 for all but tiny values."""
+
+
+def checked(points: Values, labels: Values, gallery: Values | None, gallery_labels: Values | None) -> Given:
+    """Everything that `evaluate` compares. Raises ValueError."""
+    queries, names = _points("queries", points), _labels("labels", labels)
+    _check_count("queries", queries, names)
+    if gallery is None and gallery_labels is None:
+        return _scaled(Given(queries, names, None, None, 1.0))
+    if gallery is None or gallery_labels is None:
+        raise ValueError("a gallery goes with its labels: give gallery and gallery_labels, or neither.")
+    pool, others = _points("gallery", gallery), _labels("gallery_labels", gallery_labels)
+    _check_count("gallery", pool, others)
+    if pool.shape[1] != queries.shape[1]:
+        raise ValueError(f"queries are {queries.shape[1]} wide, the gallery {pool.shape[1]}: embed both alike.")
+    _check_kinds(names, others)
+    return _scaled(Given(queries, names, pool.to(queries.device), others, 1.0))
+
+
+def checked_order(
+    order: Values, labels: Values, gallery_labels: Values | None
+) -> tuple[NDArray[np.integer], NDArray[Any], NDArray[Any] | None]:
+    """An order [Q, depth], the labels of its queries and those of the gallery. Raises ValueError."""
+    found, names = _array("order", order), _labels("labels", labels)
+    pool = None if gallery_labels is None else _labels("gallery_labels", gallery_labels)
+    others = names if pool is None else pool
+    if found.ndim != 2 or not len(found) or found.dtype.kind not in "iu":
+        raise ValueError(f"an order is a matrix [queries, depth] of indices, not {found.dtype} {found.shape}.")
+    if names.shape != (len(found),) or others.ndim != 1:
+        raise ValueError(f"an order of {len(found)} queries and labels {names.shape}: give one label per query.")
+    if pool is not None:
+        _check_kinds(names, pool)
+    if found.size and not 0 <= found.min() <= found.max() < len(others):
+        raise ValueError(f"an order of {len(others)} images holds indices from 0 to {len(others) - 1}: check it.")
+    if pool is None and (found == np.arange(len(found))[:, None]).any():
+        raise ValueError("an order holds a query as its own candidate: leave it out, or give gallery_labels.")
+    if any((np.diff(np.sort(row)) == 0).any() for row in found):
+        raise ValueError("an order holds a candidate twice for one query: rank each once.")
+    return found, names, pool
+
+
+def numbered(labels: NDArray[Any], others: NDArray[Any] | None) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Labels of any kind as numbers that both sides share."""
+    together = labels if others is None else np.concatenate([labels, others])
+    numbers = np.unique(together, return_inverse=True)[1].astype(np.int64)
+    return numbers[: len(labels)], None if others is None else numbers[len(labels) :]
+
+
+def check_ks(ks: Sequence[int]) -> None:
+    """Raises ValueError unless `ks` are whole numbers from 1 up."""
+    given = list(ks) if isinstance(ks, Sequence | np.ndarray | range) and not isinstance(ks, str | bytes) else []
+    if not given or not all(isinstance(k, Integral) and not isinstance(k, bool) and k >= 1 for k in given):
+        raise ValueError(f"ks = {ks!r} are no whole numbers from 1 up: give at least one, as in ks=(1, 10).")
+
+
+def check_whole(name: str, value: int) -> None:
+    """Raises ValueError unless `value` is a whole number from 0 up."""
+    if not isinstance(value, Integral) or value < 0:
+        raise ValueError(f"{name} = {value!r} is no whole number from 0 up: change it.")
+
+
+def _array(name: str, values: Values) -> NDArray[Any]:
+    if isinstance(values, Tensor):
+        found = values.detach().cpu()
+        return (found.double() if found.is_floating_point() else found).numpy()
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} are lists of different lengths: give all rows the same length.") from None
+
+
+def _points(name: str, embeddings: Values) -> Tensor:
+    points = embeddings.detach() if isinstance(embeddings, Tensor) else _tensor(name, _array(name, embeddings))
+    if points.is_complex():
+        raise ValueError(f"{name} are complex numbers, which have no order by distance here: give real ones.")
+    points = points if points.dtype in (torch.float32, torch.float64) else points.float()
+    if points.ndim != 2 or not points.numel():
+        raise ValueError(f"{name} must be a matrix [images, dim] with something in it, not {tuple(points.shape)}.")
+    # Beyond 1e15 squares leave the range of single precision, in which neighbours are searched.
+    if not points.abs().max() <= 1e15:
+        raise ValueError(f"{name} hold NaN, infinity or values beyond 1e15: the model has diverged, train it anew.")
+    return points
+
+
+def _tensor(name: str, array: NDArray[Any]) -> Tensor:
+    if array.dtype.kind not in "fiubc":
+        raise ValueError(f"{name} are an array of {array.dtype}, not of numbers: give a matrix of floats.")
+    # torch knows neither a foreign byte order nor more than double precision.
+    kind = array.dtype.newbyteorder("=") if array.dtype.itemsize <= 8 or array.dtype.kind == "c" else np.dtype("f8")
+    return torch.from_numpy(np.require(array, kind, requirements=["C", "W"]))
+
+
+def _labels(name: str, labels: Values) -> NDArray[Any]:
+    found = _array(name, labels)
+    if found.dtype.kind == "O":
+        found = _of_one_kind(name, found)
+    if found.dtype.kind == "S":
+        found = _decoded(name, found)
+    if found.dtype.kind == "f":
+        found = _whole(name, found)
+    if found.dtype.kind not in "iubU":
+        raise ValueError(f"{name} are an array of {found.dtype}: give whole numbers or text.")
+    if found.dtype.kind == "U" and (empty := np.char.strip(found) == "").any():
+        raise ValueError(f"{name} hold an empty text, first in row {int(empty.argmax()) + 1}: name every class.")
+    return found
+
+
+def _of_one_kind(name: str, labels: NDArray[Any]) -> NDArray[Any]:
+    """Python objects as numbers or text, where all are of one kind."""
+    for kind, numpy in ((str, np.str_), (bytes, np.bytes_), (Integral, np.int64)):
+        if all(isinstance(label, kind) for label in labels.flat):
+            return labels.astype(numpy)
+    first = type(labels.flat[0])
+    row, other = next(
+        (i, label) for i, label in enumerate(labels.flat) if not isinstance(label, first) or label is None
+    )
+    raise ValueError(f"{name} hold {other!r} in row {row + 1}: give whole numbers alone, or text alone, none missing.")
+
+
+def _decoded(name: str, labels: NDArray[np.bytes_]) -> NDArray[np.str_]:
+    try:
+        return np.char.decode(labels, "utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{name} are bytes that are not UTF-8: decode them to text first.") from None
+
+
+def _whole(name: str, labels: NDArray[np.floating]) -> NDArray[np.int64]:
+    if not (np.isfinite(labels) & (labels == np.round(labels)) & (np.abs(labels) < 2**53)).all():
+        raise ValueError(f"{name} hold NaN or numbers with a fraction: a label is a whole number or text.")
+    return labels.astype(np.int64)
+
+
+def _check_count(name: str, points: Tensor, labels: NDArray[Any]) -> None:
+    if labels.shape != (len(points),):
+        raise ValueError(f"{name} are {len(points)} rows but labels are {labels.shape}: give one label per row.")
+
+
+def _check_kinds(labels: NDArray[Any], others: NDArray[Any]) -> None:
+    kinds = ["text" if one.dtype.kind == "U" else "numbers" for one in (labels, others)]
+    if kinds[0] != kinds[1]:
+        shown = f"{labels.flat[0].item()!r} and {others.flat[0].item()!r}" if labels.size and others.size else ""
+        raise ValueError(
+            f"labels are {kinds[0]}, gallery_labels {kinds[1]} ({shown}), which are never equal: give one kind."
+        )
+
+
+def _scaled(given: Given) -> Given:
+    largest = max(float(part.abs().max()) for part in (given.points, given.gallery) if part is not None)
+    if not 0 < largest < TINY:
+        return given
+    # By a power of two no digit is lost, in double precision none below the range of single precision either.
+    scale = 2.0 ** -int(np.frexp(largest)[1])
+    gallery = None if given.gallery is None else given.gallery.double() * scale
+    return given._replace(points=given.points.double() * scale, gallery=gallery, scale=scale)

@@ -1,0 +1,92 @@
+"""What a job writes down epoch by epoch: its own course, and that of an ensemble's members."""
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.store.columns import LOOKS
+from bench.store.places import job_folders
+
+__all__ = ["LOGS", "history", "log", "members"]
+
+
+class Log(NamedTuple):
+    """What a job writes of its course, a file of its own, and a column of lists when packed."""
+
+    packed: str
+    columns: pa.Schema
+
+
+LOGS = {
+    "history": Log(
+        "history",
+        pa.schema(
+            {
+                "epoch": pa.int64(),
+                **dict.fromkeys(("loss", "rate", "seconds", *LOOKS), pa.float64()),
+                "model": pa.int64(),
+            }
+        ),
+    ),
+    "members": Log(
+        "member_history",
+        pa.schema(
+            {
+                "epoch": pa.int64(),
+                "member": pa.string(),
+                **dict.fromkeys(("value", "weight", "running_mean"), pa.float64()),
+                "model": pa.int64(),
+            }
+        ),
+    ),
+}
+"""By the name of the file."""
+
+
+def history(source: str | Path) -> pd.DataFrame:
+    """One row an epoch of every job: key, epoch, loss, rate, seconds.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    return log(Path(source), "history")
+
+
+def members(source: str | Path) -> pd.DataFrame:
+    """One row an epoch and member of every ensemble: key, epoch, member, value, weight, running_mean.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    return log(Path(source), "members")
+
+
+def log(source: Path, name: str) -> pd.DataFrame:
+    """The lines of every job's log, and the key of the job."""
+    columns = ["key", *LOGS[name].columns.names]
+    if source.is_file():
+        packed = LOGS[name].packed
+        known = packed in pq.read_schema(source).names
+        rows = pq.read_table(source, columns=["key", packed]).to_pylist() if known else []
+        frame = pd.DataFrame([{"key": row["key"], **line} for row in rows for line in row[packed]], columns=columns)
+    else:
+        files = [folder / f"{name}.parquet" for folder in job_folders(source)]
+        tables = [table for file in files if file.exists() and (table := _with_key(file))]
+        found = pa.concat_tables(tables, promote_options="default").to_pandas() if tables else pd.DataFrame()
+        frame = found.reindex(columns=columns)
+    # Logs written before a job could train several models do not say which.
+    return frame.assign(model=frame["model"].fillna(0).astype("int64"))
+
+
+def _with_key(file: Path) -> pa.Table | None:
+    """A job's log, or None and a warning."""
+    try:
+        table = pq.ParquetFile(file).read()
+    except (OSError, pa.ArrowException):
+        warnings.warn(f"{file}: cannot be read and is left out; its job's row is not concerned", stacklevel=2)
+        return None
+    return table.append_column("key", pa.array([file.parent.name] * table.num_rows, pa.string()))
