@@ -258,7 +258,7 @@ def test_two_members_with_one_seed_go_before_one_with_many(tmp_path):
 
 def test_fewer_than_two_members_is_a_sentence(tmp_path):
     split, jobs = split_of(), jobs_of(members=2, seeds=2)
-    stored(tmp_path, [jobs[0], jobs[3]], split)  # one a seed
+    stored(tmp_path, [jobs[0], jobs[3]], split)  # one per seed
     with pytest.raises(ConfigError, match=r"fewer than two objectives have stored results.*run the matrix first"):
         studied(tmp_path, jobs, split)
 

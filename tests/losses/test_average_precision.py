@@ -70,7 +70,7 @@ def double_by_default() -> Iterator[None]:
 @pytest.mark.usefixtures("double_by_default")
 @pytest.mark.parametrize("seed", range(3))
 def test_smooth_ap_agrees_with_pml_where_that_is_right(seed: int) -> None:
-    """In order, and as many images a class as classes."""
+    """In order, and as many images per class as classes."""
     embeddings, labels = batch(seed=seed, per_class=CLASSES)
     ordered = labels.sort(stable=True)
     rows = embeddings[ordered.indices], ordered.values

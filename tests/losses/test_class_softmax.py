@@ -1,4 +1,4 @@
-"""Losses with a weight vector a class against pytorch-metric-learning and plain formulas."""
+"""Losses with one weight vector per class against pytorch-metric-learning and plain formulas."""
 
 import pytest
 import torch

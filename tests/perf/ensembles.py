@@ -1,6 +1,6 @@
 """What an ensemble costs: a training step with it, against a step with its most expensive member alone.
 
-A step is forward, backward and AdamW of Conv-4 on 28 × 28 grey images, with 32 classes × 4 images a batch and 128
+A step is forward, backward and AdamW of Conv-4 on 28 × 28 grey images, with 32 classes × 4 images per batch and 128
 dimensions, on one thread. All steps of a table are measured in turns within one run, in the processor's time for this
 process, so that it counts for little what else the machine does.
 """
@@ -72,7 +72,7 @@ def measure(classes: int, rounds: int = 15) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a table a number of training classes: milliseconds, and the ratio to the most expensive member."""
+    """Print one table per number of training classes: milliseconds, and the ratio to the most expensive member."""
     for classes in (150, 1000):
         found = measure(classes)
         most = max(found[name] for name in MEMBERS)

@@ -116,7 +116,7 @@ def measure(batch: int, dim: int, rounds: int = 9) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a table a size: milliseconds, ratios to PML's contrastive and to the bare product, PML's own version."""
+    """Print a table per size: milliseconds, ratios to PML's contrastive and to the bare product, PML's own version."""
     warnings.filterwarnings("ignore", module="pytorch_metric_learning")
     for batch, dim in SIZES:
         found = measure(batch, dim)

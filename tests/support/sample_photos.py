@@ -1,4 +1,4 @@
-"""Small photos of one colour a class, at the paths that the lists of a set name."""
+"""Small photos, one colour per class, at the paths that the lists of a set name."""
 
 import os
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ def colour(class_id: int) -> tuple[int, int, int]:
 
 
 def lay(root: Path, photos: Iterable[tuple[str, int]]) -> None:
-    """Photos at their paths below a folder, each of the colour of its class: links to one file a colour."""
+    """Photos at their paths below a folder, each of the colour of its class: links to one file per colour."""
     colours = root.parent / f"colours of {root.name}"
     colours.mkdir(parents=True, exist_ok=True)
     for path, class_id in photos:
