@@ -8,7 +8,7 @@ import typer
 
 from bench.cli.options import JsonOption
 
-__all__ = ["list_"]
+__all__ = ["ListKind", "list_"]
 
 
 class ListKind(StrEnum):

@@ -14,7 +14,8 @@ import typer.main
 from support.jobs import matrix_file
 
 import bench
-from bench.cli.app import ListKind, app
+from bench.cli.app import app
+from bench.cli.catalogue import ListKind
 from bench.matrix.catalogue import entries
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix, matrices
