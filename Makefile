@@ -33,7 +33,7 @@ small: .venv/ready
 bench-perf: .venv/ready
 	PYTHONPATH=tests $(BIN)/python tests/perf/training.py
 	PYTHONPATH=tests $(BIN)/python tests/perf/evaluation.py
-	PYTHONPATH=tests $(BIN)/python tests/perf/losses.py
+	PYTHONPATH=tests $(BIN)/python tests/perf/each_loss.py
 	PYTHONPATH=tests $(BIN)/python tests/perf/ensembles.py
 
 .venv/ready: pyproject.toml constraints.txt
