@@ -33,8 +33,9 @@ small: .venv/ready
 bench-perf: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/training.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/evaluation.py
-	PYTHONPATH=tests $(BIN)/python -P tests/perf/losses.py
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/each_loss.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/ensembles.py
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/comparisons.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/frames.py
 
 .venv/ready: pyproject.toml constraints.txt

@@ -34,7 +34,7 @@ def whole_labels(embeddings: Tensor, labels: Tensor, *, dim: int | None = None, 
         ValueError: what is wrong with the batch, in one sentence.
     """
     check_embeddings(embeddings, dim=dim)
-    fault = _fault_of_labels(labels, len(embeddings)) or _fault_of_values(labels, classes)
+    fault = _fault_of_labels(labels, embeddings.shape[0]) or _fault_of_values(labels, classes)
     if fault:
         raise ValueError(fault)
     return labels if labels.dtype == torch.int64 else once(Tensor.long, labels)
@@ -52,7 +52,7 @@ def check_embeddings(embeddings: Tensor, *, dim: int | None = None) -> None:
 
 
 def _fault_of_labels(labels: Tensor, images: int) -> str | None:
-    if labels.ndim != 1 or len(labels) != images:
+    if labels.shape != (images,):
         return f"there must be one label per embedding, [{images}], not {list(labels.shape)}."
     if not images:
         return "the batch is empty: a loss needs one image or more."
@@ -62,7 +62,7 @@ def _fault_of_labels(labels: Tensor, images: int) -> str | None:
 
 
 def _fault_of_values(labels: Tensor, classes: int | None) -> str | None:
-    if labels.device.type != "cpu" or torch.compiler.is_compiling():
+    if not labels.is_cpu or torch.compiler.is_compiling():
         return None
     low, high = once(_range, labels)
     if low < 0:
