@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import FAILED, DataOption, JsonOption, SetOption, guarded, talk
+from bench.cli.options import FAILED, DataOption, JsonOption, SetOption, SkipOption, guarded, talk
 
 if TYPE_CHECKING:
     from bench.datasets.acquire.prepare import Stage
@@ -35,14 +35,15 @@ def prepare(
     data: DataOption = None,
     matrix: MatrixOption = None,
     changes: SetOption = [],  # noqa: B006
+    skip_broken: SkipOption = False,
 ) -> None:
     """Download what is not there, where a host still serves it, and decode it; the same command again continues."""
     from bench.datasets.acquire.prepare import prepare_dataset
     from bench.datasets.acquire.targets import targets
-    from bench.datasets.split import DataError
+    from bench.datasets.split import DataError, remarks
 
     problems = []
-    for part in targets(names or [], matrix, changes, data):
+    for part in targets(names or [], matrix, changes, data, skip_broken=skip_broken):
         start = time.perf_counter()
         try:
             split = prepare_dataset(part, data, _stage())
@@ -50,6 +51,8 @@ def prepare(
             problems.append(str(error))
         else:
             typer.echo(f"{part.label}: {_summary(split)}; {time.perf_counter() - start:.1f} s")
+            for remark in remarks(split):
+                typer.echo(f"    {remark}")
     if problems:
         raise DataError("\n".join(problems))
 

@@ -1,46 +1,37 @@
-"""Anybody's pictures: a folder with one sub-folder a class."""
+"""Anybody's pictures: a folder with one sub-folder per class."""
 
-import csv
-import hashlib
-from collections.abc import Iterable, Mapping
-from functools import partial
-from itertools import compress
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import numpy as np
 from annotated_types import Ge, Gt, Lt
-from numpy.typing import NDArray
 
-from bench.datasets.reading.cache import cached
-from bench.datasets.reading.decode import DECODERS, fingerprint, picture_files, read_pictures
-from bench.datasets.reading.small_classes import kept, left_out, numbered, some
+from bench.datasets.reading.columns import one_per_label, read_columns
+from bench.datasets.reading.copied import Placed
+from bench.datasets.reading.own_pictures import Collection, Reading, own_split
+from bench.datasets.reading.picture_files import Walk
+from bench.datasets.reading.side_folders import sides
 from bench.datasets.reading.stable_choice import choose
-from bench.datasets.split import DataError, Images, Split
+from bench.datasets.reading.text_file import read_text
+from bench.datasets.reading.wording import printable, some
+from bench.datasets.split import DataError, Split, reason
 
 __all__ = ["folder"]
 
 TEXTS = "texts.csv"
 
 Classes = dict[str, list[Path]]
+"""Class -> its picture files."""
 
 
-class Reading(NamedTuple):
-    """How the pictures of a folder are read."""
+class Listing(NamedTuple):
+    """What lies in a folder with one sub-folder per class."""
 
-    root: Path
-    size: int
-    channels: int
-    min_images: int
-    skip_broken: bool
-
-
-class Part(NamedTuple):
-    """What was read of one part: pictures, the class of each, and the files that could not be read."""
-
-    images: NDArray[np.uint8]
-    labels: list[str]
-    broken: list[str]
+    classes: Classes
+    others: list[Path]
+    """Files that are not pictures, pictures in no class, and folders without a picture."""
 
 
 def folder(
@@ -54,14 +45,15 @@ def folder(
     skip_broken: bool = False,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> Split:
-    """Folder: your own pictures, one sub-folder a class.
+    """Folder: your own pictures, one sub-folder per class.
 
     Without sub-folders train/ and test/, a share of the classes is the test side; with them (or train/, query/ and
     gallery/) each holds its classes, and none may be on both sides. The pictures of a class are all those below its
     folder: the middle square, transparency on white. The file texts.csv (columns class,text) gives each class a text.
+    What is not read is counted in the notes of the split.
 
     Args:
-        data: the folder that holds one folder a dataset.
+        data: the data folder.
         path: the folder of the classes, absolute or inside `data`.
         size: side of the pictures, [size, size, 3], in pixels.
         test_share: of the classes, chosen by `seed`.
@@ -74,98 +66,107 @@ def folder(
         DataError: no such folder, a picture that cannot be read, a class on both sides, or fewer than two on one.
     """
     root = _root(data, path)
-    listed = _listed(root, test_share, min_images, seed)
-    found = sorted(file for classes in listed.values() for paths in classes.values() for file in paths)
-    texts = root / TEXTS
-    content = [fingerprint(root, found), hashlib.sha256(texts.read_bytes()).hexdigest() if texts.exists() else None]
-    reading = Reading(root, size, 1 if gray else 3, min_images, skip_broken)
-    identity = {"dataset": "folder", "content": content, "decoders": DECODERS, "size": size, "gray": gray}
-    choice = {"test_share": test_share, "min_images": min_images, "skip_broken": skip_broken, "seed": seed}
-    return cached({**identity, **choice}, lambda: _split(reading, listed))
+    listed, notes = _parts(root, test_share, min_images, seed)
+    pictures = [
+        Placed(file.relative_to(root).as_posix(), name, part)
+        for part, classes in listed.items()
+        for name, files in classes.items()
+        for file in files
+    ]
+    order = sorted({one.label for one in pictures})
+    texts, doubt = _texts(root / TEXTS)
+    notes = {"folder": printable(root.name), **notes, **doubt}
+    found = Collection("folder", root, root, pictures, order, {name: name for name in order}, texts, notes)
+    choice = {"test_share": test_share, "seed": seed}
+    return own_split(found, Reading(size, gray, min_images, skip_broken), choice=choice)
 
 
 def _root(data: Path | None, path: str) -> Path:
-    if data is None and not Path(path).is_absolute():
+    own = os.path.expanduser(path)
+    if data is None and not os.path.isabs(own):
         raise DataError(f"folder needs an absolute path, or --data DIR (or BENCH_DATA) that holds {path!r}.")
-    root = (data or Path()) / path
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder: set path to the folder that holds one sub-folder a class.")
+    root = (data or Path()) / own
+    if not os.path.isdir(root):
+        raise DataError(f"{root} is not a folder: set path to the folder that holds one sub-folder per class.")
     return root
 
 
-def _listed(root: Path, test_share: float, min_images: int, seed: int) -> dict[str, Classes]:
-    """Part of the split -> class -> its files."""
-    inside = {place.name for place in root.iterdir() if place.is_dir()}
-    for sides in (("train", "query", "gallery"), ("train", "test")):
-        if inside.issuperset(sides):
-            listed = {"test" if side == "query" else side: _classes(root / side) for side in sides}
-            _disjoint(listed["train"], [*listed["test"], *listed.get("gallery", ())])
-            return listed
-    classes = _classes(root)
-    large = [name for name, paths in classes.items() if len(paths) >= min_images]
-    test = set(choose(large, round(test_share * len(large)), seed))
-    return {
-        "train": {name: paths for name, paths in classes.items() if name not in test},
-        "test": {name: paths for name, paths in classes.items() if name in test},
-    }
+def _parts(root: Path, test_share: float, min_images: int, seed: int) -> tuple[dict[str, Classes], dict[str, str]]:
+    """Part of the split -> class -> its files, and notes on what is not read."""
+    walk = Walk(root)
+    found = sides(root, _folders(root))
+    if not found:
+        whole = _listing(root, walk)
+        large = [name for name, files in whole.classes.items() if len(files) >= min_images]
+        test = set(choose(large, round(test_share * len(large)), seed))
+        listed: dict[str, Classes] = {"train": {}, "test": {}}
+        for name, files in whole.classes.items():
+            listed["test" if name in test else "train"][name] = files
+        return listed, _files_left_out(root, whole.others)
+    listings = {part: _listing(place, walk) for part, place in found.items()}
+    _refuse_beside(root, list(found.values()), walk)
+    others = [*(file for one in listings.values() for file in one.others), *_loose(root)]
+    named = {part: place.name for part, place in found.items()}
+    said = ", ".join(f"{part} from {name}" for part, name in named.items() if name not in ("query", part))
+    notes = {**({"folders": said} if said else {}), **_files_left_out(root, others)}
+    return {part: one.classes for part, one in listings.items()}, notes
 
 
-def _classes(folder: Path) -> Classes:
-    places = sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
-    return {place.name: paths for place in places if (paths := picture_files(place))}
+def _refuse_beside(root: Path, found: Sequence[Path], walk: Walk) -> None:
+    more = [place.name for place in _folders(root) if place not in found and walk.below(place).pictures]
+    if more:
+        raise DataError(
+            f"{root} has pictures in {some(more)}, beside {some([place.name for place in found])}: move them into one "
+            "of these, or elsewhere (recipe.validation holds out classes of train by itself)."
+        )
 
 
-def _disjoint(train: Iterable[str], test: Iterable[str]) -> None:
-    both = sorted(set(train) & set(test))
-    if both:
-        raise DataError(f"{some(both)}: in both train and test, where no class may be, so keep each on one side.")
+def _listing(place: Path, walk: Walk) -> Listing:
+    classes: Classes = {}
+    others = _loose(place)
+    for one in _folders(place):
+        found = walk.below(one)
+        others += found.others if found.pictures else [*found.others, one]
+        if found.pictures:
+            classes.setdefault(printable(one.name), []).extend(found.pictures)
+    if not classes:
+        raise DataError(f"{place} has no sub-folder with pictures: put those of each class into a folder of its own.")
+    return Listing(classes, others)
 
 
-def _split(reading: Reading, listed: Mapping[str, Classes]) -> Split:
-    order = sorted({name for classes in listed.values() for name in classes})
-    enough = partial(kept, reading.root, order=order, least=reading.min_images)
-    enough({part: _labels(classes) for part, classes in listed.items()})  # before hours of decoding
-    texts = _texts(reading.root / TEXTS)
-    read = {part: _read(reading, classes) for part, classes in listed.items()}
-    names = enough({part: found.labels for part, found in read.items()})
-    images = {part: _images(found, names[part], texts) for part, found in read.items()}
-    broken = [path for part in read.values() for path in part.broken]
-    notes = {"folder": reading.root.name, **left_out(order, names, broken=broken, why="cannot be read")}
-    return Split(images["train"], images["test"], images.get("gallery"), notes=notes)
-
-
-def _labels(classes: Classes) -> list[str]:
-    """The class of each file."""
-    return [name for name, paths in classes.items() for _ in paths]
-
-
-def _read(reading: Reading, classes: Classes) -> Part:
-    paths = [path for found in classes.values() for path in found]
-    pictures = read_pictures(paths, reading.size, reading.channels, skip_broken=reading.skip_broken)
-    broken = [path.relative_to(reading.root).as_posix() for path in compress(paths, ~pictures.readable)]
-    return Part(pictures.images, list(compress(_labels(classes), pictures.readable)), broken)
-
-
-def _images(part: Part, names: list[str], texts: Mapping[str, str] | None) -> Images:
-    return Images(*numbered(part.images, part.labels, classes=names), tuple(names), _texts_of(names, texts))
-
-
-def _texts(file: Path) -> dict[str, str] | None:
-    if not file.exists():
-        return None
+def _folders(place: Path) -> list[Path]:
     try:
-        rows = csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines())
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8: save it in that encoding.") from error
-    if not {"class", "text"} <= set(rows.fieldnames or ()):
-        raise DataError(f"{file} lacks the columns class,text: name them in its first line.")
-    return {row["class"]: row["text"] or "" for row in rows}
+        return sorted(one for one in place.iterdir() if one.is_dir() and not one.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{place} cannot be opened ({reason(error)}): allow it, or name another folder.") from error
 
 
-def _texts_of(names: list[str], texts: Mapping[str, str] | None) -> tuple[str, ...] | None:
-    if texts is None:
-        return None
-    missing = [name for name in names if not texts.get(name)]
-    if missing:
-        raise DataError(f"{TEXTS} has no text for {len(missing)} class(es), such as {missing[0]!r}: add them.")
-    return tuple(texts[name] for name in names)
+def _loose(place: Path) -> list[Path]:
+    """Files beside the sub-folders."""
+    names = (one for one in place.iterdir() if not one.is_dir() and not one.name.startswith("."))
+    return sorted(one for one in names if one.name != TEXTS)
+
+
+def _files_left_out(root: Path, others: Sequence[Path]) -> dict[str, str]:
+    if not others:
+        return {}
+    kinds = Counter(_kind(one) for one in others)
+    counted = ", ".join(f"{kind}: {count:,}" for kind, count in kinds.most_common(5))
+    names = some([one.relative_to(root).as_posix() for one in others])
+    return {"files left out": f"{len(others):,} that are not pictures of a class ({counted}): {names}"}
+
+
+def _kind(other: Path) -> str:
+    return "folder without pictures" if other.is_dir() else printable(other.suffix.lower()) or "no ending"
+
+
+def _texts(file: Path) -> tuple[dict[str, str] | None, dict[str, str]]:
+    """Class -> text, where there is a table, and a note where its encoding is doubtful."""
+    if not file.exists():
+        return None, {}
+    columns = read_columns(file, ("class",), ("text",))
+    if "text" not in columns:
+        raise DataError(f"{file} needs the columns class, text, but has no 'text': name them in its first line.")
+    classes = [printable(name) for name in columns["class"]]
+    doubt = read_text(file).doubt
+    return one_per_label(file, classes, columns["text"], column="text"), {"encoding": doubt} if doubt else {}

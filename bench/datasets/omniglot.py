@@ -11,7 +11,8 @@ from annotated_types import Ge, Le
 
 from bench.datasets.acquire.sources import SOURCES
 from bench.datasets.reading.cache import cached
-from bench.datasets.reading.decode import DECODERS, fingerprint, picture_files, read_pictures
+from bench.datasets.reading.decode import DECODERS, read_pictures
+from bench.datasets.reading.picture_files import fingerprint, picture_files
 from bench.datasets.reading.stable_choice import choose
 from bench.datasets.split import DataError, Images, Split
 
@@ -105,10 +106,9 @@ def _refuse_shared(folder: Path, train: Drawings, test: Drawings) -> None:
 def _part(place: Path, side: Side, size: int, classes: int | None, seed: int) -> Images:
     chosen = choose(list(side.characters), len(side.characters) if classes is None else classes, seed)
     drawings = side.load([name for character in chosen for name in side.characters[character]])
-    try:
-        pictures = read_pictures(drawings, size, 1)
-    except DataError as error:
-        raise DataError(f"{place} holds a drawing that cannot be read: get it again from {SOURCE}.") from error
+    pictures = read_pictures(drawings, size, 1)
+    if pictures.problems:
+        raise DataError(f"{place} holds a drawing that cannot be read: get it again from {SOURCE}.")
     labels = np.repeat(np.arange(len(chosen), dtype=np.int64), DRAWINGS)
     return Images(255 - pictures.images, labels, tuple(chosen))
 

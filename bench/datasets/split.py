@@ -7,7 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DataError", "Images", "Split", "reason"]
+__all__ = ["LEFT_OUT", "WARNINGS", "DataError", "Images", "Split", "left_out", "reason", "remarks"]
+
+LEFT_OUT = ("classes left out", "pictures left out", "files left out")
+WARNINGS = ("copies", "two labels", "encoding", "folders")
+"""Keys of the notes that a user should see; the others are provenance."""
 
 
 class DataError(ValueError):
@@ -29,7 +33,7 @@ class Images(NamedTuple):
     classes: tuple[str, ...]
     """Class names."""
     texts: tuple[str, ...] | None = None
-    """One text a class, where the dataset has it."""
+    """One text per class, where the dataset has it."""
 
 
 class Split(NamedTuple):
@@ -43,4 +47,18 @@ class Split(NamedTuple):
     sha: str = ""
     """SHA-256 over all images, labels and class names."""
     notes: Mapping[str, str] = MappingProxyType({})
-    """Provenance worth a line beside the results, such as the version of the fonts."""
+    """What was left out or is doubtful, and provenance such as the version of the fonts."""
+
+
+def left_out(split: Split) -> str | None:
+    """What the data has and the split does not, counted and named, in one line; None where nothing is left out."""
+    return _said(split, LEFT_OUT) or None
+
+
+def remarks(split: Split) -> tuple[str, ...]:
+    """All that a user should see before the scores of this split: what was left out, and what is doubtful."""
+    return tuple(said for key in (*LEFT_OUT, *WARNINGS) if (said := _said(split, (key,))))
+
+
+def _said(split: Split, keys: tuple[str, ...]) -> str:
+    return "; ".join(f"{key}: {split.notes[key]}" for key in keys if key in split.notes)

@@ -1,5 +1,7 @@
 """The matrix file: reading it, changing single values, and saying in sentences what is wrong with it."""
 
+import json
+import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,9 +86,9 @@ def load(
 
 
 def _read(matrix: str) -> dict[str, Any]:
-    path = matrices().get(matrix, Path(matrix))
+    path = matrices().get(matrix, Path(os.path.expanduser(matrix)))
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError:
         raise ConfigError(f"{matrix}: no such matrix file{did_you_mean(matrix, matrices())}") from None
     except UnicodeDecodeError:
@@ -123,7 +125,17 @@ def _sentence(kind: str, where: tuple[int | str, ...], message: str, value: Any)
         return f"{dotted}: unknown{did_you_mean(str(where[-1]), known)}"
     if kind == "missing":
         return f"{dotted}: missing; a matrix needs {where[-1]}"
+    if where and kind in {"tuple_type", "list_type"}:
+        written = "a number or a list of numbers" if where[-1] == "seeds" else f"a list: {where[-1]} = {_listed(value)}"
+        return f"{dotted}: write {written}, not {value!r}"
+    if kind.startswith("model_") and len(where) > 1:
+        return f"{dotted}: write a name, or a table with a name, not {value!r}"
     if kind == "too_short":
         return f"{dotted}: empty; name at least one"
     text = message.removeprefix("Value error, ").replace("Input should", "it should")
     return f"{dotted}: {text}, not {value!r}" if dotted and kind != "value_error" else text
+
+
+def _listed(value: Any) -> str:
+    """The list that was perhaps meant, as TOML has it."""
+    return "[{ name = ... }]" if isinstance(value, dict) else json.dumps([value], default=str, ensure_ascii=False)

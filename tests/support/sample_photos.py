@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from bench.datasets.split import Images
 
@@ -17,6 +18,14 @@ def colour(class_id: int) -> tuple[int, int, int]:
     """One of 252 colours, far enough apart for JPEG."""
     red, green, blue = np.unravel_index(class_id % COLOURS, STEPS)
     return 51 * int(red), 51 * int(green), 42 * int(blue)
+
+
+def picture(place: Path, red: int) -> None:
+    """A picture of one colour in a file that no other is like, by its path."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    info = PngInfo()
+    info.add_text("path", str(place))
+    Image.new("RGB", (12, 10), (red, 100, 50)).save(place, "PNG", pnginfo=info)
 
 
 def lay(root: Path, photos: Iterable[tuple[str, int]]) -> None:

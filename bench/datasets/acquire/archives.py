@@ -12,6 +12,7 @@ from stat import S_IFDIR, S_IFMT, S_IFREG
 from tarfile import HeaderError, ReadError
 from typing import IO, NamedTuple, Self
 
+from bench.datasets.reading.file_kinds import ARCHIVE
 from bench.datasets.split import DataError
 
 __all__ = ["UNPACKING", "unpack"]
@@ -64,7 +65,7 @@ def unpack(
     try:
         with tempfile.TemporaryDirectory(prefix=UNPACKING, dir=place.parent, ignore_cleanup_errors=True) as scratch:
             with archive.open("rb") as file, _damage_named(archive):
-                for member in (_zipped if archive.suffix.lower() == ".zip" else _tarred)(file):
+                for member in (_zipped if archive.suffix.lower() == ARCHIVE else _tarred)(file):
                     _refuse_unsafe(archive, member)
                     if PurePosixPath(member.name).is_relative_to(inside):
                         _write(member, Path(scratch, *PurePosixPath(member.name).parts))

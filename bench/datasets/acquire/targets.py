@@ -1,5 +1,6 @@
 """Which datasets a request names, every parameter resolved."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,14 @@ from bench.matrix.job import ConfigError, Part
 __all__ = ["targets"]
 
 
-def targets(names: Sequence[str], matrix: str | None, changes: Sequence[str], data: Path | None) -> list[Part]:
+def targets(
+    names: Sequence[str],
+    matrix: str | None,
+    changes: Sequence[str],
+    data: Path | None,
+    *,
+    skip_broken: bool = False,
+) -> list[Part]:
     """The datasets of these names, or those of a matrix, each once.
 
     Args:
@@ -21,6 +29,7 @@ def targets(names: Sequence[str], matrix: str | None, changes: Sequence[str], da
         matrix: a name or a path; changes are those of `bench run`.
         changes: KEY=VALUE.
         data: the folder that a parameter `path` is relative to; None: the current folder.
+        skip_broken: sets the parameter of that name where a dataset has it.
 
     Raises:
         ConfigError: neither names nor a matrix, or both; an unknown name or parameter; a path where nothing is.
@@ -32,6 +41,8 @@ def targets(names: Sequence[str], matrix: str | None, changes: Sequence[str], da
         parts = list({job.dataset.label: job.dataset for job in jobs}.values())
     else:
         parts = _named(names, dict(map(key_and_value, changes)))
+    if skip_broken:
+        parts = [_changed(part, skip_broken=True) if "skip_broken" in part.parameters else part for part in parts]
     return [_at_its_path(part, data) for part in parts]
 
 
@@ -57,7 +68,11 @@ def _at_its_path(part: Part, data: Path | None) -> Part:
     path = part.parameters.get("path")
     if path is None:
         return part
-    place = (data or Path()) / path
+    place = (data or Path()) / os.path.expanduser(path)
     if not place.exists():
         raise ConfigError(f"{part.label}: there is no {place}: set path to your own pictures, relative to --data")
-    return part if data else part.model_copy(update={"parameters": {**part.parameters, "path": str(place.resolve())}})
+    return part if data else _changed(part, path=str(place.resolve()))
+
+
+def _changed(part: Part, **values: Any) -> Part:
+    return part.model_copy(update={"parameters": {**part.parameters, **values}})

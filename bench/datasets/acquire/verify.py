@@ -14,9 +14,11 @@ from bench.datasets.acquire.sources import SOURCES, Source, present
 from bench.datasets.acquire.steps import MEGABYTES, PICTURES
 from bench.datasets.reading import cache
 from bench.datasets.reading.columns import read_columns
-from bench.datasets.reading.decode import EXTENSIONS, picture_files, read_pictures, watching
+from bench.datasets.reading.decode import read_pictures, watching
+from bench.datasets.reading.file_kinds import ARCHIVE, is_picture
+from bench.datasets.reading.picture_files import picture_files
 from bench.datasets.reading.scratch import cache_folder, scratch_folder
-from bench.datasets.split import DataError, Split
+from bench.datasets.split import DataError, Split, remarks
 from bench.matrix.catalogue import check, find
 from bench.matrix.job import Part
 
@@ -102,7 +104,7 @@ def _pictures(dataset: Part, data: Path | None, source: Source | None, stage: St
     parts = {name: part for name, part in zip(("train", "test", "gallery"), split[:3], strict=True) if part is not None}
     counts = (f"{len(part.classes):,} classes and {len(part.labels):,} pictures for {n}" for n, part in parts.items())
     verdict.checks.append(f"all there and all readable: {', '.join(counts)}")
-    verdict.remarks.extend(f"{what}: {said}" for what, said in split.notes.items() if "left out" in what)
+    verdict.remarks.extend(remarks(split))
 
 
 def _cache(name: str, stage: Stage, verdict: Verdict) -> None:
@@ -150,7 +152,7 @@ def _unreadable(dataset: Part, data: Path | None, source: Source | None) -> list
     for place in _places(dataset, data, source):
         names, sources = _listed(place)
         if names:
-            readable = read_pictures(sources, SIDE, 3, skip_broken=True).readable.tolist()
+            readable = read_pictures(sources, SIDE, 3).readable.tolist()
             broken = [name for name, good in zip(names, readable, strict=True) if not good]
             if broken:
                 more = f" and {len(broken) - NAMED:,} more" if len(broken) > NAMED else ""
@@ -170,7 +172,7 @@ def _listed(place: Path) -> tuple[list[str], Sequence[Path | bytes]]:
     if place.is_dir():
         found = picture_files(place)
         return [file.relative_to(place).as_posix() for file in found], found
-    if place.suffix == ".zip":
+    if place.suffix.lower() == ARCHIVE:
         return _zipped(place)
     try:
         names = read_columns(place, ("path", "label", "split"))["path"]
@@ -182,7 +184,7 @@ def _listed(place: Path) -> tuple[list[str], Sequence[Path | bytes]]:
 def _zipped(place: Path) -> tuple[list[str], list[bytes]]:
     try:
         with ZipFile(place) as archive:
-            names = [name for name in archive.namelist() if Path(name).suffix.lower() in EXTENSIONS]
+            names = [name for name in archive.namelist() if is_picture(name)]
             return names, [_member(archive, name) for name in names]
     except (BadZipFile, OSError):
         return [], []

@@ -2,30 +2,36 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench.datasets.reading.file_kinds import PARQUET
+from bench.datasets.reading.text_file import read_text
 from bench.datasets.split import DataError, reason
 from bench.matrix.catalogue import did_you_mean
 
-__all__ = ["Columns", "read_columns"]
+__all__ = ["Columns", "one_per_label", "read_columns"]
 
-SEPARATORS = ",;\t"
+SEPARATORS = ",;\t|"
+STATED = re.compile(r'\s*"?sep=(.)"?[^\S\r\n]*(\r\n?|\n|$)', re.IGNORECASE)
+"""The first line of Excel that names the separator."""
 
 Columns = dict[str, list[str]]
-"""Name -> a value a row, without the spaces around it."""
+"""Name -> one value per row, without the spaces around it."""
 
 
 def read_columns(file: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Columns:
-    """The columns of those names, one value a row; others are not looked at.
+    """The columns of those names, one value per row; others are not looked at.
 
-    Parquet where the name ends in .parquet or .pq. Everything else is CSV in UTF-8: the separator of comma, semicolon
-    and tab is the one that parts the first line into needed columns; a byte order mark and empty lines are passed over.
+    Parquet where the name ends in .parquet or .pq. Everything else is CSV: the separator is the one that a line such as
+    "sep=;" states, else that of comma, semicolon, tab and bar which parts the first line into needed columns. Encodings
+    are those of `read_text`; empty lines are passed over.
 
     Raises:
-        DataError: the file cannot be read, lacks a needed column, or has a row without a value there.
+        DataError: the file cannot be read, lacks a needed column, has a name twice, or a row without a needed value.
     """
-    read = _parquet if file.suffix.lower() in {".parquet", ".pq"} else _csv
+    read = _parquet if file.suffix.lower() in PARQUET else _csv
     columns = read(file, needed, optional)
     for name in needed:
         if empty := [number for number, value in enumerate(columns[name], 1) if not value]:
@@ -33,36 +39,67 @@ def read_columns(file: Path, needed: Sequence[str], optional: Sequence[str] = ()
     return columns
 
 
+def one_per_label(file: Path, labels: Sequence[str], values: Sequence[str], *, column: str) -> dict[str, str]:
+    """Label -> what a column says of it; labels of which it says nothing are left out.
+
+    Raises:
+        DataError: it says two things of one label.
+    """
+    found: dict[str, str] = {}
+    for label, value in zip(labels, values, strict=True):
+        if value and found.setdefault(label, value) != value:
+            raise DataError(
+                f"{file} has more than one {column} for the label {label!r}, {found[label]!r} and {value!r}: give all "
+                "its rows the same."
+            )
+    return found
+
+
 def _csv(file: Path, needed: Sequence[str], optional: Sequence[str]) -> Columns:
+    text = read_text(file).text
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        separator = _separator(text.lstrip().partition("\n")[0], needed)
-        header, *rows = _parted(text, separator) or [[]]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8: save it in that encoding.") from error
-    except (OSError, csv.Error) as error:
+        stated = STATED.match(text)
+        body = text[stated.end() :] if stated else text
+        separator = stated[1] if stated else max(SEPARATORS, key=lambda one: _fit(body, one, needed))
+        header, *rows = list(_parted(body, separator)) or [[]]
+    except csv.Error as error:
         raise DataError(f"{file} cannot be read as CSV ({reason(error)}): write it again.") from error
     places = _places(file, header, needed, optional)
+    _verify_lengths(file, header, rows, separator)
+    return {name: [row[place].strip() for row in rows] for name, place in places.items()}
+
+
+def _fit(text: str, separator: str, needed: Sequence[str]) -> tuple[int, int]:
+    """How many needed columns, and how many at all, the first line has with this separator."""
+    try:
+        names = [name.strip() for name in next(_parted(text, separator, strict=False), [])]
+    except csv.Error:
+        return 0, 0
+    return len(set(names) & set(needed)), len(names)
+
+
+def _parted(text: str, separator: str, *, strict: bool = True) -> Iterator[list[str]]:
+    spaces = separator != " "
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict, skipinitialspace=spaces)
+    return (row for row in rows if any(map(str.strip, row)))
+
+
+def _verify_lengths(file: Path, header: Sequence[str], rows: Sequence[list[str]], separator: str) -> None:
+    """Every row has a value per column; one empty value more, which a separator at the end of lines makes, may be."""
+    lengths = {len(row) for row in rows}
+    if lengths == {len(header) + 1} and not any(row[-1].strip() for row in rows):
+        return
+    if lengths == {len(header) + 1} and [row[0] for row in rows] == [str(number + 1) for number in range(len(rows))]:
+        raise DataError(
+            f"{file} has {len(header) + 1} values in every row, but {len(header)} names in its first line: name the "
+            "column that has none (R: write.csv, or row.names = FALSE)."
+        )
     for number, row in enumerate(rows, 1):
         if len(row) != len(header):
             raise DataError(
                 f"{file} has {len(row)} value(s) in row {number:,}, not {len(header)} as its first line: put values "
                 f"that hold {separator!r} in quotes."
             )
-    return {name: [row[place].strip() for row in rows] for name, place in places.items()}
-
-
-def _separator(header: str, needed: Sequence[str]) -> str:
-    def parted(separator: str) -> tuple[int, int]:
-        names = [name.strip() for row in _parted(header, separator) for name in row]
-        return len(set(names) & set(needed)), len(names)
-
-    return max(SEPARATORS, key=parted)
-
-
-def _parted(text: str, separator: str) -> list[list[str]]:
-    rows = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
-    return [row for row in rows if any(map(str.strip, row))]
 
 
 def _parquet(file: Path, needed: Sequence[str], optional: Sequence[str]) -> Columns:
@@ -82,8 +119,15 @@ def _parquet(file: Path, needed: Sequence[str], optional: Sequence[str]) -> Colu
 def _places(file: Path, header: Sequence[str], needed: Sequence[str], optional: Sequence[str]) -> dict[str, int]:
     """Name -> place of the columns asked for."""
     names = [name.strip() for name in header]
-    for name in needed:
-        if name not in names:
-            every = ", ".join(needed)
-            raise DataError(f"{file} needs the columns {every}, but has no {name!r}{did_you_mean(name, names)}")
+    for name in (*needed, *optional):
+        if names.count(name) > 1:
+            raise DataError(f"{file} has {names.count(name)} columns called {name!r}: keep one, or rename the others.")
+    missing = [name for name in needed if name not in names]
+    if missing:
+        unnamed = [place for place, name in enumerate(names, 1) if not name or name.startswith("Unnamed: ")]
+        hint = f"; column {unnamed[0]} has no name, perhaps it is this one" if unnamed and len(missing) == 1 else ""
+        raise DataError(
+            f"{file} needs the columns {', '.join(needed)}, but has no {missing[0]!r}"
+            f"{hint or did_you_mean(missing[0], filter(None, names))}"
+        )
     return {name: names.index(name) for name in (*needed, *optional) if name in names}

@@ -1,13 +1,16 @@
 """Picture files of any kind, read as square uint8 arrays."""
 
-import hashlib
+import logging
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -15,32 +18,33 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 from PIL import __version__ as pillow
 
+from bench.datasets.reading.bit_depth import eight_bits, is_deep, stated_white
+from bench.datasets.reading.file_kinds import PICTURES, refused
 from bench.datasets.reading.scratch import room
-from bench.datasets.split import DataError, reason
+from bench.datasets.split import reason
 
-__all__ = [
-    "DECODERS",
-    "EXTENSIONS",
-    "Decoded",
-    "compact",
-    "fingerprint",
-    "picture_files",
-    "read_picture",
-    "read_pictures",
-    "watching",
-]
+__all__ = ["DECODERS", "REPAIR", "Decoded", "compact", "read_picture", "read_pictures", "watching"]
 
-EXTENSIONS = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
-DECODERS = ["1", pillow, features.version("jpg")]
+
+def _heif_version() -> str | None:
+    try:
+        return version("pillow-heif")
+    except PackageNotFoundError:
+        return None
+
+
+DECODERS = ["2", pillow, features.version("jpg"), features.version("avif"), _heif_version()]
 """For the identity of a cached split: this reader's version, raised when a pixel changes, and the libraries' own."""
+REPAIR = "repair or remove them, or leave out all such pictures with skip_broken = true (--skip-broken)"
 REPORT_SECONDS = 0.1
-CHUNK = 16  # pictures a task of the pool: one by one, small JPEGs take up to 1.4 times as long on two cores
+CHUNK = 16  # pictures per task of the pool: one by one, small JPEGs take up to 1.4 times as long on two cores
 BLOCK_BYTES = 16 * 2**20
 
 _watcher: ContextVar[Callable[[int, int], None] | None] = ContextVar("watcher", default=None)
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what Pillow logs of odd files comes to the terminal
 
 
 class Decoded(NamedTuple):
@@ -49,21 +53,26 @@ class Decoded(NamedTuple):
     images: NDArray[np.uint8]
     """[N, size, size, channels], of the readable ones, in order."""
     readable: NDArray[np.bool_]
-    """One flag a file."""
+    """One flag per file."""
+    problems: dict[int, str]
+    """Number of a file -> why it cannot be read, in a few words."""
 
 
 def read_picture(file: Path | BytesIO, size: int, channels: int) -> NDArray[np.uint8]:
     """One picture as [size, size, channels] uint8: the middle square, resized with antialiasing (bilinear).
 
-    Turned as its EXIF tag says; transparency is laid on white; 16 bits become 8; of several frames the first is taken.
-    `channels` is 1 (luminance) or 3 (RGB).
+    Turned as its EXIF tag says; transparency is laid on white; of several frames the first is taken; more than 8 bits
+    become 8, see `bit_depth`. `channels` is 1 (luminance) or 3 (RGB).
 
     Raises:
         Exception: whatever Pillow raises where the file is broken.
     """
-    with Image.open(file) as opened:
+    if isinstance(file, Path):
+        _verify_kind(file)
+    with Image.open(file, formats=_formats()) as opened:
         opened.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at 1/2, 1/4 or 1/8, never below twice `size`
-        picture = ImageOps.exif_transpose(opened)
+        white, deep = stated_white(opened), is_deep(opened)
+        picture = eight_bits(ImageOps.exif_transpose(opened), white=white, deep=deep)
     side = min(picture.size)
     left, top = ((length - side) // 2 for length in picture.size)
     middle = _opaque(picture.crop((left, top, left + side, top + side))).convert("L" if channels == 1 else "RGB")
@@ -71,19 +80,22 @@ def read_picture(file: Path | BytesIO, size: int, channels: int) -> NDArray[np.u
     return np.asarray(square).reshape(size, size, channels)
 
 
-def read_pictures(sources: Sequence[Path | bytes], size: int, channels: int, *, skip_broken: bool = False) -> Decoded:
-    """Pictures of files, or of the bytes of files, read on all cores; above 1 GB kept on disk, see `cache.room`.
+def read_pictures(sources: Sequence[Path | bytes], size: int, channels: int) -> Decoded:
+    """Pictures of files, or of the bytes of files, read on all cores; above 1 GB kept on disk, see `scratch.room`.
 
     Raises:
-        DataError: one cannot be read, and `skip_broken` is false; it names the file. Or there is no place on the disk.
+        DataError: there is no place on the disk.
     """
     images = room((len(sources), size, size, channels))
     chunks = [range(len(sources))[start : start + CHUNK] for start in range(0, len(sources), CHUNK)]
-    with ThreadPoolExecutor(_cores()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(_cores()) as pool:
+        warnings.simplefilter("ignore")  # what Pillow warns of is read, or is a problem with a name
         walk = pool.map if _worth_threads(sources) else map
-        done = chain.from_iterable(walk(partial(_fill, images, sources, skip_broken), chunks))
-        readable = np.fromiter(_reported(done, len(sources)), np.bool_, len(sources))
-    return Decoded(compact(images, readable), readable)
+        done = chain.from_iterable(walk(partial(_fill, images, sources), chunks))
+        problems = {index: why for index, why in enumerate(_reported(done, len(sources))) if why}
+    readable = np.ones(len(sources), np.bool_)
+    readable[list(problems)] = False
+    return Decoded(compact(images, readable), readable, problems)
 
 
 def compact(images: NDArray[np.uint8], kept: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -110,57 +122,63 @@ def watching(callback: Callable[[int, int], None]) -> Iterator[None]:
         _watcher.reset(token)
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """Every picture (by its extension) below a folder, sorted; hidden files and folders are passed over."""
-    return sorted(_walk(folder))
+@cache
+def _formats() -> list[str]:
+    """Pillow's names of the formats that are read and that it has: others, such as PostScript, run programs."""
+    if _heif_version():
+        import_module("pillow_heif").register_heif_opener()
+    Image.init()
+    return sorted({form for form in PICTURES.values() if form in Image.OPEN})
 
 
-def fingerprint(root: Path, found: Iterable[Path | str]) -> str:
-    """SHA-256 over names below `root`, sizes and times of change: another one when a file is added, removed or changed.
-
-    Paths are text here: of a hundred thousand files, pathlib takes longer than the disk.
-    """
-    sha, above = hashlib.sha256(), os.path.join(root, "")
-    for file in found:
-        stat = os.stat(file)
-        name = os.fspath(file).removeprefix(above).replace(os.sep, "/")
-        sha.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return sha.hexdigest()
+def _verify_kind(file: Path) -> None:
+    if why := refused(file.name):
+        raise ValueError(why)
+    if file.exists() and not file.is_file():  # a pipe would be waited for
+        raise ValueError("not a file")
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
-                yield Path(place, name)
-
-
-def _reported(flags: Iterable[bool], total: int) -> Iterator[bool]:
+def _reported(problems: Iterable[str], total: int) -> Iterator[str]:
     report, last = _watcher.get(), time.monotonic()
-    for done, flag in enumerate(flags, 1):
+    for done, problem in enumerate(problems, 1):
         if report is not None and (done == total or time.monotonic() - last >= REPORT_SECONDS):
             report(done, total)
             last = time.monotonic()
-        yield flag
+        yield problem
 
 
-def _fill(images: NDArray[np.uint8], sources: Sequence[Path | bytes], skip_broken: bool, chunk: range) -> list[bool]:
-    return [_filled(images[index], sources[index], index, skip_broken) for index in chunk]
+def _fill(images: NDArray[np.uint8], sources: Sequence[Path | bytes], chunk: range) -> list[str]:
+    return [_filled(images[index], sources[index]) for index in chunk]
 
 
-def _filled(image: NDArray[np.uint8], source: Path | bytes, index: int, skip_broken: bool) -> bool:
+def _filled(image: NDArray[np.uint8], source: Path | bytes) -> str:
+    """Why the picture cannot be read; empty where it is."""
     try:
         image[:] = read_picture(BytesIO(source) if isinstance(source, bytes) else source, len(image), image.shape[2])
     except Exception as error:  # a broken file can raise nearly anything in Pillow's decoders
-        if skip_broken:
-            return False
-        name = f"picture {index}" if isinstance(source, bytes) else str(source)
-        raise DataError(
-            f"{name} cannot be read as a picture ({reason(error)}): repair it, remove it, or leave out all such "
-            "pictures with skip_broken = true (--skip-broken)."
-        ) from error
-    return True
+        return _why(error, source)
+    return ""
+
+
+def _why(error: Exception, source: Path | bytes) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels: make it smaller"
+    if not isinstance(error, UnidentifiedImageError):
+        return reason(error).rstrip(".")
+    beginning = source[:12] if isinstance(source, bytes) else _beginning(source)
+    if beginning[4:8] == b"ftyp" and beginning[8:12] not in {b"avif", b"avis"}:
+        return "HEIC: pip install pillow-heif, or export it as JPEG"
+    if beginning[4:8] == b"ftyp":
+        return "AVIF, which this Pillow cannot read: pip install -U pillow, or export it as JPEG"
+    return "no picture" if beginning else "an empty file"
+
+
+def _beginning(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(12)
+    except OSError:
+        return b""
 
 
 def _worth_threads(sources: Sequence[Path | bytes]) -> bool:
@@ -171,8 +189,6 @@ def _worth_threads(sources: Sequence[Path | bytes]) -> bool:
 
 
 def _opaque(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):  # 16 bits, which convert("L") would cut off at 255
-        return Image.fromarray((np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8))
     if not picture.has_transparency_data:
         return picture
     picture = picture.convert("RGBA")

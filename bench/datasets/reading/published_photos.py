@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.datasets.reading.cache import cached
-from bench.datasets.reading.decode import DECODERS, fingerprint, read_pictures
+from bench.datasets.reading.decode import DECODERS, read_pictures
+from bench.datasets.reading.picture_files import fingerprint
 from bench.datasets.reading.published_lists import Listed, check_lists, paths
 from bench.datasets.split import DataError, Images, Split
 
@@ -62,7 +63,7 @@ def read_photos(listed: Listed, part: str, size: int) -> Images:
         DataError: some cannot be read; it says how many and names the first.
     """
     photos = listed.parts[part]
-    pictures = read_pictures([listed.root / photo.path for photo in photos], size, 3, skip_broken=True)
+    pictures = read_pictures([listed.root / photo.path for photo in photos], size, 3)
     if not pictures.readable.all():
         count, broken = (~pictures.readable).sum(), photos[int(pictures.readable.argmin())].path
         raise DataError(

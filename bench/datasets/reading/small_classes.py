@@ -1,4 +1,4 @@
-"""Anybody's classes: those with enough pictures are numbered, the others are left out and named."""
+"""Anybody's classes: those with enough pictures are numbered, the others are left out."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bench.datasets.reading.decode import compact
 from bench.datasets.split import DataError
 
-__all__ = ["kept", "left_out", "numbered", "some"]
+__all__ = ["kept", "numbered"]
 
 SIDES = ("train", "test")
 
@@ -52,20 +52,3 @@ def numbered(
     numbers = {label: number for number, label in enumerate(classes)}
     found = np.array([numbers.get(label, -1) for label in labels], np.int64)
     return compact(images, found >= 0), found[found >= 0]
-
-
-def left_out(
-    labels: Iterable[str], classes: Mapping[str, Sequence[str]], *, broken: Iterable[str], why: str
-) -> dict[str, str]:
-    """Notes on the labels that no part kept, and on the pictures that are broken; `why` says what that means."""
-    small, unread = sorted(set(labels).difference(*classes.values())), sorted(broken)
-    said = {
-        "classes left out": f"{len(small)} with too few pictures: {some(small)}" if small else "",
-        "pictures left out": f"{len(unread)} that {why}: {some(unread)}" if unread else "",
-    }
-    return {key: note for key, note in said.items() if note}
-
-
-def some(names: Sequence[str]) -> str:
-    """The first three, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
