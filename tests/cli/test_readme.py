@@ -175,3 +175,10 @@ def test_command_lines_parse(line):
 def test_make_targets_exist(page):
     targets = {line.split()[1] for line in command_lines(page) if line.startswith("make ")}
     assert targets <= set(re.findall(r"^([\w-]+):", text_of("Makefile"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", [*WRITTEN, *BESIDE])
+def test_files_that_are_named_exist(page):
+    """Paths of the source, such as `losses/module.py`, between backquotes."""
+    named = re.findall(r"`((?:bench|losses|tests)/[\w/.-]*)`", text_of(page))
+    assert [name for name in named if not (ROOT / name).exists()] == []
