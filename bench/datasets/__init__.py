@@ -1,4 +1,4 @@
-"""One file a dataset, each a public function whose first parameter is `data` and which returns a Split."""
+"""One file per dataset, each a public function whose first parameter is `data` and which returns a Split."""
 
 import json
 from functools import lru_cache
@@ -16,7 +16,7 @@ def load(dataset: Part, data: Path | None) -> Split:
 
     Args:
         dataset: from an expanded matrix.
-        data: the folder that holds one folder a dataset.
+        data: data folder with one subfolder per dataset.
 
     Raises:
         DataError: the data is missing or broken.

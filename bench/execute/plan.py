@@ -54,7 +54,7 @@ def check(jobs: Sequence[Job], data: Path | None) -> dict[str, Split]:
     """Load every dataset and compare it with what the recipe asks of it; split by dataset label.
 
     Raises:
-        ConfigError: missing or broken data, batches that cannot be drawn, unknown timm models; one sentence a problem.
+        ConfigError: missing or broken data, batches that cannot be drawn, unknown timm models; one sentence per problem.
     """
     problems: dict[str, None] = {}
     splits = {}
@@ -77,19 +77,20 @@ def _unfit(job: Job, train: Images) -> str | None:
     recipe, label = job.recipe, job.dataset.label
     if recipe.crop is not None and recipe.crop > min(train.images.shape[1:3]):
         have = min(train.images.shape[1:3])
-        return (
-            f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels; raise the size of the dataset"
-        )
+        return f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels: set a larger size for the dataset"
     sizes = np.bincount(train.labels, minlength=len(train.classes))
     if recipe.images_per_class > 1 and sizes.min() < 2:
         lone = train.classes[sizes.argmin()]
-        return f"{label}: the class {lone!r} has a single image, no pair to learn from; remove it or add one"
+        return f"{label}: the class {lone!r} has a single image, so no pair to learn from: remove it, or add an image"
     parted = folds(train.labels, recipe.validation, seed=job.seed)
     fewest = min(len(fold.classes) for fold in parted)
     if recipe.classes_per_batch > fewest:
-        return f"{label}: a batch takes {recipe.classes_per_batch} classes, but {fewest} train; lower classes_per_batch"
+        return (
+            f"{label}: a batch needs {recipe.classes_per_batch} classes; only {fewest} are for training: "
+            f"set recipe.classes_per_batch={fewest}"
+        )
     if recipe.validation and max(len(fold.classes) for fold in parted) > len(sizes) - 2:
-        return f"{label}: fewer than two classes are held out of {len(sizes)}; raise validation.share or lower folds"
+        return f"{label}: fewer than two classes are held out of {len(sizes)}; set a larger validation.share, or fewer folds"
     return None
 
 

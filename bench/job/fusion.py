@@ -49,7 +49,7 @@ def mean_similarity(members: Sequence[Stored]) -> Stored:
     """Mean of similarities, each over its spread (Fox, Shaw, TREC-2 1994; Montague, Aslam, CIKM 2001).
 
     The sum of scores is Fox and Shaw's, the division by the standard deviation Montague and Aslam's, there over the
-    scores of one query, here over the pairs of different training images, one number a member: a member whose
+    scores of one query, here over the pairs of different training images, one number per member: a member whose
     similarities hardly vary has its say too. The plain mean, without the division, would order as `concatenate` does;
     subtracting the mean similarity as well would change no order. As inner products add up, this is a concatenation:
     L2-normalised members, each divided by the square root of its standard deviation, rows scaled to norm 1.

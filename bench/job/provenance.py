@@ -36,7 +36,7 @@ def provenance(device: torch.device, dataset_sha: str, weights_sha: str | None) 
 
 
 def contamination(job: Job, split: Split) -> dict[str, str | int | None]:
-    """What the test images of a job were perhaps seen in before: columns `overlap` and `near_duplicates` of its row."""
+    """Contamination of the test images of a job: columns `overlap` and `near_duplicates` of its row."""
     trunk, found = job.backbone.parameters, near_duplicates(split)
     pretrained = bool(trunk.get("pretrained")) and job.kind != "floor"
     weights = trunk["weights"] if job.kind != "floor" else None

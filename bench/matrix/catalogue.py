@@ -104,7 +104,7 @@ def find(kind: str, name: str) -> Entry:
     """The part of that name; `timm/resnet18` is the backbone `timm`, told which model.
 
     Raises:
-        LookupError: no such part, with what was perhaps meant.
+        LookupError: no such part; the sentence asks "did you mean ...?".
     """
     known = entries(kind)
     stem, slash, _ = name.partition("/")

@@ -1,8 +1,8 @@
-"""Where results lie: one folder a job, written whole or not at all, and one Parquet file when packed.
+"""Where results lie: one folder per job, written whole or not at all, and one Parquet file when packed.
 
 KEY/row.parquet       one row: identity, outcome, scores, cost, provenance (results/README.md lists the columns)
-KEY/history.parquet   one row an epoch
-KEY/members.parquet   one row an epoch and member of an ensemble: its value, weight and running mean
+KEY/history.parquet   one row per epoch
+KEY/members.parquet   one row per epoch and member of an ensemble: its value, weight and running mean
 KEY/queries.parquet   one row per query (see store/queries.py)
 KEY/embeddings.npy    float32 [queries + gallery, dim], as compared at test time
 KEY/training.npy      float32 [images, dim], the same of training images, for what is learned from them afterwards
@@ -155,7 +155,7 @@ def _rename_broken(folder: Path) -> str:
 
 
 def load(source: str | Path) -> pd.DataFrame:
-    """One row a job, from a folder of results or a packed file; results/README.md explains the columns.
+    """One row per job, from a folder of results or a packed file; results/README.md explains the columns.
 
     A folder whose row cannot be read is named in a warning and left out.
 

@@ -48,7 +48,7 @@ LOGS = {
 
 
 def history(source: str | Path) -> pd.DataFrame:
-    """One row an epoch of every job: key, epoch, loss, rate, seconds.
+    """One row per epoch of every job: key, epoch, loss, rate, seconds.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -57,7 +57,7 @@ def history(source: str | Path) -> pd.DataFrame:
 
 
 def members(source: str | Path) -> pd.DataFrame:
-    """One row an epoch and member of every ensemble: key, epoch, member, value, weight, running_mean.
+    """One row per epoch and member of every ensemble: key, epoch, member, value, weight, running_mean.
 
     Raises:
         FileNotFoundError: there is no such file or folder.

@@ -31,15 +31,21 @@ def test_a_good_matrix_has_its_splits():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"recipe": {"classes_per_batch": 13}}, "a batch takes 13 classes, but 12 train; lower classes_per_batch"),
+        (
+            {"recipe": {"classes_per_batch": 13}},
+            "a batch needs 13 classes; only 12 are for training: set recipe.classes_per_batch=12",
+        ),
         ({"datasets": ["omniglot"]}, "omniglot"),
-        ({"recipe": {"crop": 40}}, "crop = 40 is larger than the pictures, 32 pixels; raise the size of the dataset"),
+        (
+            {"recipe": {"crop": 40}},
+            "crop = 40 is larger than the pictures, 32 pixels: set a larger size for the dataset",
+        ),
         ({"recipe": {"validation": {"folds": 2}, "classes_per_batch": 7}}, "a batch takes 7 classes, but 6 train"),
         (
             {"recipe": {"validation": {"share": 0.1}}},
-            "fewer than two classes are held out of 12; raise validation.share",
+            "fewer than two classes are held out of 12; set a larger validation.share",
         ),
-        ({"recipe": {"validation": {"folds": 12}}}, "raise validation.share or lower folds"),
+        ({"recipe": {"validation": {"folds": 12}}}, "set a larger validation.share, or fewer folds"),
         ({"backbones": ["timm/resnet99"]}, "timm has no model 'resnet99'; did you mean"),
         ({"datasets": [{"name": "glyphs", "classes": 5000}]}, "glyphs has"),
     ],

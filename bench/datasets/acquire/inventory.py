@@ -23,7 +23,7 @@ def inventory(data: Path | None) -> list[dict[str, Any]]:
     """Every dataset of the catalogue as JSON values; "there" is None where that cannot be said.
 
     Args:
-        data: the folder that holds one folder a dataset; without it nothing can be said of what is there.
+        data: data folder with one subfolder per dataset; without it nothing can be said of what is there.
     """
     return [
         {"name": entry.name, "label": entry.label, **_published(SOURCES.get(entry.name), data), "decoded": sizes}

@@ -36,7 +36,7 @@ def prepare_dataset(
 
     Args:
         dataset: its name and all its parameters.
-        data: the folder that holds one folder a dataset; made where there is none and something is to be downloaded.
+        data: data folder with one subfolder per dataset; made where there is none and something is to be downloaded.
         stage: shows the steps.
         sources: where the sets come from, by name.
         patience: with servers.

@@ -50,7 +50,7 @@ def verify_dataset(
 
     Args:
         dataset: its name and all its parameters.
-        data: the folder that holds one folder a dataset.
+        data: data folder with one subfolder per dataset.
         stage: shows the steps, see `prepare`.
         sources: what was published, by name.
 

@@ -1,1 +1,1 @@
-"""What the test images were perhaps seen in before."""
+"""Contamination: whether test images were seen before the test."""

@@ -44,7 +44,7 @@ SENTENCES = {
     ("ties", "index"): "decides ties by the lower index",
     ("ties", "favour"): "decides ties in favour of the class of the query",
     ("clusters", "restarts"): "averages over restarts of k-means",
-    ("clusters", "sampled"): "runs k-means once from seed 1234, on 256 rows a cluster at most",
+    ("clusters", "sampled"): "runs k-means once from seed 1234, on at most 256 rows per cluster",
     ("clusters", "once"): "runs k-means once from seed 1234",
     ("entropy", "arithmetic"): "divides by the arithmetic mean of the entropies",
     ("entropy", "older"): "divides NMI by the geometric mean of the entropies and AMI by the larger",

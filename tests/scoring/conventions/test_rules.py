@@ -79,7 +79,7 @@ def test_single_precision_loses_neighbours_that_share_an_offset() -> None:
 
 
 def test_clusters_of_a_sample_are_those_of_pml() -> None:
-    """Beyond 256 rows a cluster faiss looks at a sample of them, unless it is told otherwise."""
+    """Beyond 256 rows per cluster faiss looks at a sample of them, unless it is told otherwise."""
     rng = np.random.default_rng(0)
     labels = np.arange(1200) % 3
     images = Images((rng.normal(size=(3, 4))[labels] + 2 * rng.normal(size=(1200, 4))).astype(np.float32), labels)
