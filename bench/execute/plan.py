@@ -54,7 +54,7 @@ def check(jobs: Sequence[Job], data: Path | None) -> dict[str, Split]:
     """Load every dataset and compare it with what the recipe asks of it; split by dataset label.
 
     Raises:
-        ConfigError: missing or broken data, batches that cannot be drawn, unknown timm models; one sentence per problem.
+        ConfigError: missing or broken data, batches that cannot be drawn, unknown timm models; one sentence each.
     """
     problems: dict[str, None] = {}
     splits = {}
@@ -77,7 +77,7 @@ def _unfit(job: Job, train: Images) -> str | None:
     recipe, label = job.recipe, job.dataset.label
     if recipe.crop is not None and recipe.crop > min(train.images.shape[1:3]):
         have = min(train.images.shape[1:3])
-        return f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels: set a larger size for the dataset"
+        return f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels: set a larger size"
     sizes = np.bincount(train.labels, minlength=len(train.classes))
     if recipe.images_per_class > 1 and sizes.min() < 2:
         lone = train.classes[sizes.argmin()]
@@ -90,7 +90,10 @@ def _unfit(job: Job, train: Images) -> str | None:
             f"set recipe.classes_per_batch={fewest}"
         )
     if recipe.validation and max(len(fold.classes) for fold in parted) > len(sizes) - 2:
-        return f"{label}: fewer than two classes are held out of {len(sizes)}; set a larger validation.share, or fewer folds"
+        return (
+            f"{label}: fewer than two classes are held out of {len(sizes)}; set a larger validation.share, "
+            "or fewer folds"
+        )
     return None
 
 

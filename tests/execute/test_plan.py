@@ -33,14 +33,17 @@ def test_a_good_matrix_has_its_splits():
     [
         (
             {"recipe": {"classes_per_batch": 13}},
-            "a batch needs 13 classes; only 12 are for training: set recipe.classes_per_batch=12",
+            "only 12 are for training: set recipe.classes_per_batch=12",
         ),
         ({"datasets": ["omniglot"]}, "omniglot"),
         (
             {"recipe": {"crop": 40}},
-            "crop = 40 is larger than the pictures, 32 pixels: set a larger size for the dataset",
+            "crop = 40 is larger than the pictures, 32 pixels: set a larger size",
         ),
-        ({"recipe": {"validation": {"folds": 2}, "classes_per_batch": 7}}, "a batch takes 7 classes, but 6 train"),
+        (
+            {"recipe": {"validation": {"folds": 2}, "classes_per_batch": 7}},
+            "a batch needs 7 classes; only 6 are for training",
+        ),
         (
             {"recipe": {"validation": {"share": 0.1}}},
             "fewer than two classes are held out of 12; set a larger validation.share",
