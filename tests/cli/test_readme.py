@@ -42,8 +42,9 @@ def test_every_column_is_explained(file):
 
     text = (ROOT / "results/README.md").read_text(encoding="utf-8")
     columns = bench.load(ROOT / f"results/{file}.parquet").columns
-    unexplained = [name for name in columns if f"`{re.sub('^recall_at_[0-9]+$', 'recall_at_K', name)}`" not in text]
-    assert unexplained == []
+    metric = re.compile(rf"^({'|'.join(entries('metrics'))})(_sd|_best)?(_[0-9]+)?$")
+    general = {name: re.sub("_[0-9]+$", "_K", metric.sub(r"METRIC\2\3", name)) for name in columns}
+    assert [name for name, shown in general.items() if f"`{shown}`" not in text and f"`{name}`" not in text] == []
 
 
 def test_the_example_of_conventions_that_differ_is_real(tmp_path):
