@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from bench.matrix.catalogue import entries
 from bench.scoring import metrics
 from bench.scoring.clustering import Clustering, clusterings
 from bench.scoring.inputs import Given, check_ks, check_whole, checked, checked_order, numbered
@@ -119,8 +120,8 @@ def clustering_metrics() -> dict[str, Callable[[Clustering], float]]:
 
 
 def _metrics_of(kind: type) -> dict[str, Callable[..., Any]]:
-    """The metrics whose first parameter is of that kind."""
-    every = {name: getattr(metrics, name) for name in metrics.__all__}
+    """The metrics whose first parameter is of that kind, in the order of their file."""
+    every = {name: getattr(metrics, name) for name in entries("metrics")}
     first = {n: next(iter(inspect.signature(m, eval_str=True).parameters.values())) for n, m in every.items()}
     return {name: every[name] for name, parameter in first.items() if parameter.annotation is kind}
 

@@ -87,7 +87,7 @@ def scorer(images: Images, *, ks: Sequence[int] = (1, 2, 4, 8), restarts: int = 
     @cache
     def score(rules: Rules) -> dict[str, float]:
         hits = _without_own(*found(rules.distance, rules.search), first=rules.own == "first")
-        ranking = _ranking(hits, n_others, rules)
+        ranking = _ranking(hits, n_others, rules, ks)
         if rules.ties == "favour":
             ranking = ranking._replace(first_hit=_favoured(*points(rules.distance), images.labels, others))
         clusters = clustered(rules.distance, rules.clusters)
@@ -154,11 +154,12 @@ def _without_own(same: Flags, own: Flags | None, *, first: bool) -> Flags:
     return same[~out].reshape(len(same), -1)
 
 
-def _ranking(hits: Flags, n_others: NDArray[np.int64], rules: Rules) -> Ranking:
-    """What the rules rank: hits [Q, width], cut where they look no deeper."""
+def _ranking(hits: Flags, n_others: NDArray[np.int64], rules: Rules, ks: Sequence[int]) -> Ranking:
+    """What the rules rank: hits [Q, width] as deep as the largest R and K, cut where the rules look no deeper."""
     r = n_others + (rules.r == "class")
     # An R that counts the query itself may reach past the last candidate.
-    relevant = np.pad(hits, ((0, 0), (0, max(0, int(r.max()) - hits.shape[1]))))[:, : rules.depth]
+    padded = np.pad(hits, ((0, 0), (0, max(0, int(r.max()) - hits.shape[1]))))
+    relevant = padded[:, : rules.depth or max(*ks, int(r.max()))]
     return Ranking(relevant, r, first_hit(relevant), hits.shape[1])
 
 
