@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint reference small bench-perf
+.PHONY: demo test lint tables reference small bench-perf
 
 demo: .venv/ready
 	$(BIN)/bench run demo > /dev/null
@@ -16,6 +16,9 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+tables: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -P tests/support/generated.py
 
 reference: .venv/ready
 	$(BIN)/bench run demo --seeds 3 --results results/reference

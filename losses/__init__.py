@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # What type checkers and editors read, written by `python tests/support/generated_losses.py`.
+if TYPE_CHECKING:  # What type checkers and editors read, written by `make tables`.
     # <!-- families -->
     from losses.adaptive import *  # noqa: F403
     from losses.angular_softmax import *  # noqa: F403

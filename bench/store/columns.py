@@ -156,6 +156,13 @@ COLUMNS = (
 """Every column that is no score."""
 
 
+SCORES = (
+    "each metric of `bench list metrics`, as in `map_at_r` and `recall_at_1`: of a ranking the mean over queries, of "
+    "k-means clusters (k = number of test classes) the mean over restarts"
+)
+"""What the columns of scores hold."""
+
+
 def types() -> dict[str, pa.DataType]:
     """Name -> type of every column that is no score; fixed, so that a null in the first file decides nothing."""
     return {name: column.type for column in COLUMNS for name in column.names}
@@ -172,9 +179,8 @@ def role(name: str) -> Role | None:
 
 
 def documented() -> tuple[Column, ...]:
-    """Every column in the order of results/README.md: K stands for a number, NAME for the name of a score."""
-    metrics = [(e.name + "_K" * ("k" in e.positional), e.label.removesuffix(".")) for e in entries("metrics").values()]
-    found = [Column((name,), "score", REAL, label) for name, label in metrics]
+    """Every column in the order of results/README.md: METRIC and NAME stand for the name of a score, K for a number."""
+    found = [Column(("METRIC", "METRIC_K"), "score", REAL, SCORES)]
     found += [Column((f"NAME{end}",), "beside", REAL, meaning) for end, meaning in BESIDE.items()]
     return tuple(sorted((*COLUMNS, *found), key=lambda column: get_args(Role).index(column.role)))
 

@@ -6,8 +6,6 @@ import pytest
 from support.sample_rows import row
 
 import bench
-from bench.cli.listing import columns_markdown
-from bench.matrix.catalogue import entries
 from bench.scoring import metrics
 from bench.store.columns import known, role, scores
 from bench.store.row import Provenance, Row
@@ -49,12 +47,3 @@ def test_every_field_of_a_row_has_a_column() -> None:
     fields = {*Row.model_fields, *Provenance.model_fields} - {"scores", "provenance"}
     assert fields - known().keys() == set()
     assert [name for name in row() if role(name) is None] == []
-
-
-def test_the_table_of_results_is_generated() -> None:
-    assert "\n".join(columns_markdown()) in (ROOT / "results" / "README.md").read_text(encoding="utf-8")
-
-
-def test_every_metric_has_a_line_in_the_table() -> None:
-    table = "\n".join(columns_markdown())
-    assert [name for name, entry in entries("metrics").items() if entry.label.removesuffix(".") not in table] == []
