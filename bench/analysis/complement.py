@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import store
+from bench.analysis.common_seeds import Keys, common_seeds, members_with, missing
 from bench.datasets.split import Split
 from bench.matrix.job import TRAINED, ConfigError, Job
 from bench.stats.intervals import half_width
@@ -96,48 +97,20 @@ def study(
             members = boards.setdefault((job.dataset.label, job.backbone.label), {})
             stored = all((results / job.key / file).exists() for file in ("embeddings.npy", "queries.parquet"))
             members.setdefault(job.objective.label, {})[job.seed] = job.key if stored else None
-    few = [", ".join(place) for place, members in boards.items() if len(_members(members, _common(members))) < 2]
+    few = [
+        ", ".join(place) for place, members in boards.items() if len(members_with(members, common_seeds(members))) < 2
+    ]
     if few or not boards:
         advice = "fewer than two objectives have stored results for one seed; run the matrix first, or leave it out"
         raise ConfigError("\n".join(f"{place}: {advice}" for place in few) or "the matrix trains nothing; add losses")
     return [_study(*place, boards[place], splits[place[0]], results, size=size, most=most) for place in boards]
 
 
-Keys = dict[str, dict[int, str | None]]
-"""Label -> seed -> key of the stored job, or None where nothing is stored."""
-
-
-def _finished(keys: Mapping[int, str | None]) -> frozenset[int]:
-    return frozenset(seed for seed, key in keys.items() if key is not None)
-
-
-def _common(members: Keys) -> tuple[int, ...]:
-    """The seeds that keep most cells, members times seeds, and if possible two members."""
-    owned = [_finished(keys) for keys in members.values()]
-    offers = sorted({tuple(sorted(seeds)) for own in owned for seeds in (own, *([seed] for seed in own)) if own})
-
-    def worth(seeds: tuple[int, ...]) -> tuple[bool, int, int]:
-        count = sum(own.issuperset(seeds) for own in owned)
-        return count > 1, count * len(seeds), count
-
-    return max(offers, key=worth, default=())
-
-
-def _members(members: Keys, seeds: Sequence[int]) -> list[str]:
-    return [label for label, keys in members.items() if seeds and _finished(keys).issuperset(seeds)]
-
-
-def _missing(members: Keys, labels: Sequence[str]) -> list[str]:
-    absent = {label: [str(seed) for seed in keys if seed not in _finished(keys)] for label, keys in members.items()}
-    out = {label: "" if label in labels else "; left out" for label in members}
-    return [f"{label} has no stored results for seed {', '.join(s)}{out[label]}." for label, s in absent.items() if s]
-
-
 def _study(
     dataset: str, backbone: str, members: Keys, split: Split, results: Path, *, size: int, most: int | None
 ) -> Study:
-    seeds = _common(members)
-    labels = _members(members, seeds)
+    seeds = common_seeds(members)
+    labels = members_with(members, seeds)
     keys = [[str(members[label][seed]) for label in labels] for seed in seeds]
     whole = _task(split)
     judged = whole._replace(queries=_drawn(whole, most))
@@ -166,7 +139,7 @@ def _study(
         gain=(pairs - better).mean(0),
         gain_half_width=half_width(spread, len(seeds)),
         committee=Committee(*(np.stack(part) for part in zip(*(committee for _, committee in fused), strict=True))),
-        missing=tuple(_missing(members, labels)),
+        missing=tuple(missing(members, labels)),
     )
 
 

@@ -26,7 +26,6 @@ __all__ = [
     "left_open",
     "prepare",
     "propose",
-    "spans",
 ]
 
 EXTRA = 16
@@ -189,7 +188,7 @@ def exhaustive(space: Space, queries: Tensor, depth: int) -> NDArray[np.int64]:
     return result
 
 
-def spans(start: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
+def _spans(start: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
     """The `count` whole numbers from each `start` on, one after the other."""
     return np.arange(count.sum()) + np.repeat(start + count - np.cumsum(count), count)
 
@@ -211,7 +210,7 @@ def _nearest_members(
     own, rows, kept, distance = (values.cpu().numpy() for values in (queries, row, group, square))
     groups = space.groups()
     size = groups.size[kept]
-    index = groups.members[spans(groups.start[kept], size)]
+    index = groups.members[_spans(groups.start[kept], size)]
     rows, distance = np.repeat(rows, size), np.repeat(distance, size)
     if space.alone:
         other = index != own[rows]

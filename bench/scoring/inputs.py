@@ -101,6 +101,8 @@ def _array(name: str, values: Values) -> NDArray[Any]:
 
 def _points(name: str, embeddings: Values) -> Tensor:
     points = embeddings.detach() if isinstance(embeddings, Tensor) else _tensor(name, _array(name, embeddings))
+    if points.layout != torch.strided:
+        raise ValueError(f"{name} are a sparse tensor: give points.to_dense().")
     if points.is_complex():
         raise ValueError(f"{name} are complex numbers, which have no order by distance here: give real ones.")
     points = points if points.dtype in (torch.float32, torch.float64) else points.float()
@@ -122,6 +124,8 @@ def _tensor(name: str, array: NDArray[Any]) -> Tensor:
 
 def _labels(name: str, labels: Values) -> NDArray[Any]:
     found = _array(name, labels)
+    if found.ndim != 1:
+        raise ValueError(f"{name} have the shape {found.shape}: give a list of them, one label per row.")
     if found.dtype.kind == "O":
         found = _of_one_kind(name, found)
     if found.dtype.kind == "S":
@@ -138,13 +142,14 @@ def _labels(name: str, labels: Values) -> NDArray[Any]:
 def _of_one_kind(name: str, labels: NDArray[Any]) -> NDArray[Any]:
     """Python objects as numbers or text, where all are of one kind."""
     for kind, numpy in ((str, np.str_), (bytes, np.bytes_), (Integral, np.int64)):
-        if all(isinstance(label, kind) for label in labels.flat):
-            return labels.astype(numpy)
-    first = type(labels.flat[0])
-    row, other = next(
-        (i, label) for i, label in enumerate(labels.flat) if not isinstance(label, first) or label is None
-    )
-    raise ValueError(f"{name} hold {other!r} in row {row + 1}: give whole numbers alone, or text alone, none missing.")
+        if all(isinstance(label, kind) for label in labels):
+            try:
+                return labels.astype(numpy)
+            except OverflowError:  # whole numbers beyond 64 bits
+                return labels.astype(np.str_)
+    kind = Integral if isinstance(labels[0], Integral) else str
+    row, other = next((row, label) for row, label in enumerate(labels, 1) if not isinstance(label, kind))
+    raise ValueError(f"{name} hold {other!r} in row {row}: give whole numbers alone, or text alone, none missing.")
 
 
 def _decoded(name: str, labels: NDArray[np.bytes_]) -> NDArray[np.str_]:
@@ -155,9 +160,10 @@ def _decoded(name: str, labels: NDArray[np.bytes_]) -> NDArray[np.str_]:
 
 
 def _whole(name: str, labels: NDArray[np.floating]) -> NDArray[np.int64]:
-    if not (np.isfinite(labels) & (labels == np.round(labels)) & (np.abs(labels) < 2**53)).all():
+    wide = labels.astype(np.float64)
+    if not (np.isfinite(wide) & (wide == np.round(wide)) & (np.abs(wide) < 2**53)).all():
         raise ValueError(f"{name} hold NaN or numbers with a fraction: a label is a whole number or text.")
-    return labels.astype(np.int64)
+    return wide.astype(np.int64)
 
 
 def _check_count(name: str, points: Tensor, labels: NDArray[Any]) -> None:
@@ -168,10 +174,8 @@ def _check_count(name: str, points: Tensor, labels: NDArray[Any]) -> None:
 def _check_kinds(labels: NDArray[Any], others: NDArray[Any]) -> None:
     kinds = ["text" if one.dtype.kind == "U" else "numbers" for one in (labels, others)]
     if kinds[0] != kinds[1]:
-        shown = f"{labels.flat[0].item()!r} and {others.flat[0].item()!r}" if labels.size and others.size else ""
-        raise ValueError(
-            f"labels are {kinds[0]}, gallery_labels {kinds[1]} ({shown}), which are never equal: give one kind."
-        )
+        shown = ", ".join(repr(one[0].item()) for one in (labels, others))
+        raise ValueError(f"labels are {kinds[0]}, gallery_labels {kinds[1]}: {shown}; give both of one kind.")
 
 
 def _scaled(given: Given) -> Given:

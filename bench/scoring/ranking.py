@@ -11,7 +11,6 @@ from torch import Tensor
 
 from bench.scoring.exact_search import (
     Proposal,
-    Settled,
     Space,
     exact_order,
     exact_squares,
@@ -19,7 +18,6 @@ from bench.scoring.exact_search import (
     left_open,
     prepare,
     propose,
-    spans,
 )
 
 __all__ = ["NEAREST", "Nearest", "Ranking", "blocks", "first_hit", "neighbours", "rank", "rank_order"]
@@ -53,15 +51,6 @@ class Ranking(NamedTuple):
     """None where they were not kept."""
 
 
-class _Labels(NamedTuple):
-    queries: NDArray[np.int64]
-    """[Q]."""
-    pool: NDArray[np.int64]
-    """[N]."""
-    order: NDArray[np.int64]
-    """[N]: the candidates sorted by label."""
-
-
 def rank(
     queries: Tensor,
     query_labels: NDArray[np.int64],
@@ -82,11 +71,15 @@ def rank(
     relevant = np.zeros((len(query_labels), depth), dtype=bool)
     indices = np.empty((len(query_labels), kept), dtype=np.int32)
     distances = np.empty((len(query_labels), kept), dtype=np.float32)
-    space, labels = prepare(queries, gallery), _Labels(query_labels, others, np.argsort(others, kind="stable"))
+    space, pool = prepare(queries, gallery), torch.from_numpy(others).to(queries.device)
     for one in propose(space, depth=max(depth, kept), chunk=chunk):
-        close = one.near <= one.near[:, kept - 1 : kept] + 2 * one.slack
-        relevant[one.rows], squares = _relevant(space, one, labels, depth, close)
-        indices[one.rows], distances[one.rows] = _nearest(space, one, squares, kept)
+        squares = _settle(space, one, _mixed(one, pool, query_labels) | _ahead(one, kept))
+        found, left = _first_of_all(space, one, max(depth, kept))
+        np.equal(others[found[:, :depth]], query_labels[one.rows, None], out=relevant[one.rows])
+        indices[one.rows] = found[:, :kept]
+        exact = squares[:, :kept].cpu().numpy()
+        exact[left] = _squares(space, one, left, found[left, :kept])
+        distances[one.rows] = np.sqrt(exact)
     return Ranking(relevant, counts, first_hit(relevant), candidates, Nearest(indices, distances))
 
 
@@ -136,7 +129,7 @@ def blocks(
         doubt = torch.zeros_like(one.found, dtype=torch.bool)
         doubt[:, 1:] |= close
         doubt[:, :-1] |= close
-        _settle(one, exact_order(space, one, doubt))
+        _settle(space, one, doubt)
         yield one.rows, _first_of_all(space, one, depth)[0]
 
 
@@ -162,10 +155,13 @@ def first_hit(relevant: NDArray[np.bool_]) -> NDArray[np.int32]:
     return np.where(relevant.any(1), relevant.argmax(1) + 1, 0).astype(np.int32)
 
 
-def _settle(one: Proposal, settled: Settled) -> None:
-    """Put candidates in their places."""
-    row, column = settled.row, settled.column
-    one.found[row, column] = one.found[row, column][settled.order]
+def _settle(space: Space, one: Proposal, doubt: Tensor) -> Tensor:
+    """Put what is in doubt [rows, width] in order; returns exact squared distances [rows, width], set there alone."""
+    row, column, order, square = exact_order(space, one, doubt)
+    one.found[row, column] = one.found[row, column][order]
+    squares = torch.empty(one.near.shape, dtype=torch.float64, device=square.device)
+    squares[row, column] = square
+    return squares
 
 
 def _first_of_all(space: Space, one: Proposal, depth: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -178,63 +174,28 @@ def _first_of_all(space: Space, one: Proposal, depth: int) -> tuple[NDArray[np.i
     return found, place
 
 
-def _relevant(
-    space: Space, one: Proposal, labels: _Labels, depth: int, close: Tensor
-) -> tuple[NDArray[np.bool_], Tensor]:
-    """Which of the first `depth` candidates of some queries are relevant, [rows, depth]; puts those `close` in order.
+def _squares(space: Space, one: Proposal, rows: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Exact squared distances from some of the rows of a proposal to the candidates found [rows, kept]."""
+    pairs = rows.repeat(found.shape[1]), found.ravel()
+    row, index = (torch.from_numpy(values).to(space.queries.device) for values in pairs)
+    square: NDArray[np.float64] = exact_squares(space.queries[one.rows], space.pool, row, index).cpu().numpy()
+    return square.reshape(found.shape)
 
-    Of the rest the order of those that are not relevant among each other does not matter, nor that of those that are.
-    Returns exact squared distances [rows, width] too, set where order was decided.
+
+def _ahead(one: Proposal, kept: int) -> Tensor:
+    """The columns that single precision cannot tell from the first `kept`."""
+    return one.near <= one.near[:, kept - 1 : kept] + 2 * one.slack
+
+
+def _mixed(one: Proposal, pool: Tensor, labels: NDArray[np.int64]) -> Tensor:
+    """The columns that single precision cannot tell from a relevant one, where any of them is not relevant.
+
+    The order of those that are not relevant among each other does not matter, nor that of those that are.
     """
-    own, pool = labels.queries[one.rows], torch.from_numpy(labels.pool).to(one.found.device)
     # Indexing in any other way is shared among threads at any size.
     found = pool.index_select(0, one.found.flatten()).view(one.found.shape)
-    relevant = found == torch.from_numpy(own).to(pool.device)[:, None]
-    settled = exact_order(space, one, _mixed(one, relevant) | close)
-    _settle(one, settled)
-    row, column = settled.row, settled.column
-    relevant[row, column] = relevant[row, column][settled.order]
-    squares = torch.empty(one.near.shape, dtype=torch.float64, device=row.device)
-    squares[row, column] = settled.square
-    result = relevant[:, :depth].cpu().numpy()
-    left = left_open(space, one, depth)
-    if len(left):
-        left = left[_cut_matters(space, one, left, labels, depth)]
-        place = left.cpu().numpy()
-        result[place] = labels.pool[exhaustive(space, left + one.rows.start, depth)] == own[place, None]
-    return result, squares
-
-
-def _nearest(space: Space, one: Proposal, squares: Tensor, kept: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The first `kept` candidates, which are in order, and their distances: [rows, kept] each."""
-    found, place = _first_of_all(space, one, kept)
-    exact = squares[:, :kept].cpu().numpy()
-    if len(place):
-        row, index = (
-            torch.from_numpy(values).to(one.found.device) for values in (place.repeat(kept), found[place].ravel())
-        )
-        exact[place] = exact_squares(space.queries[one.rows], space.pool, row, index).cpu().numpy().reshape(-1, kept)
-    return found, np.sqrt(exact)
-
-
-def _mixed(one: Proposal, relevant: Tensor) -> Tensor:
-    """The columns that single precision cannot tell from a relevant one, where any of them is not relevant."""
+    relevant = found == torch.from_numpy(labels[one.rows]).to(pool.device)[:, None]
     before = torch.where(relevant, one.near, -math.inf).cummax(1).values
     behind = torch.where(relevant, one.near, math.inf).flip(1).cummin(1).values.flip(1)
     doubt = torch.minimum(one.near - before, behind - one.near) <= 2 * one.slack
     return doubt & (doubt & ~relevant).any(1, keepdim=True)
-
-
-def _cut_matters(space: Space, one: Proposal, left: Tensor, labels: _Labels, depth: int) -> Tensor:
-    """Of which of the queries left open [left] a relevant candidate may lie at the cut.
-
-    One nearer than all that were not proposed has its place; one beyond the first `depth` proposed has none.
-    """
-    place = left.cpu().numpy()
-    stop, start = _places(labels.pool[labels.order], labels.queries[one.rows][place])
-    row, mate = np.repeat(place, stop - start), labels.order[spans(start, stop - start)]
-    different = row + one.rows.start != mate if space.alone else np.ones(len(row), dtype=bool)
-    rows, mates = (torch.from_numpy(values[different]).to(left.device) for values in (row, mate))
-    square = exact_squares(space.queries[one.rows], space.pool, rows, mates)
-    low, high = one.near[rows, -1] - one.slack[rows, 0], one.near[rows, depth - 1] + one.slack[rows, 0]
-    return torch.isin(left, rows[(square >= low) & (square <= high)])

@@ -4,6 +4,7 @@ KEY/queries.parquet has one row per query: class, first_hit, neighbours and dist
 A packed file has one row per job, and each of these columns as a list, its name after "query_".
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +74,7 @@ def pack_queries(results: Path, keys: Sequence[str]) -> dict[str, pa.Array]:
     Whole but for the neighbours, which are those of `SAMPLE` queries. Values are rounded to float32 (6e-8 of
     themselves); distances to float16 (5e-4 of themselves) where that holds all of them, else to float32.
     """
-    jobs = [read_queries(results, key) if (results / key / "queries.parquet").exists() else None for key in keys]
+    jobs = [_known(results, key) for key in keys]
     metrics = dict.fromkeys(name for job in jobs if job for name in job.values)
     columns: dict[str, list[Any]] = {
         "class": [job and job.classes for job in jobs],
@@ -91,6 +92,16 @@ def pack_queries(results: Path, keys: Sequence[str]) -> dict[str, pa.Array]:
         )
         for name, column in columns.items()
     }
+
+
+def _known(results: Path, key: str) -> Queries | None:
+    try:
+        return read_queries(results, key)
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowException):
+        warnings.warn(f"{results / key}/queries.parquet cannot be read and is left out", stacklevel=2)
+        return None
 
 
 def packed_encodings() -> dict[str, str]:

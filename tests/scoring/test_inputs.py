@@ -72,7 +72,13 @@ def test_labels_of_one_meaning_score_alike() -> None:
     points, labels = sample()
     names = [f"class {label:02}" for label in labels]
     expected = evaluate(points, labels)
-    for given in (labels.astype(float), labels.astype(object), torch.from_numpy(labels).half(), labels.tolist()):
+    for given in (
+        labels.astype(float),
+        labels.astype(object),
+        torch.from_numpy(labels).half(),
+        labels.tolist(),
+        [10**30 + int(one) for one in labels],
+    ):
         assert evaluate(points, given) == expected
     for given in (names, np.array(names, object), [name.encode() for name in names], pd.Series(names)):
         assert evaluate(points, given) == expected
@@ -113,8 +119,11 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "a complex tensor": (torch.from_numpy(POINTS).to(torch.complex64), LABELS, {}, "complex"),
     "text": (POINTS.astype(str), LABELS, {}, "not of numbers"),
     "rows of several lengths": ([[1.0, 2.0], [3.0]], [0, 1], {}, "different lengths"),
-    "no labels": (POINTS, None, {}, "None"),
-    "a label of None": (POINTS, [None, *LABELS[1:]], {}, "None in row 1"),
+    "no labels": (POINTS, None, {}, "shape"),
+    "one text for all": (POINTS, "abc", {}, "one label per row"),
+    "a column of labels": (POINTS, LABELS[:, None], {}, "one label per row"),
+    "a sparse tensor": (torch.from_numpy(POINTS).to_sparse(), LABELS, {}, "to_dense"),
+    "a label of None": (POINTS, [None, *LABELS[1:]], {}, "None in row 1:"),
     "a last label of None": (POINTS, [*map(str, LABELS[1:]), None], {}, "None in row 20"),
     "labels of two kinds": (POINTS, np.array(["a", *LABELS[1:]], object), {}, "in row 2"),
     "a label of NaN": (POINTS, [np.nan, *LABELS[1:]], {}, "NaN"),
@@ -144,8 +153,8 @@ REFUSED_ORDERS: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "no matrix": (ORDER[0], sample(20)[1], {}, "matrix"),
     "nothing": (ORDER[:0], [], {}, "matrix"),
     "no indices": (ORDER.astype(float), sample(20)[1], {}, "float64"),
-    "too few labels": (ORDER, sample(20)[1][1:], {}, "one label per query"),
-    "a matrix of labels": (ORDER, sample(20)[1], {"gallery_labels": np.zeros((20, 1))}, "one label per query"),
+    "too few labels": (ORDER, sample(20)[1][1:], {}, "one label per"),
+    "a matrix of labels": (ORDER, sample(20)[1], {"gallery_labels": np.zeros((20, 1))}, "one label per"),
     "past the end": (ORDER + 1, sample(20)[1], {}, "from 0 to 19"),
     "below zero": (ORDER - 1, sample(20)[1], {}, "from 0 to 19"),
     "past the gallery": (ORDER, sample(20)[1], {"gallery_labels": np.zeros(19)}, "from 0 to 18"),
