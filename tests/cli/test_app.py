@@ -196,7 +196,7 @@ def test_settings_that_do_not_go_together_are_refused_before_training(tmp_path, 
     [
         (["run", "dem0"], 2, "did you mean 'demo'?"),
         (["run", "demo", "--device", "gpu"], 2, "choose auto, cpu or cuda"),
-        (["run", "demo", "--set", "recipe.epochs"], 2, "key=value"),
+        (["run", "demo", "--set", "recipe.epochs"], 2, "KEY=VALUE"),
         (["run", "demo", "--results", "/dev/null/runs"], 2, "name another folder with --results"),
         (["report", "--results", "nowhere"], 2, "run a matrix first"),
         (["pack", "x.parquet", "--results", "nowhere"], 2, "run a matrix first"),
