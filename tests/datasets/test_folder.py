@@ -3,18 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.sample_photos import picture
+from support.sample_photos import classes, picture
 
 from bench.datasets.folder import folder
 from bench.datasets.split import DataError, Split
-
-
-def classes(root: Path, names: str, count: int = 3) -> Path:
-    """Pictures of a class share a red of 10 times the letter's place in the alphabet."""
-    for name in names:
-        for number in range(count):
-            picture(root / name / f"{number}.png", 10 * (ord(name) - ord("a")))
-    return root
 
 
 def reds(split: Split) -> dict[str, set[int]]:

@@ -28,6 +28,19 @@ def test_every_matrix_that_comes_along_expands(name):
     assert headline(matrices()[name])
 
 
+def test_a_byte_order_mark_and_other_line_ends_make_no_difference(write):
+    for text in (SMALL.encode("utf-8-sig"), SMALL.replace("\n", "\r\n").encode("utf-8-sig")):
+        assert load(write(text)) == load(write(SMALL))
+
+
+def test_a_matrix_in_the_home_folder_may_be_written_short(write, tmp_path, monkeypatch):
+    write(SMALL)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load("~/matrix.toml").losses[0].name == "contrastive"
+    with pytest.raises(ConfigError, match=r"~/other.toml: no such matrix file"):
+        load("~/other.toml")
+
+
 def test_a_name_or_a_table(write):
     matrix = load(
         write(SMALL + '[[ensembles]]\nname = "sum"\nmembers = ["triplet", { name = "proxy_anchor", alpha = 8 }]')
@@ -64,7 +77,20 @@ def test_values_can_be_changed_from_the_command_line(write):
         (SMALL + '[recipe]\nepochs = "three"', "recipe.epochs: it should be a valid integer, not 'three'"),
         (SMALL + "[recipe]\ntrunk_rate = -1", "recipe.trunk_rate: it should be greater than or equal to 0"),
         (SMALL + '[recipe]\nschedule = "cosin"', "recipe.schedule: it should be 'cosine', 'step' or 'constant'"),
-        (SMALL.replace('"contrastive"', "7"), "losses.0"),
+        (SMALL.replace('"contrastive"', "7"), "losses.0: write a name, or a table with a name, not 7"),
+        (
+            SMALL.replace('["contrastive"]', '"triplet"'),
+            """losses: write a list: losses = ["triplet"], not 'triplet'""",
+        ),
+        (SMALL.replace('["glyphs"]', '"glyphs"'), """datasets: write a list: datasets = ["glyphs"], not 'glyphs'"""),
+        (
+            SMALL.replace('["conv4"]', '{ name = "conv4" }'),
+            "backbones: write a list: backbones = [{ name = ... }], not {",
+        ),
+        (SMALL + "[recipe]\nrecall_at = 10", "recipe.recall_at: write a list: recall_at = [10], not 10"),
+        ('seeds = "3"' + SMALL, "seeds: write a number or a list of numbers, not '3'"),
+        ("seeds = 2.5" + SMALL, "seeds: write a number or a list of numbers, not 2.5"),
+        (SMALL.encode("utf-16"), "not UTF-8; save the matrix as UTF-8 text"),
         (
             SMALL + "[recipe]\nvalidation = { share = 1.5 }",
             "recipe.validation.share: it should be less than 1, not 1.5",

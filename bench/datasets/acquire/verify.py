@@ -18,6 +18,7 @@ from bench.datasets.reading.decode import read_pictures, watching
 from bench.datasets.reading.file_kinds import ARCHIVE, is_picture
 from bench.datasets.reading.picture_files import picture_files
 from bench.datasets.reading.scratch import cache_folder, scratch_folder
+from bench.datasets.reading.wording import printable
 from bench.datasets.split import DataError, Split, remarks
 from bench.matrix.catalogue import check, find
 from bench.matrix.job import Part
@@ -147,16 +148,15 @@ def _other_cache() -> Iterator[None]:
 
 
 def _unreadable(dataset: Part, data: Path | None, source: Source | None) -> list[str]:
-    """A sentence a folder, archive or manifest with pictures that cannot be read, the first of them named."""
+    """A sentence per folder, archive or manifest with pictures that cannot be read, the first of them named."""
     found = []
     for place in _places(dataset, data, source):
         names, sources = _listed(place)
-        if names:
-            readable = read_pictures(sources, SIDE, 3).readable.tolist()
-            broken = [name for name, good in zip(names, readable, strict=True) if not good]
-            if broken:
-                more = f" and {len(broken) - NAMED:,} more" if len(broken) > NAMED else ""
-                found.append(f"{place} has {len(broken):,} unreadable picture(s): {', '.join(broken[:NAMED])}{more}.")
+        problems = read_pictures(sources, SIDE, 3).problems
+        if problems:
+            named = [f"{printable(names[index])} ({why})" for index, why in list(problems.items())[:NAMED]]
+            more = f" and {len(problems) - NAMED:,} more" if len(problems) > NAMED else ""
+            found.append(f"{place} has {len(problems):,} unreadable picture(s): {', '.join(named)}{more}.")
     return found
 
 
@@ -170,7 +170,10 @@ def _places(dataset: Part, data: Path | None, source: Source | None) -> list[Pat
 def _listed(place: Path) -> tuple[list[str], Sequence[Path | bytes]]:
     """Names of the pictures of a folder, archive or manifest, and what they are read from; nothing for another file."""
     if place.is_dir():
-        found = picture_files(place)
+        try:
+            found = picture_files(place)
+        except DataError:  # which the loader has said
+            return [], []
         return [file.relative_to(place).as_posix() for file in found], found
     if place.suffix.lower() == ARCHIVE:
         return _zipped(place)

@@ -37,6 +37,23 @@ def test_prepare_your_own_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert call("prepare", "folder", "--set", f"path={tmp_path / 'mine'}").exit_code == 0
 
 
+@pytest.mark.parametrize("name", ["folder", "manifest"])
+@pytest.mark.parametrize("matrix", [False, True])
+def test_prepare_leaves_out_what_is_broken_where_it_may_and_says_so(tmp_path: Path, name: str, matrix: bool) -> None:
+    path = own(tmp_path / "mine", broken=2) / ("photos.csv" if name == "manifest" else "")
+    asked = [name, "glyphs", "--set", f"path={path}", "--set", "size=16"]
+    if matrix:
+        file, parameters = tmp_path / "my.toml", f'{{ name = "{name}", path = "{path}", size = 16 }}'
+        file.write_text(f'datasets = [{parameters}, "glyphs"]\nbackbones = ["conv4"]\nlosses = ["triplet"]')
+        asked = ["--matrix", file]
+    refused = call("prepare", *asked)
+    assert refused.exit_code == 2
+    assert re.search(r"2 picture\(s\) that cannot be read, such as class 0/0.png .*--skip-broken", refused.stderr)
+    done = call("prepare", *asked, "--skip-broken")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "    pictures left out: 2 that are missing or cannot be read: class 0/0.png, class 1/1.png\n" in done.stdout
+
+
 def test_prepare_a_matrix(tmp_path: Path, cache: Path) -> None:
     own(tmp_path / "mine")
     matrix = tmp_path / "matrix.toml"

@@ -80,7 +80,8 @@ def test_a_large_photo_cut_short_anywhere_is_unreadable(tmp_path: Path, keep: fl
     noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
     Image.fromarray(noise).save(photo, progressive=keep < 0.5)
     photo.write_bytes(photo.read_bytes()[: int(keep * photo.stat().st_size)])
-    assert "has 1 unreadable picture(s): class 0/0.jpg." in call("verify", "folder", "--set", f"path={tmp_path}").stdout
+    done = call("verify", "folder", "--set", f"path={tmp_path}")
+    assert "has 1 unreadable picture(s): class 0/0.jpg (image file is truncated" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["folder", "manifest"])
@@ -100,6 +101,20 @@ def test_verify_names_unreadable_pictures(tmp_path: Path, name: str, broken: int
         assert any("3 classes and 12 pictures for train" in sentence for sentence in found["checks"])
 
 
+def test_verify_names_and_counts_files_that_are_not_read(tmp_path: Path) -> None:
+    root = own(tmp_path / "mine")
+    (root / "class 0" / "film.mov").write_bytes(b"x")
+    done = call("verify", "folder", "--set", f"path={root}")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "files left out: 2 that are not pictures of a class (.csv: 1, .mov: 1): photos.csv, class 0/film.mov" in (
+        done.stdout
+    )
+    (root / "class 0" / "photo.dng").write_bytes(b"x")
+    done = call("verify", "folder", "--set", f"path={root}")
+    assert done.exit_code == 1
+    assert f"{root} has 1 unreadable picture(s): class 0/photo.dng (a camera's raw file: export it" in done.stdout
+
+
 def test_verify_reads_photos_although_they_are_decoded(tmp_path: Path) -> None:
     """What is in the cache was read when the photo was whole; its name, size and time tell of no change."""
     path = own(tmp_path) / "photos.csv"
@@ -111,7 +126,7 @@ def test_verify_reads_photos_although_they_are_decoded(tmp_path: Path) -> None:
     assert call("prepare", "manifest", "--set", f"path={path}").exit_code == 0
     done = call("verify", "manifest", "--set", f"path={path}")
     assert done.exit_code == 1
-    assert "unreadable picture(s): class 1/1.png." in done.stdout
+    assert "unreadable picture(s): class 1/1.png (no picture)." in done.stdout
 
 
 @pytest.mark.parametrize(("name", "damage", "sentence"), [
@@ -149,7 +164,9 @@ def test_verify_counts_and_names_photos_of_a_published_set(tmp_path: Path, share
         spoil(root / "images" / photo)
     done = call("verify", "cub200", "--data", tmp_path)
     assert done.exit_code == 1
-    assert f"images has 2 unreadable picture(s): {listed[3]}, {listed[9000]}." in done.stdout
+    assert (
+        f"images has 2 unreadable picture(s): {listed[3]} (Truncated File Read), {listed[9000]} (Trunc" in done.stdout
+    )
 
 
 def test_verify_reads_archives(tmp_path: Path, shared: Path) -> None:
@@ -166,4 +183,6 @@ def test_verify_reads_archives(tmp_path: Path, shared: Path) -> None:
     done = call("verify", "omniglot", "--data", tmp_path)
     assert done.exit_code == 1
     assert done.stdout.count("is not the published archive byte for byte") == 2
-    assert re.search(r"images_evaluation.zip has 1 unreadable picture\(s\): images_evaluation/\S+\.png\.", done.stdout)
+    assert re.search(
+        r"images_evaluation.zip has 1 unreadable picture\(s\): images_evaluation/\S+\.png \(.+\)\.", done.stdout
+    )
