@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.arguments import checked
-from losses.class_softmax import class_vectors
+from losses.class_softmax import class_weights
 from losses.matrix import distances, unit
 from losses.module import Loss
 from losses.shape import Shape, Unsuitable
@@ -54,7 +54,7 @@ def adaptive_additive(
         shape,
         _adaptive_additive,
         classes=shape.classes,
-        proxies=class_vectors(shape),
+        proxies=class_weights(shape),
         known=_apart(text, text, normalization) / divisor if kept else text,
         kept=kept,
         divisor=divisor,

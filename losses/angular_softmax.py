@@ -13,7 +13,7 @@ from torch.linalg import vector_norm
 from torch.nn import functional as F
 
 from losses.arguments import checked
-from losses.class_softmax import class_vectors
+from losses.class_softmax import class_weights
 from losses.matrix import unit
 from losses.module import Loss
 from losses.shape import Shape
@@ -33,7 +33,7 @@ def arc_face(
 
     Trains: one weight vector per class.
     """
-    return Loss(shape, _arc_face, classes=shape.classes, weight=class_vectors(shape), margin=margin, scale=scale)
+    return Loss(shape, _arc_face, classes=shape.classes, weight=class_weights(shape), margin=margin, scale=scale)
 
 
 @checked
@@ -56,7 +56,7 @@ def sub_center_arc_face(
         shape,
         _sub_center_arc_face,
         classes=shape.classes,
-        weight=class_vectors(shape, sub_centers),
+        weight=class_weights(shape, sub_centers),
         margin=margin,
         scale=scale,
         sub_centers=sub_centers,
@@ -73,7 +73,7 @@ def cos_face(
 
     Trains: one weight vector per class.
     """
-    return Loss(shape, _cos_face, classes=shape.classes, weight=class_vectors(shape), margin=margin, scale=scale)
+    return Loss(shape, _cos_face, classes=shape.classes, weight=class_weights(shape), margin=margin, scale=scale)
 
 
 @checked
@@ -95,7 +95,7 @@ def sphere_face(
     Trains: one weight vector per class.
     """
     settings = {"margin": margin, "easing": easing, "scale": scale}
-    return Loss(shape, _sphere_face, classes=shape.classes, weight=class_vectors(shape), **settings)
+    return Loss(shape, _sphere_face, classes=shape.classes, weight=class_weights(shape), **settings)
 
 
 @checked
@@ -114,7 +114,7 @@ def large_margin_softmax(
     Trains: one weight vector per class.
     """
     settings = {"margin": margin, "easing": easing, "scale": scale}
-    return Loss(shape, _large_margin_softmax, classes=shape.classes, weight=class_vectors(shape), **settings)
+    return Loss(shape, _large_margin_softmax, classes=shape.classes, weight=class_weights(shape), **settings)
 
 
 def multiplied(cosine: Tensor, margin: int) -> Tensor:

@@ -48,7 +48,7 @@ def normalized_softmax(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0
 
     Trains: one weight vector per class.
     """
-    return Loss(shape, _normalized_softmax, classes=shape.classes, weight=class_vectors(shape), temperature=temperature)
+    return Loss(shape, _normalized_softmax, classes=shape.classes, weight=class_weights(shape), temperature=temperature)
 
 
 @checked
@@ -63,7 +63,7 @@ def p2s_grad(shape: Shape) -> nn.Module:
 
     Trains: one weight vector per class.
     """
-    return Loss(shape, _p2s_grad, classes=shape.classes, weight=class_vectors(shape))
+    return Loss(shape, _p2s_grad, classes=shape.classes, weight=class_weights(shape))
 
 
 @checked
@@ -92,7 +92,7 @@ def soft_triple(
         shape,
         _soft_triple,
         classes=shape.classes,
-        centers=class_vectors(shape, centers),
+        centers=class_weights(shape, centers),
         per_class=centers,
         scale=scale,
         gamma=gamma,
@@ -102,7 +102,7 @@ def soft_triple(
     )
 
 
-def class_vectors(shape: Shape, each: int = 1) -> nn.Parameter:
+def class_weights(shape: Shape, each: int = 1) -> nn.Parameter:
     """So many random vectors of norm about 1 for each class, [each · classes, dim].
 
     Row k · classes + c is vector k of class c: what is worked out over the vectors of a class then runs along memory.

@@ -9,7 +9,7 @@ import pandas as pd
 from bench.analysis.gains import EnsembleGain, gains
 from bench.analysis.identity import identify
 from bench.analysis.lines import Line, lines
-from bench.analysis.settings import UNUSED, difference, flat, settings, told_apart, usual
+from bench.analysis.settings import UNUSED, differing_fields, flat, settings, told_apart, usual
 from bench.matrix.job import Job
 from bench.matrix.recipe import complete
 from bench.store.columns import known, scores
@@ -95,7 +95,7 @@ def _board(cells: pd.DataFrame, jobs: Mapping[str, Job], newest: int, metrics: S
 
 def _variants(cells: pd.DataFrame, jobs: Mapping[str, Job], most: Mapping[str, str]) -> "pd.Series[str]":
     """In what each row's recipe differs from the usual one; and where that leaves two cells alike, in what they do."""
-    recipes = {text: difference(flat(json.loads(text)), most) for text in cells["recipe"].unique()}
+    recipes = {text: differing_fields(flat(json.loads(text)), most) for text in cells["recipe"].unique()}
     found = cells.assign(variant=cells["recipe"].map(recipes)).drop_duplicates("cell").set_index("cell")
     variants = found["variant"].to_dict()
     for _, alike in found.groupby(["objective", "variant"]):

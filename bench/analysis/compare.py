@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bench.analysis.differences import Differences, Method, check, differences, summary
+from bench.analysis.differences import Differences, Method, check_methods, differences, summary
 from bench.stats.class_part import ClassPart, crossed, same_models
 from bench.stats.difference import Indices, Methods, mean, pairs
 from bench.stats.estimate import Estimate, Numbers, Reasons, say
@@ -126,7 +126,7 @@ def compare(board: Sequence[Method], *, counts: ArrayLike | None = None, alpha: 
     Raises ValueError where shapes do not fit or a label is used twice.
     """
     lines = tuple(board)
-    check(lines, counts)
+    check_methods(lines, counts)
     found, at = summary(lines), pairs(len(lines))
     apart = differences(lines, found, at=at, counts=counts)
     reason = _reasons(lines, found, apart, at)

@@ -103,12 +103,10 @@ def study(
     if few or not boards:
         advice = "fewer than two objectives have stored results for one seed; run the matrix first, or leave it out"
         raise ConfigError("\n".join(f"{place}: {advice}" for place in few) or "the matrix trains nothing; add losses")
-    return [_study(*place, boards[place], splits[place[0]], results, size=size, most=most) for place in boards]
+    return [_study(place, boards[place], splits[place[0]], results, size=size, most=most) for place in boards]
 
 
-def _study(
-    dataset: str, backbone: str, members: Keys, split: Split, results: Path, *, size: int, most: int | None
-) -> Study:
+def _study(place: tuple[str, str], members: Keys, split: Split, results: Path, *, size: int, most: int | None) -> Study:
     seeds = common_seeds(members)
     labels = members_with(members, seeds)
     keys = [[str(members[label][seed]) for label in labels] for seed in seeds]
@@ -116,7 +114,7 @@ def _study(
     judged = whole._replace(queries=_drawn(whole, most))
     halves = _halves(judged)
     if not all(len(half.queries) for half in halves):
-        raise ConfigError(f"{dataset}: two halves of the test classes need two classes with something to find")
+        raise ConfigError(f"{place[0]}: two halves of the test classes need two classes with something to find")
     fused = [_fuse(_vectors(results, row, len(whole.labels)), judged, halves, min(size, len(labels))) for row in keys]
     hits = np.array([[store.read_queries(results, key).first_hit for key in row] for row in keys]) == 1
     alone = hits[:, :, judged.queries].mean(2)
@@ -125,8 +123,7 @@ def _study(
     spread = np.std(pairs - better, axis=0, ddof=1) if len(seeds) > 1 else np.full(better.shape[1:], np.nan)
     found = hits[:, :, whole.queries].astype(np.float32)
     return Study(
-        dataset,
-        backbone,
+        *place,
         tuple(labels),
         seeds,
         queries=len(whole.queries),

@@ -14,7 +14,7 @@ from bench.stats.class_part import ClassPart, Profiles, class_part, gain_part, p
 from bench.stats.difference import Indices, Methods, difference, mean, methods
 from bench.stats.estimate import Estimate, Numbers, say
 
-__all__ = ["Differences", "Method", "check", "differences", "summary"]
+__all__ = ["Differences", "Method", "check_methods", "differences", "summary"]
 
 NO_CLASS_SUMS = "no scores per class are stored for both"
 NO_COMMON_SEED = "they share trained models, but no seed has a score of both"
@@ -51,7 +51,7 @@ class Differences(NamedTuple):
     part: ClassPart
 
 
-def check(lines: Sequence[Method], counts: ArrayLike | None) -> None:
+def check_methods(lines: Sequence[Method], counts: ArrayLike | None) -> None:
     """Raises ValueError, in a sentence, where labels repeat or shapes do not fit."""
     labels = [line.label for line in lines]
     if len(lines) < 2:

@@ -9,7 +9,7 @@ import pandas as pd
 from bench.matrix.job import Job, Part
 from bench.matrix.recipe import complete
 
-__all__ = ["UNUSED", "difference", "flat", "settings", "told_apart", "usual"]
+__all__ = ["UNUSED", "differing_fields", "flat", "settings", "told_apart", "usual"]
 
 
 def flat(value: Any, *, prefix: str = "") -> dict[str, str]:
@@ -31,7 +31,7 @@ def usual(recipes: "pd.Series[str]") -> dict[str, str]:
     return flat(json.loads(min(counts[counts == counts.max()].index))) if len(counts) else {}
 
 
-def difference(own: Mapping[str, str], other: Mapping[str, str]) -> str:
+def differing_fields(own: Mapping[str, str], other: Mapping[str, str]) -> str:
     """The fields of `own` that differ from `other`, as "epochs=0, flip=true"."""
     names = [name for name in dict.fromkeys((*own, *other)) if own.get(name) != other.get(name)]
     return ", ".join(f"{name}={own.get(name, 'unset')}" for name in names)

@@ -11,8 +11,8 @@ import typer
 from bench.cli.options import NOTHING, JsonOption
 
 if TYPE_CHECKING:
-    from bench.scoring.conventions.rescore import Images
-    from bench.scoring.embeddings_file import Stored
+    from bench.scoring.conventions.rescore import EmbeddedImages
+    from bench.scoring.embeddings_file import FileEmbeddings
 
 __all__ = ["evaluate"]
 
@@ -73,7 +73,7 @@ def evaluate(
     """Score stored embeddings. With several conventions, show them side by side and explain each difference."""
     from bench.scoring.conventions.rescore import scorer
     from bench.scoring.conventions.rules import CONVENTIONS
-    from bench.scoring.conventions.side_by_side import compare, text, values
+    from bench.scoring.conventions.side_by_side import side_by_side, text, values
 
     ks = _ks(k)
     chosen = _chosen(convention, distance, has_gallery=gallery is not None)
@@ -84,7 +84,7 @@ def evaluate(
             typer.echo(f"bench: {' and '.join(silent)} have no rules for a gallery, so they are left out", err=True)
         _warn_of_copies(images)
     _check_directions(images, chosen)
-    table = compare(chosen, scorer(images, ks=ks, restarts=restarts, seed=seed))
+    table = side_by_side(chosen, scorer(images, ks=ks, restarts=restarts, seed=seed))
     typer.echo(json.dumps(values(images, table), indent=2) if as_json else text(images, table))
 
 
@@ -114,11 +114,11 @@ def _chosen(names: Sequence[str], distance: Distance | None, *, has_gallery: boo
     return found
 
 
-def _images(file: Path, labels: Path | None, gallery: Path | None, gallery_labels: Path | None) -> "Images":
+def _images(file: Path, labels: Path | None, gallery: Path | None, gallery_labels: Path | None) -> "EmbeddedImages":
     import numpy as np
 
     from bench.matrix.job import ConfigError
-    from bench.scoring.conventions.rescore import Images
+    from bench.scoring.conventions.rescore import EmbeddedImages
     from bench.scoring.embeddings_file import read_embeddings
 
     if gallery is None and gallery_labels is not None:
@@ -149,17 +149,17 @@ def _images(file: Path, labels: Path | None, gallery: Path | None, gallery_label
             f"every label is {classes[0]!s}: give images of at least two classes, so that an answer can be wrong."
         )
     numbers = numbers.astype(np.int64)
-    return Images(points[:cut], numbers[:cut], others, None if others is None else numbers[cut:])
+    return EmbeddedImages(points[:cut], numbers[:cut], others, None if others is None else numbers[cut:])
 
 
-def _told(file: Path, stored: "Stored") -> "Stored":
+def _told(file: Path, stored: "FileEmbeddings") -> "FileEmbeddings":
     """The same, after saying which columns of a wide table it was made of."""
     if stored.table is not None:
         typer.echo(f"bench: {file}: {stored.table}", err=True)
     return stored
 
 
-def _warn_of_copies(images: "Images") -> None:
+def _warn_of_copies(images: "EmbeddedImages") -> None:
     """Say how many queries are in their gallery with the very same embedding, and so find themselves."""
     import numpy as np
 
@@ -174,7 +174,7 @@ def _warn_of_copies(images: "Images") -> None:
         )
 
 
-def _labels(file: Path, stored: "Stored", labels: Path | None, option: str) -> Any:
+def _labels(file: Path, stored: "FileEmbeddings", labels: Path | None, option: str) -> Any:
     from bench.matrix.job import ConfigError
     from bench.scoring.labels_file import read_labels
 
@@ -191,7 +191,7 @@ def _labels(file: Path, stored: "Stored", labels: Path | None, option: str) -> A
     return found
 
 
-def _check_directions(images: "Images", chosen: "dict[str, Any]") -> None:
+def _check_directions(images: "EmbeddedImages", chosen: "dict[str, Any]") -> None:
     from bench.matrix.job import ConfigError
 
     if all(rules.distance != "cosine" for _, rules in chosen.values()):

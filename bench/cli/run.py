@@ -128,7 +128,7 @@ def plan(
     planning.check_same_data(jobs, splits, rows)
     undecided = waiting(jobs, rows) if asked.controls else 0
     jobs = (*jobs, *controls_of(asked, jobs, rows))
-    todo = planning.missing(jobs, statuses)
+    todo = planning.without_result(jobs, statuses)
     cost = planning.forecast(todo, splits, rows)
     counts = planning.counts(jobs, statuses)
     if as_json:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from bench.analysis.controls import chosen, measured, needs, trained
 from bench.execute.event import Event
-from bench.execute.plan import missing
+from bench.execute.plan import without_result
 from bench.matrix.job import Job
 from bench.store import statuses
 
@@ -59,7 +59,7 @@ class Queue:
         yield from self._decide()
 
     def _admit(self, jobs: Sequence[Job]) -> Iterator[Event]:
-        todo = {job.key: job for job in missing(jobs, self.stored)}
+        todo = {job.key: job for job in without_result(jobs, self.stored)}
         first = {key: job for key, job in todo.items() if job.members or job.control}
         self.waiting = first | self.waiting | todo
         self.open |= todo.keys()

@@ -7,7 +7,7 @@ from bench.store.row import Status
 
 __all__ = ["ENDINGS", "Event"]
 
-Kind = Literal["stored", "planned", "comparing", "started", "epoch", Status]
+EventKind = Literal["stored", "planned", "comparing", "started", "epoch", Status]
 
 ENDINGS: tuple[Status, ...] = get_args(Status)
 """The kinds that end a job."""
@@ -21,7 +21,7 @@ class Event(NamedTuple):
     photos of the job's dataset are being compared with its training photos, which takes minutes for a large one.
     """
 
-    kind: Kind
+    kind: EventKind
     job: Job
     epochs: int = 0
     """Epochs done so far, of all its models."""

@@ -16,14 +16,14 @@ from bench.matrix.job import TRAINED, ConfigError, Job
 from bench.store.folder import TRAINING
 from bench.store.row import Status
 
-__all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "missing"]
+__all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "without_result"]
 
 FINAL = ("done", "diverged")
 """Outcomes that the same job would reach again; other cells are run again."""
 
 
 class Forecast(NamedTuple):
-    """What the missing cells are likely to cost."""
+    """What the cells without a result are likely to cost."""
 
     seconds: float | None
     """Of one worker's time; None while no job of the same dataset and backbone was measured."""
@@ -45,7 +45,7 @@ def check_same_data(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.D
         raise ConfigError(f"{names}: {len(other)} stored rows are of other data; name another folder with --results")
 
 
-def missing(jobs: Sequence[Job], statuses: Mapping[str, Status]) -> list[Job]:
+def without_result(jobs: Sequence[Job], statuses: Mapping[str, Status]) -> list[Job]:
     """The jobs without a final outcome."""
     return [job for job in jobs if statuses.get(job.key) not in FINAL]
 
@@ -111,7 +111,7 @@ def forecast(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFram
     """Time and disk of these jobs, judged by what the same dataset and backbone took before.
 
     Args:
-        jobs: the missing ones.
+        jobs: those without a result.
         splits: by dataset label.
         rows: stored rows, maybe none.
     """

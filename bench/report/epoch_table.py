@@ -8,10 +8,10 @@ from bench.analysis.lines import LOOKS, Line
 from bench.report.tables import Cell, Table, percent
 from bench.scoring.names import NONE
 
-__all__ = ["selection"]
+__all__ = ["epoch_table"]
 
 
-def selection(board: Board) -> Table:
+def epoch_table(board: Board) -> Table:
     """Recall@1 of every line that held classes out: on these, and on the test at three epochs; no rows where none did.
 
     The last two columns know the test: what its own best epoch would have given, and by how much that flatters.

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from bench.analysis.boards import Board, boards
 from bench.analysis.gains import EnsembleGain
-from bench.report.epoch_table import selection
+from bench.report.epoch_table import epoch_table
 from bench.report.explanations import GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
-from bench.report.tables import Cell, Table, contamination, glance, ladder, percent, scoreboard, unfinished
+from bench.report.tables import Cell, Table, contamination_text, glance, ladder, percent, scoreboard, unfinished
 from bench.stats.intervals import Gain
 
 __all__ = ["boards", "markdown", "markdown_pictures", "markdown_table", "plain", "terminal"]
@@ -46,12 +46,12 @@ def markdown(
 
 
 def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
-    selected, gained, holes = selection(board), ladder(board), unfinished(board)
+    selected, gained, holes = epoch_table(board), ladder(board), unfinished(board)
     return [
         f"## {plain(board.dataset)}, {plain(board.backbone)}",
         board.queries and f"{board.queries}.",
         board.recipe and f"Recipe: {plain(board.recipe)}.",
-        *([f"Contamination: {plain(marked)}."] if (marked := contamination(board)) else []),
+        *([f"Contamination: {plain(marked)}."] if (marked := contamination_text(board)) else []),
         *board.notes,
         markdown_table(scoreboard(board)) if board.lines else "No cell of this board has scores.",
         *([f"### {SELECTION}", SELECTION_READ, markdown_table(selected)] if selected.rows else []),

@@ -13,7 +13,7 @@ from bench.stats.intervals import Gain
 __all__ = [
     "Cell",
     "Table",
-    "contamination",
+    "contamination_text",
     "duration",
     "glance",
     "kind_name",
@@ -156,7 +156,7 @@ def unfinished(board: Board) -> Table:
 def glance(boards: Sequence[Board]) -> Table:
     """The best line of every board by Recall@1; controls, which are there for comparison, left out."""
     heads = ("Dataset", "Backbone", "Best objective", "Recall@1", "Seeds", "Chance")
-    marks = [contamination(board) for board in boards]
+    marks = [contamination_text(board) for board in boards]
     rows = [_best(board) for board in boards]
     if not any(marks):
         return Table(heads, tuple(rows), texts=3)
@@ -166,7 +166,7 @@ def glance(boards: Sequence[Board]) -> Table:
     return Table((*heads[:3], "Contamination", *heads[3:]), tuple(marked), texts=4)
 
 
-def contamination(board: Board) -> str:
+def contamination_text(board: Board) -> str:
     """What is known of earlier sight of the test images, beginning with a grade and a colon; "" for nothing."""
     count = board.near_duplicates
     copies = f"near-duplicates: {count:,} test image{'s have' if count > 1 else ' has'} one among the training images"

@@ -11,7 +11,7 @@ from bench.scoring.array_file import first, npy, npz, one_of, parquet, read, wit
 from bench.scoring.labels_file import LABELS, as_labels
 from bench.scoring.wide_table import Dimensions, dimensions
 
-__all__ = ["Stored", "read_embeddings"]
+__all__ = ["FileEmbeddings", "read_embeddings"]
 
 VECTORS = ("embeddings", "embedding")
 """Names of arrays and columns."""
@@ -19,7 +19,7 @@ LARGEST = 1e15
 """Beyond it squares leave the range of single precision, in which neighbours are searched."""
 
 
-class Stored(NamedTuple):
+class FileEmbeddings(NamedTuple):
     """What a file of embeddings holds."""
 
     points: NDArray[np.floating]
@@ -32,7 +32,7 @@ class Stored(NamedTuple):
     """Which columns of a wide table were taken as dimensions, and which were not."""
 
 
-def read_embeddings(file: Path) -> Stored:
+def read_embeddings(file: Path) -> FileEmbeddings:
     """The embeddings of a file, or of the folder of a job of `bench run`, with the labels that lie beside them.
 
     .npy: a matrix [N, dim]. .npz: one array, or `embeddings` and, if it is there, `labels`. .parquet: a column of
@@ -49,7 +49,7 @@ def read_embeddings(file: Path) -> Stored:
     labels = None if found.labels is None else as_labels(file, found.labels)
     if labels is not None and len(labels) != len(points):
         raise DataError(f"{file} holds {len(points):,} embeddings but {len(labels):,} labels: store one label per row.")
-    return Stored(points, labels, _queries(file, len(points)), found.table)
+    return FileEmbeddings(points, labels, _queries(file, len(points)), found.table)
 
 
 class _Found(NamedTuple):

@@ -24,8 +24,8 @@ __all__ = [
     "exact_squares",
     "exhaustive",
     "left_open",
-    "prepare",
     "propose",
+    "search_space",
 ]
 
 EXTRA = 16
@@ -79,7 +79,7 @@ class Proposal(NamedTuple):
     """[rows, 1]: as in `Space`."""
 
 
-def prepare(queries: Tensor, gallery: Tensor | None) -> Space:
+def search_space(queries: Tensor, gallery: Tensor | None) -> Space:
     """Queries [Q, dim] and their candidates [N, dim], or without these each other's, made ready for the search.
 
     They are moved to the origin where an offset they share would cost single precision its digits.

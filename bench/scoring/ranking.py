@@ -16,8 +16,8 @@ from bench.scoring.exact_search import (
     exact_squares,
     exhaustive,
     left_open,
-    prepare,
     propose,
+    search_space,
 )
 
 __all__ = ["NEAREST", "Nearest", "Ranking", "blocks", "first_hit", "neighbours", "rank", "rank_order"]
@@ -71,7 +71,7 @@ def rank(
     relevant = np.zeros((len(query_labels), depth), dtype=bool)
     indices = np.empty((len(query_labels), kept), dtype=np.int32)
     distances = np.empty((len(query_labels), kept), dtype=np.float32)
-    space, pool = prepare(queries, gallery), torch.from_numpy(others).to(queries.device)
+    space, pool = search_space(queries, gallery), torch.from_numpy(others).to(queries.device)
     for one in propose(space, depth=max(depth, kept), chunk=chunk):
         squares = _settle(space, one, _mixed(one, pool, query_labels) | _ahead(one, kept))
         found, left = _first_of_all(space, one, max(depth, kept))
@@ -123,7 +123,7 @@ def blocks(
 
     How the rows are cut depends on the device and on how many queries and candidates there are, on nothing else.
     """
-    space = prepare(queries, gallery)
+    space = search_space(queries, gallery)
     for one in propose(space, depth=depth, chunk=chunk):
         close = one.near[:, 1:] - one.near[:, :-1] <= 2 * one.slack
         doubt = torch.zeros_like(one.found, dtype=torch.bool)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from bench.matrix.catalogue import Entry, entries
 
-__all__ = ["COLUMNS", "LOOKS", "SELECTS", "Column", "Role", "documented", "known", "role", "scores", "types"]
+__all__ = ["COLUMNS", "LOOKS", "SELECTS", "Column", "ColumnRole", "documented", "known", "role", "scores", "types"]
 
 LOOKS = tuple(f"{side}_{name}" for side in ("validation", "test") for name in ("recall_at_1", "map_at_r"))
 """What is written down of an epoch after which a model was looked at."""
@@ -19,7 +19,7 @@ LOOKS = tuple(f"{side}_{name}" for side in ("validation", "test") for name in ("
 SELECTS = "validation_map_at_r"
 """What selects the epoch: it tells embeddings apart more finely than Recall@1."""
 
-Role = Literal["identity", "outcome", "score", "beside", "selection", "cost", "provenance"]
+ColumnRole = Literal["identity", "outcome", "score", "beside", "selection", "cost", "provenance"]
 """`beside` belongs to a score: its spread, its best restart, its chance level."""
 
 BESIDE = {
@@ -35,7 +35,7 @@ class Column(NamedTuple):
     """One column, or several that share a meaning."""
 
     names: tuple[str, ...]
-    role: Role
+    role: ColumnRole
     type: pa.DataType
     meaning: str
     """Markdown, for results/README.md."""
@@ -168,7 +168,7 @@ def types() -> dict[str, pa.DataType]:
     return {name: column.type for column in COLUMNS for name in column.names}
 
 
-def role(name: str) -> Role | None:
+def role(name: str) -> ColumnRole | None:
     """What a column is for; None for one that is not the harness's."""
     if name in (stated := known()):
         return stated[name]
@@ -182,10 +182,10 @@ def documented() -> tuple[Column, ...]:
     """Every column in the order of results/README.md: METRIC and NAME stand for the name of a score, K for a number."""
     found = [Column(("METRIC", "METRIC_K"), "score", REAL, SCORES)]
     found += [Column((f"NAME{end}",), "beside", REAL, meaning) for end, meaning in BESIDE.items()]
-    return tuple(sorted((*COLUMNS, *found), key=lambda column: get_args(Role).index(column.role)))
+    return tuple(sorted((*COLUMNS, *found), key=lambda column: get_args(ColumnRole).index(column.role)))
 
 
-def known() -> dict[str, Role]:
+def known() -> dict[str, ColumnRole]:
     """Name -> role of every column that is no score."""
     return {name: column.role for column in COLUMNS for name in column.names}
 

@@ -80,7 +80,7 @@ def test_final_cells_are_not_run_again():
     jobs = tiny(seeds=5)
     outcomes = ("done", "failed", "diverged", "skipped")
     statuses = {job.key: status for job, status in zip(jobs, outcomes, strict=False)}
-    assert [job.seed for job in plan.missing(jobs, statuses)] == [1, 3, 4]
+    assert [job.seed for job in plan.without_result(jobs, statuses)] == [1, 3, 4]
     assert plan.counts(jobs, statuses) == {**dict.fromkeys(outcomes, 1), "new": 1}
 
 

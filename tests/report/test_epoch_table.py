@@ -2,7 +2,7 @@ import pytest
 from support.sample_rows import row, table
 
 from bench.analysis.boards import boards
-from bench.report.epoch_table import selection
+from bench.report.epoch_table import epoch_table
 from bench.report.markdown import markdown
 
 HELD_OUT = {"validation": {"share": 0.2}, "select": "validation"}
@@ -28,7 +28,7 @@ ROWS = [
 
 def cells(rows):
     (board,) = boards(table(rows))
-    return {found[0].text: [cell.text for cell in found[1:]] for found in selection(board).rows}
+    return {found[0].text: [cell.text for cell in found[1:]] for found in epoch_table(board).rows}
 
 
 def test_a_line_says_which_epoch_counts_and_what_the_best_on_the_test_would_add():

@@ -20,7 +20,7 @@ from support.sample_images import EVERY, every, one_set
 
 from bench.scoring import metrics
 from bench.scoring.clustering import Clustering, clusterings
-from bench.scoring.conventions.rescore import Images, scorer
+from bench.scoring.conventions.rescore import EmbeddedImages, scorer
 from bench.scoring.conventions.rules import CONVENTIONS, Rules, convention
 from bench.scoring.evaluation import evaluate
 
@@ -38,13 +38,13 @@ def same(ours: float, theirs: float) -> bool:
     return ours == pytest.approx(theirs, abs=1e-9, nan_ok=True)
 
 
-def own(images: Images, **options: Any) -> dict[str, float]:
+def own(images: EmbeddedImages, **options: Any) -> dict[str, float]:
     return evaluate(
         images.points, images.labels, gallery=images.gallery, gallery_labels=images.gallery_labels, **options
     )
 
 
-def candidates(images: Images) -> list[list[bool]]:
+def candidates(images: EmbeddedImages) -> list[list[bool]]:
     """Of every query's candidates, nearest first, ties by index: are they of its class?"""
     return brute_force.relevant(*images).tolist()
 
@@ -54,7 +54,7 @@ def mean(values: list[float]) -> float:
 
 
 @every
-def test_ranking_scores_are_those_of_the_definitions(images: Images) -> None:
+def test_ranking_scores_are_those_of_the_definitions(images: EmbeddedImages) -> None:
     hits, scores = brute_force.relevant(*images), own(images, ks=KS, restarts=0)
     assert scores["queries_without_hit"] == (~hits.any(1)).sum()
     expected = brute_force.scores(hits, KS)
@@ -73,7 +73,7 @@ def test_recall_is_that_of_the_neighbours_of_scikit_learn(distance: str) -> None
 
 
 @every
-def test_clustering_scores_are_those_of_scikit_learn_on_the_same_clusters(images: Images) -> None:
+def test_clustering_scores_are_those_of_scikit_learn_on_the_same_clusters(images: EmbeddedImages) -> None:
     made = clusterings(images.points.astype(np.float32), images.labels, restarts=3, seed=4)
     scores = own(images, restarts=3, seed=4)
     for name, theirs in {"nmi": normalized_mutual_info_score, "ami": adjusted_mutual_info_score}.items():
@@ -81,7 +81,7 @@ def test_clustering_scores_are_those_of_scikit_learn_on_the_same_clusters(images
 
 
 @every
-def test_the_rules_of_the_harness_give_what_it_stores(images: Images) -> None:
+def test_the_rules_of_the_harness_give_what_it_stores(images: EmbeddedImages) -> None:
     stored = own(images, ks=KS, restarts=2, seed=3)
     scores = scorer(images, ks=KS, restarts=2, seed=3)(CONVENTIONS["lossbench"].rules)
     assert scores["queries_left_out"] == stored["queries_without_hit"]
@@ -91,7 +91,7 @@ def test_the_rules_of_the_harness_give_what_it_stores(images: Images) -> None:
 
 @every
 @pytest.mark.parametrize("name", ["pml", "pml@1", "pml@3", "pml-avg-of-avgs", "musgrave"])
-def test_pml_conventions_are_pml_itself(images: Images, name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_pml_conventions_are_pml_itself(images: EmbeddedImages, name: str, caplog: pytest.LogCaptureFixture) -> None:
     """To the bit of its k-means, which always starts from the same seed."""
     k = int(name.partition("@")[2]) if "@" in name else None
     judge = AccuracyCalculator(
@@ -109,7 +109,7 @@ def test_pml_conventions_are_pml_itself(images: Images, name: str, caplog: pytes
 
 
 @every
-def test_pml_and_the_harness_agree_on_ranking_and_on_the_same_clusters(images: Images) -> None:
+def test_pml_and_the_harness_agree_on_ranking_and_on_the_same_clusters(images: EmbeddedImages) -> None:
     judge = AccuracyCalculator(include=tuple(NAMES), device=torch.device("cpu"))
     queries, labels = torch.from_numpy(images.points), torch.from_numpy(images.labels)
     pool = () if images.gallery is None else (torch.from_numpy(images.gallery), torch.from_numpy(images.gallery_labels))
@@ -123,13 +123,13 @@ def test_pml_and_the_harness_agree_on_ranking_and_on_the_same_clusters(images: I
         assert same(scores[ours], theirs[pml]), ours
 
 
-def with_itself(images: Images) -> NDArray[np.bool_]:
+def with_itself(images: EmbeddedImages) -> NDArray[np.bool_]:
     """As `candidates`, the query itself among them."""
     return brute_force.relevant(images.points, images.labels, images.points, images.labels)
 
 
 @one_set
-def test_revisiting_is_what_its_repository_describes(images: Images) -> None:
+def test_revisiting_is_what_its_repository_describes(images: EmbeddedImages) -> None:
     """The nearest of all images, itself among them, less the first; R is the size of the class; every query counts."""
     hits = with_itself(images)[:, 1:]
     sizes = (images.labels == images.labels[:, None]).sum(1).tolist()
@@ -140,7 +140,7 @@ def test_revisiting_is_what_its_repository_describes(images: Images) -> None:
 
 
 @one_set
-def test_revisiting_clusters_as_faiss_does_unless_told_otherwise(images: Images) -> None:
+def test_revisiting_clusters_as_faiss_does_unless_told_otherwise(images: EmbeddedImages) -> None:
     points, classes = images.points.astype(np.float32), len(np.unique(images.labels))
     model, index = faiss.Clustering(points.shape[1], classes), faiss.IndexFlatL2(points.shape[1])
     model.niter, model.min_points_per_centroid, model.max_points_per_centroid = 20, 1, 10**9
@@ -152,20 +152,22 @@ def test_revisiting_clusters_as_faiss_does_unless_told_otherwise(images: Images)
 
 
 @one_set
-def test_song_counts_every_query(images: Images) -> None:
+def test_song_counts_every_query(images: EmbeddedImages) -> None:
     hits = candidates(images)
     scores = scorer(images, ks=KS, restarts=0)(CONVENTIONS["song"].rules)
     assert all(same(scores[f"recall_at_{k}"], mean([float(any(row[:k])) for row in hits])) for k in KS)
 
 
-def turned() -> Images:
+def turned() -> EmbeddedImages:
     """Directions whose unit vectors are exact, a few of them more than once, in several lengths."""
     rng = np.random.default_rng(11)
     signs = rng.choice([-1, 1], (40, 4))
-    return Images((signs * 2.0 ** rng.integers(-2, 3, (40, 1))).astype(np.float32), rng.permutation(np.arange(40) % 8))
+    return EmbeddedImages(
+        (signs * 2.0 ** rng.integers(-2, 3, (40, 1))).astype(np.float32), rng.permutation(np.arange(40) % 8)
+    )
 
 
-def similarities(images: Images, query: int) -> list[float]:
+def similarities(images: EmbeddedImages, query: int) -> list[float]:
     pool = images.points if images.gallery is None else images.gallery
     unit = images.points[query] / np.linalg.norm(images.points[query])
     return [float(unit @ (other / np.linalg.norm(other))) for other in pool]
@@ -185,7 +187,7 @@ def test_proxy_anchor_drops_the_first_of_all_by_cosine() -> None:
 
 def test_proxy_anchor_in_a_gallery_counts_what_is_strictly_nearer() -> None:
     every = turned()
-    images = Images(every.points[:16], every.labels[:16] % 4, every.points[16:], every.labels[16:] % 4)
+    images = EmbeddedImages(every.points[:16], every.labels[:16] % 4, every.points[16:], every.labels[16:] % 4)
     recalls: dict[int, list[float]] = {k: [] for k in KS}
     for query, label in enumerate(images.labels):
         found, is_same = np.array(similarities(images, query)), images.gallery_labels == label

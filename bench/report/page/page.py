@@ -6,11 +6,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.analysis.boards import Board
-from bench.report.epoch_table import selection
+from bench.report.epoch_table import epoch_table
 from bench.report.explanations import GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.files import GENERATOR
 from bench.report.plots.draw import Picture
-from bench.report.tables import contamination, glance, ladder, scoreboard, unfinished
+from bench.report.tables import contamination_text, glance, ladder, scoreboard, unfinished
 
 __all__ = ["page"]
 
@@ -50,9 +50,9 @@ def _section(board: Board, pictures: Sequence[Picture]) -> dict[str, object]:
     return {
         "name": f"{board.dataset}, {board.backbone}",
         "board": board,
-        "contamination": contamination(board),
+        "contamination": contamination_text(board),
         "scores": scoreboard(board),
-        "selection": selection(board),
+        "selection": epoch_table(board),
         "gains": ladder(board),
         "unfinished": unfinished(board),
         "pictures": [_inline(picture) for picture in pictures if picture.about == about],

@@ -18,7 +18,7 @@ from bench.scoring.conventions.rules import SENTENCES, Rules
 from bench.scoring.evaluation import clustering_metrics, query_values
 from bench.scoring.ranking import Ranking, blocks, first_hit
 
-__all__ = ["Cause", "Images", "Scorer", "causes", "scorer"]
+__all__ = ["Cause", "EmbeddedImages", "Scorer", "causes", "scorer"]
 
 SEED = 1234
 """From which faiss clusters unless it is told otherwise."""
@@ -29,7 +29,7 @@ OLDER = {"nmi": (normalized_mutual_info_score, "geometric"), "ami": (adjusted_mu
 Flags = NDArray[np.bool_]
 
 
-class Images(NamedTuple):
+class EmbeddedImages(NamedTuple):
     """What is scored."""
 
     points: NDArray[np.floating]
@@ -55,7 +55,7 @@ class Cause(NamedTuple):
 Scorer = Callable[[Rules], dict[str, float]]
 
 
-def scorer(images: Images, *, ks: Sequence[int] = (1, 2, 4, 8), restarts: int = 5, seed: int = 0) -> Scorer:
+def scorer(images: EmbeddedImages, *, ks: Sequence[int] = (1, 2, 4, 8), restarts: int = 5, seed: int = 0) -> Scorer:
     """A function from rules to scores in [0, 1], nan where one cannot be computed, and counts of queries.
 
     What rules share is searched and clustered once. `restarts` and `seed` are those of k-means where the rules do not

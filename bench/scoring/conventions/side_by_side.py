@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from bench.scoring.conventions.rescore import Cause, Images, Scorer, causes
+from bench.scoring.conventions.rescore import Cause, EmbeddedImages, Scorer, causes
 from bench.scoring.conventions.rules import SENTENCES, Convention, Rules
 from bench.scoring.names import NONE, metric_name
 
-__all__ = ["Column", "Comparison", "Gap", "compare", "text", "values"]
+__all__ = ["ConventionScores", "Gap", "SideBySide", "side_by_side", "text", "values"]
 
 SEEN = 5e-5
 """Scores further apart than this read differently in percent with two decimals."""
@@ -20,7 +20,7 @@ WIDTH = 100
 COUNTS = {"queries": "Queries", "queries_left_out": "Left out"}
 
 
-class Column(NamedTuple):
+class ConventionScores(NamedTuple):
     """One convention, the rules it follows here, and its scores."""
 
     name: str
@@ -38,18 +38,20 @@ class Gap(NamedTuple):
     causes: list[Cause]
 
 
-class Comparison(NamedTuple):
+class SideBySide(NamedTuple):
     """Columns, of which the first is what the others are held against, and where they differ from it."""
 
-    columns: list[Column]
+    columns: list[ConventionScores]
     gaps: list[Gap]
 
 
-def compare(chosen: Mapping[str, tuple[Convention, Rules]], score: Scorer) -> Comparison:
+def side_by_side(chosen: Mapping[str, tuple[Convention, Rules]], score: Scorer) -> SideBySide:
     """Score by every convention; gaps are in the order of the scores, and only those that show in percent."""
-    columns = [Column(name, one, rules, _reported(one, score(rules))) for name, (one, rules) in chosen.items()]
+    columns = [
+        ConventionScores(name, one, rules, _reported(one, score(rules))) for name, (one, rules) in chosen.items()
+    ]
     base, *others = columns
-    return Comparison(
+    return SideBySide(
         columns, [gap for metric in base.scores for other in others for gap in _gap(metric, base, other, score)]
     )
 
@@ -58,7 +60,7 @@ def _reported(convention: Convention, scores: dict[str, float]) -> dict[str, flo
     return {n: v if n in COUNTS or re.fullmatch(convention.reports, n) else math.nan for n, v in scores.items()}
 
 
-def _gap(metric: str, base: Column, other: Column, score: Scorer) -> list[Gap]:
+def _gap(metric: str, base: ConventionScores, other: ConventionScores, score: Scorer) -> list[Gap]:
     """The difference in one metric, if it shows."""
     difference = other.scores[metric] - base.scores[metric]
     if metric in COUNTS or not abs(difference) >= SEEN:
@@ -77,7 +79,7 @@ def _sentence(rule: str, value: Any) -> str:
     return SENTENCES[rule, 0 if isinstance(value, int) else value]
 
 
-def values(images: Images, table: Comparison) -> dict[str, Any]:
+def values(images: EmbeddedImages, table: SideBySide) -> dict[str, Any]:
     """As JSON values: scores in [0, 1], null where there is none; effects in the same unit."""
     return {
         "queries": len(images.labels),
@@ -99,7 +101,7 @@ def values(images: Images, table: Comparison) -> dict[str, Any]:
     }
 
 
-def text(images: Images, table: Comparison) -> str:
+def text(images: EmbeddedImages, table: SideBySide) -> str:
     """For a terminal: what was scored, the scores in percent, the conventions, and why they differ."""
     against = "the others" if images.gallery is None else f"a gallery of {len(images.gallery):,}"
     facts = f"{len(images.labels):,} queries against {against}, {images.points.shape[1]} dimensions; scores in percent"
@@ -111,7 +113,7 @@ def text(images: Images, table: Comparison) -> str:
     return "\n\n".join(parts)
 
 
-def _grid(columns: list[Column]) -> str:
+def _grid(columns: list[ConventionScores]) -> str:
     def cell(name: str, value: float) -> str:
         if math.isnan(value):
             return NONE

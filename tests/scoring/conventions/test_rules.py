@@ -12,7 +12,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from support.sample_images import line, numbers
 
 from bench.matrix.job import ConfigError
-from bench.scoring.conventions.rescore import Images, causes, scorer
+from bench.scoring.conventions.rescore import EmbeddedImages, causes, scorer
 from bench.scoring.conventions.rules import CONVENTIONS, SENTENCES, Rules, convention
 
 PAIRS = line("aabb", 0, 1, 10, 11)
@@ -22,13 +22,13 @@ DUPLICATES = line("abab", 0, 0, 4, 5)
 LONE = line("aab", 0, 1, 10)
 UNEVEN = line("aaaabb", 0, 1, 2, 3, 4.5, 100)
 """Only the first b fails: 5 of 6 queries, but a mean of 1 and 1/2 over the classes."""
-LENGTHS = Images(np.array([[4, 0], [32, 4], [3, 4], [0, 8]], dtype=np.float32), numbers("aabb"))
+LENGTHS = EmbeddedImages(np.array([[4, 0], [32, 4], [3, 4], [0, 8]], dtype=np.float32), numbers("aabb"))
 """By direction each image is nearest to its class; by distance the first and the third are nearest to each other."""
-EQUAL = Images(
+EQUAL = EmbeddedImages(
     np.array([[5, 0]], dtype=np.float32), numbers("a"), np.array([[3, 4], [3, -4]], dtype=np.float32), numbers("ba")
 )
 """The query is as near to the a of its gallery as to the b before it."""
-ABSENT = Images(EQUAL.points, numbers("c"), EQUAL.gallery, EQUAL.gallery_labels)
+ABSENT = EmbeddedImages(EQUAL.points, numbers("c"), EQUAL.gallery, EQUAL.gallery_labels)
 SPLIT = line("aaab", 0, 1, 100, 101)
 """However k-means starts, it finds the two left and the two right images."""
 
@@ -51,7 +51,9 @@ SPLIT = line("aaab", 0, 1, 100, 101)
         (SPLIT, "ami", {"entropy": "older"}, 0.0, 0.0),
     ],
 )
-def test_each_rule_by_hand(images: Images, metric: str, changed: dict[str, Any], ours: float, theirs: float) -> None:
+def test_each_rule_by_hand(
+    images: EmbeddedImages, metric: str, changed: dict[str, Any], ours: float, theirs: float
+) -> None:
     score = scorer(images, ks=(1,))
     assert score(Rules())[metric] == pytest.approx(ours, abs=1e-12)
     assert score(Rules()._replace(**changed))[metric] == pytest.approx(theirs, abs=1e-12)
@@ -69,7 +71,7 @@ def test_single_precision_loses_neighbours_that_share_an_offset() -> None:
     labels = np.repeat(np.arange(1500), 2)
     points = np.full((3000, 64), 1024, dtype=np.float32)
     points[:, 0] += labels + np.tile([0, 0.25], 1500)
-    images = Images(points, labels)
+    images = EmbeddedImages(points, labels)
     score = scorer(images, ks=(1,), restarts=0)
     judge = AccuracyCalculator(include=("precision_at_1",), device=torch.device("cpu"))
     theirs = judge.get_accuracy(torch.from_numpy(images.points), torch.from_numpy(images.labels))["precision_at_1"]
@@ -82,7 +84,9 @@ def test_clusters_of_a_sample_are_those_of_pml() -> None:
     """Beyond 256 rows per cluster faiss looks at a sample of them, unless it is told otherwise."""
     rng = np.random.default_rng(0)
     labels = np.arange(1200) % 3
-    images = Images((rng.normal(size=(3, 4))[labels] + 2 * rng.normal(size=(1200, 4))).astype(np.float32), labels)
+    images = EmbeddedImages(
+        (rng.normal(size=(3, 4))[labels] + 2 * rng.normal(size=(1200, 4))).astype(np.float32), labels
+    )
     score = scorer(images, ks=(1,))
     judge = AccuracyCalculator(include=("NMI",), device=torch.device("cpu"))
     theirs = judge.get_accuracy(torch.from_numpy(images.points), torch.from_numpy(labels))["NMI"]
