@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from losses.arguments import checked
 from losses.class_softmax import class_weights
-from losses.matrix import distances, unit
 from losses.module import Loss
+from losses.pairwise import distances, unit
 from losses.shape import Shape, Unsuitable
 
 __all__ = ["adaptive_additive"]

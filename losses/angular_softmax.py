@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from losses.arguments import checked
 from losses.class_softmax import class_weights
-from losses.matrix import unit
 from losses.module import Loss
+from losses.pairwise import unit
 from losses.shape import Shape
 
 __all__ = ["arc_face", "cos_face", "large_margin_softmax", "sphere_face", "sub_center_arc_face"]

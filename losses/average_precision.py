@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from losses.arguments import checked
-from losses.matrix import References, distances, mean_of, pairs, similarities, unit
 from losses.module import Loss
+from losses.pairwise import References, distances, mean_of, pairs, similarities, unit
 from losses.shape import Shape
 
 __all__ = ["fast_ap", "pnp", "smooth_ap"]

@@ -7,7 +7,8 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from losses.arguments import checked
-from losses.matrix import (
+from losses.module import Loss
+from losses.pairwise import (
     References,
     distances,
     first_two,
@@ -20,7 +21,6 @@ from losses.matrix import (
     softplus,
     unit,
 )
-from losses.module import Loss
 from losses.shape import Shape
 
 __all__ = ["n_pair", "nca", "nt_xent", "sup_con"]

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.arguments import checked
-from losses.matrix import single, unit
 from losses.module import Loss
+from losses.pairwise import single, unit
 from losses.shape import Shape, Unsuitable
 
 __all__ = ["normalized_softmax", "p2s_grad", "soft_triple", "softmax"]

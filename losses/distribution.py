@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.arguments import checked
-from losses.matrix import References, mean_of, pairs, similarities
 from losses.module import Loss
+from losses.pairwise import References, mean_of, pairs, similarities
 from losses.shape import Shape
 
 __all__ = ["histogram", "intra_pair_variance", "threshold_consistent_margin"]

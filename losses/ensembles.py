@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.arguments import checked
-from losses.batch import check_embeddings
+from losses.batch_checks import check_embeddings
 from losses.members import Members, Weighing
 from losses.shape import Shape
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.arguments import checked
-from losses.batch import exact
+from losses.batch_checks import exact
 from losses.ensembles import Member, built, cut, read
-from losses.matrix import distances, shared, unit
 from losses.members import Members, Weighing
+from losses.pairwise import distances, shared, unit
 from losses.shape import Shape
 
 __all__ = ["compressed_heads", "diverse_heads", "weighted"]

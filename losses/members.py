@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from losses.matrix import shared
+from losses.pairwise import shared
 
 __all__ = ["Members", "Share", "Weighing", "shares"]
 

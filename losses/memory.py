@@ -8,11 +8,11 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from losses.arguments import checked
-from losses.batch import whole_labels
+from losses.batch_checks import whole_labels
 from losses.ensembles import Member, read
-from losses.matrix import References, single
 from losses.members import Members, Weighing
 from losses.module import compares
+from losses.pairwise import References, single
 from losses.shape import Shape
 
 __all__ = ["cross_batch_memory"]

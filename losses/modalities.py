@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.arguments import checked
-from losses.matrix import single, unit
 from losses.module import Loss
+from losses.pairwise import single, unit
 from losses.shape import Shape, Unsuitable
 
 __all__ = ["multimodal"]

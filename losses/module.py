@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from losses.batch import exact, whole_labels
-from losses.matrix import References, single
+from losses.batch_checks import exact, whole_labels
+from losses.pairwise import References, single
 from losses.shape import Shape
 
 __all__ = ["Loss", "compares"]

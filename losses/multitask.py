@@ -8,10 +8,10 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from losses.arguments import checked
-from losses.batch import check_embeddings, exact
+from losses.batch_checks import check_embeddings, exact
 from losses.ensembles import Member, alone, built
-from losses.matrix import shared, single
 from losses.members import Members, Weighing
+from losses.pairwise import shared, single
 from losses.shape import Shape
 
 __all__ = ["conflict_free", "gradient_norm", "uncertainty"]

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.arguments import checked
-from losses.matrix import (
+from losses.module import Loss
+from losses.pairwise import (
     References,
     distances,
     log_one_plus_sum,
@@ -20,7 +21,6 @@ from losses.matrix import (
     softplus,
     unit,
 )
-from losses.module import Loss
 from losses.shape import Shape
 
 __all__ = ["binomial_deviance", "circle", "contrastive", "multi_similarity", "signal_to_noise_contrastive"]

@@ -7,8 +7,8 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from losses.arguments import checked
-from losses.matrix import log_one_plus_sum, unit
 from losses.module import Loss
+from losses.pairwise import log_one_plus_sum, unit
 from losses.shape import Shape, Unsuitable
 
 __all__ = ["proxy_anchor", "proxy_nca"]

@@ -7,8 +7,8 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from losses.arguments import checked
-from losses.matrix import References, constant, distances, pairs, unit
 from losses.module import Loss
+from losses.pairwise import References, constant, distances, pairs, unit
 from losses.shape import Shape
 
 __all__ = ["ranked_list"]

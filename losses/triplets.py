@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.arguments import checked
-from losses.batch import exact, whole_labels
-from losses.matrix import References, distances, mean_of, pairs, single, unit
+from losses.batch_checks import exact, whole_labels
 from losses.module import Loss
+from losses.pairwise import References, distances, mean_of, pairs, single, unit
 from losses.shape import Shape
 
 __all__ = ["dynamic_soft_margin", "margin", "triplet"]

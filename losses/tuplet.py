@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losses.arguments import checked
-from losses.matrix import (
+from losses.module import Loss
+from losses.pairwise import (
     References,
     distances,
     first_two,
@@ -22,7 +23,6 @@ from losses.matrix import (
     softplus,
     unit,
 )
-from losses.module import Loss
 from losses.shape import Shape
 
 __all__ = ["angular", "generalized_lifted_structure", "lifted_structure", "tuplet_margin"]

@@ -1,4 +1,4 @@
-"""Comparisons in words: one pair, a whole board, several data sets, a look at the seeds so far. Points are x 100."""
+"""Comparisons in words: one pair, a whole board, several datasets, a look at the seeds so far. Points are x 100."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.analysis.compare import BoardComparison, Comparison, Range, Standing
-from bench.stats.data_sets import FEWEST_FOR_RANKS, AcrossDataSets
+from bench.stats.across_datasets import FEWEST_FOR_RANKS, AcrossDataSets
 from bench.stats.power import MOST_SEEDS
 from bench.stats.sequential import LeadersLook
 
@@ -122,17 +122,17 @@ def _names(labels: Sequence[str]) -> str:
 
 
 def across_in_words(found: AcrossDataSets, a: str, b: str) -> str:
-    """One pair over several data sets."""
+    """One pair over several datasets."""
     count = found.better + found.tied + found.worse
     tally = f"better on {found.better}, tied on {found.tied}, worse on {found.worse}"
     here = Range(*(float(found.here.mean + side * found.here.half_width()) for side in (-1, 1)))
-    mean = f"the mean difference over these data sets is {points(float(found.here.mean))} points"
-    said = f"{a} against {b} on {count} data sets: {tally}; {mean}"
+    mean = f"the mean difference over these datasets is {points(float(found.here.mean))} points"
+    said = f"{a} against {b} on {count} datasets: {tally}; {mean}"
     known = found.here.reason.item()
     said = f"{said} (no interval: {known})." if known else f"{said} ({_span(here)} over seeds)."
     new = Range(found.new.mean - found.new.half_width, found.new.mean + found.new.half_width)
     if not math.isnan(new.low):
-        said = f"{said} As a claim about new data sets: {_span(new)}."
+        said = f"{said} As a claim about new datasets: {_span(new)}."
     few = count < FEWEST_FOR_RANKS
     return f"{said} No test by ranks or signs can reach .05 on fewer than {FEWEST_FOR_RANKS}." if few else said
 

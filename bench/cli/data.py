@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="List, download, decode and check data sets.")
+app = typer.Typer(no_args_is_help=True, help="List, download, decode and check datasets.")
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Datasets (`bench data list`).")]
 MatrixOption = Annotated[str | None, typer.Option("--matrix", metavar="MATRIX", help="All datasets of a matrix.")]

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from bench.matrix.catalogue import check, did_you_mean, entries, find
-from bench.matrix.content import sha256
 from bench.matrix.file import Matrix, sentences
+from bench.matrix.file_hash import sha256
 from bench.matrix.job import TRAINED, ConfigError, Job, Kind, Part
 from bench.matrix.recipe import Recipe
+from bench.matrix.seeds import block_from
 
 __all__ = ["expand"]
 
@@ -61,7 +62,7 @@ def expand(matrix: Matrix) -> tuple[Job, ...]:
         for place in places
         for seed in matrix.seeds
         for objective in objectives
-        if (seeds := _seeds_from(seed, matrix.seeds, objective.part.seeds))
+        if (seeds := block_from(seed, matrix.seeds, objective.part.seeds))
     ]
     _refuse_same_job(jobs)
     _refuse_lone_images(jobs)
@@ -203,16 +204,6 @@ def _refuse_lone_images(jobs: list[Job]) -> None:
 def _losses(part: Part) -> list[str]:
     """Names of the losses in an objective."""
     return [name for member in part.members for name in _losses(member)] if part.members else [part.name]
-
-
-def _seeds_from(seed: int, seeds: Sequence[int], count: int) -> tuple[int, ...]:
-    """The seeds of the block of `count` that begins with this one; none if no whole block does.
-
-    Blocks do not overlap, so that no model is in two cells and the cells are independent.
-    """
-    place = seeds.index(seed)
-    block = tuple(seeds[place : place + count])
-    return block if place % count == 0 and len(block) == count else ()
 
 
 def _job(recipe: Recipe, dataset: Part, backbone: Part, seeds: Sequence[int], objective: Objective) -> Job:

@@ -6,8 +6,8 @@ from support.sample_batches import CLASSES, DIM, Loss, assert_same, batch, build
 from torch import Tensor, nn
 
 from bench.matrix.catalogue import entries
-from losses.matrix import References
 from losses.module import compares
+from losses.pairwise import References
 from losses.shape import Unsuitable
 
 LOSSES = entries("losses")

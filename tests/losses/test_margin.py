@@ -10,7 +10,7 @@ from support.sample_batches import CLASSES, DIM, assert_same, batch, build, loop
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses.matrix import distances, pairs
+from losses.pairwise import distances, pairs
 from losses.triplets import distance_weights, draws, dynamic_soft_margin, margin
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.matrix.catalogue import entries
-from losses import ensembles, matrix
+from losses import ensembles, pairwise
 from losses.batch_softmax import nca
 from losses.class_softmax import softmax
 from losses.learned import compressed_heads, diverse_heads, weighted
@@ -148,7 +148,7 @@ def test_a_batch_is_forgotten_after_its_backward_pass() -> None:
 
 class Fails(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        matrix.unit(embeddings)
+        pairwise.unit(embeddings)
         raise RuntimeError("out of luck")
 
 
@@ -156,19 +156,19 @@ def test_a_member_that_fails_leaves_nothing_behind() -> None:
     embeddings, labels = batch()
     with pytest.raises(RuntimeError, match="out of luck"):
         build(ensembles.sum, [contrastive, lambda _: Fails()])(embeddings, labels)
-    assert matrix.unit(embeddings) is not matrix.unit(embeddings)
+    assert pairwise.unit(embeddings) is not pairwise.unit(embeddings)
 
 
 def test_what_has_no_graph_is_not_given_to_one_who_needs_it() -> None:
     embeddings = batch()[0].requires_grad_()
-    with matrix.shared():
+    with pairwise.shared():
         with torch.no_grad():
-            assert not matrix.unit(embeddings).requires_grad
-        assert matrix.unit(embeddings).requires_grad
-        with matrix.shared():
-            known = matrix.distances(matrix.unit(embeddings))
-        assert matrix.distances(matrix.unit(embeddings)) is known
-        assert matrix.distances(matrix.unit(embeddings), squared=True) is not known
+            assert not pairwise.unit(embeddings).requires_grad
+        assert pairwise.unit(embeddings).requires_grad
+        with pairwise.shared():
+            known = pairwise.distances(pairwise.unit(embeddings))
+        assert pairwise.distances(pairwise.unit(embeddings)) is known
+        assert pairwise.distances(pairwise.unit(embeddings), squared=True) is not known
 
 
 def test_memories_beside_one_another_keep_to_their_own() -> None:

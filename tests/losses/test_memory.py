@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from bench.matrix.catalogue import entries
 from losses import distribution, ensembles, pair
-from losses.matrix import References
 from losses.memory import cross_batch_memory
 from losses.module import compares
 from losses.pair import contrastive, multi_similarity
+from losses.pairwise import References
 from losses.proxy import proxy_nca
 from losses.triplets import triplet
 

@@ -10,7 +10,7 @@ from support.sample_batches import assert_same, batch, loop_distance, shape, val
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses.matrix import References
+from losses.pairwise import References
 from losses.ranked import ranked_list, ranked_list_loss, ranked_lists
 
 SETTING = {"alpha": 1.3, "margin": 0.5, "temperature": 6.0}

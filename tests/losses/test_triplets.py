@@ -20,7 +20,7 @@ from support.sample_batches import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses.matrix import References
+from losses.pairwise import References
 from losses.triplets import margin, triplet
 
 

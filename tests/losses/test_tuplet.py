@@ -10,7 +10,7 @@ from support.sample_batches import assert_same, batch, build, shape, value_and_g
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses.matrix import References
+from losses.pairwise import References
 from losses.tuplet import angular, angular_n_pair_loss, generalized_lifted_structure, lifted_structure, tuplet_margin
 
 

@@ -8,9 +8,9 @@ from scipy.special import ndtr
 from bench.stats.class_part import class_part, crossed, profiles
 from bench.stats.difference import Methods, difference, methods, pairs
 from bench.stats.estimate import Estimate
-from bench.stats.gate import gate
 from bench.stats.power import detectable, superior
 from bench.stats.ranks import holm
+from bench.stats.regression_gate import gate
 from bench.stats.sequential import leaders, order
 
 A, B = np.array([0]), np.array([1])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench.matrix.catalogue import entries
 from losses import contrastive, proxy_nca, softmax, triplet
-from losses.batch import whole_labels
+from losses.batch_checks import whole_labels
 
 PARTS = {**entries("losses"), **entries("ensembles")}
 WAITING = {"smooth_ap": "size of the largest class", "pnp": "size of the largest class", "margin": "numbers drawn"}

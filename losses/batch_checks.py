@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from losses.matrix import once
+from losses.pairwise import once
 
 __all__ = ["check_embeddings", "exact", "whole_labels"]
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from bench.stats.drop import drops
 from bench.stats.estimate import Estimate, Numbers, Reasons, say
 from bench.stats.power import detectable
 from bench.stats.ranks import Flags, holm
+from bench.stats.score_drop import drops
 
 __all__ = ["ALPHA", "CANNOT_TELL", "LOOKS", "NO_WORSE", "SAME_BITS", "SAME_ORDER", "WEIGHTS", "WORSE", "Gate", "gate"]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bench.stats.gate import ALPHA, CANNOT_TELL, NO_WORSE, SAME_BITS, SAME_ORDER, WEIGHTS, WORSE, gate
+from bench.stats.regression_gate import ALPHA, CANNOT_TELL, NO_WORSE, SAME_BITS, SAME_ORDER, WEIGHTS, WORSE, gate
 
 
 def runs(seed: int, before: int = 10, fresh: int = 3, sd: float = 0.005) -> tuple[np.ndarray, np.ndarray]:

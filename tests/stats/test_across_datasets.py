@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bench.stats.data_sets import across
+from bench.stats.across_datasets import across
 from bench.stats.estimate import Estimate
 from bench.stats.intervals import interval
 
