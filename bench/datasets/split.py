@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEFT_OUT", "WARNINGS", "DataError", "Images", "Split", "left_out", "reason", "remarks"]
+__all__ = ["LEFT_OUT", "WARNINGS", "DataError", "Images", "Split", "left_out", "legible", "reason", "remarks"]
 
 LEFT_OUT = ("classes left out", "pictures left out", "files left out")
 WARNINGS = ("copies", "two labels", "encoding", "folders")
@@ -15,7 +15,15 @@ WARNINGS = ("copies", "two labels", "encoding", "folders")
 
 
 class DataError(ValueError):
-    """One sentence: what is wrong with the data, and what to do."""
+    """One sentence: what is wrong with the data, and what to do. It can be printed, whatever the names in it are."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(legible(sentence))
+
+
+def legible(text: str) -> str:
+    """Text as it can be printed and stored: bytes of file names that are not UTF-8 as \\xNN."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def reason(error: Exception) -> str:

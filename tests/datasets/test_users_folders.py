@@ -171,6 +171,9 @@ def test_names_that_are_not_utf8_are_classes_like_others(tmp_path: Path) -> None
     assert "k\\xe4se" in split.train.classes + split.test.classes
     assert split.notes["pictures left out"].endswith("k\\xe4se/\\xff.png")
     assert read(root, skip_broken=True).sha == split.sha
+    Path(strange, "loop").symlink_to("..")
+    with pytest.raises(DataError, match=r"/k\\xe4se/loop is a link to"):
+        read(root)
 
 
 def test_a_class_in_two_forms_of_unicode_is_one_class(tmp_path: Path) -> None:

@@ -61,10 +61,10 @@ def _csv(file: Path, needed: Sequence[str], optional: Sequence[str]) -> Columns:
         stated = STATED.match(text)
         body = text[stated.end() :] if stated else text
         separator = stated[1] if stated else max(SEPARATORS, key=lambda one: _fit(body, one, needed))
+        places = _places(file, next(_parted(body, separator, strict=False), []), needed, optional)
         header, *rows = list(_parted(body, separator)) or [[]]
     except csv.Error as error:
         raise DataError(f"{file} cannot be read as CSV ({reason(error)}): write it again.") from error
-    places = _places(file, header, needed, optional)
     _verify_lengths(file, header, rows, separator)
     return {name: [row[place].strip() for row in rows] for name, place in places.items()}
 

@@ -104,6 +104,7 @@ def test_an_encoding_that_is_guessed_is_named(tmp_path: Path, content: bytes, do
     (b"path,label,split\n1,a.png,a,train\n2,b.png,a,train\n", r"4 values in every row, but 3 names .*row.names = FAL"),
     (b"path,label,label,split\n", "has 2 columns called 'label': keep one, or rename the others"),
     (b"path,label,split,text,text\n", "has 2 columns called 'text': keep one"),
+    (b'"path":"label":"split"\n"a.png":"a":"train"\n', "needs the columns path, label, split, but has no 'path'"),
     (b",label,split\na.png,a,train\n", "has no 'path'; column 1 has no name, perhaps it is this one"),
     (b"Unnamed: 0,label,split\na.png,a,train\n", "has no 'path'; column 1 has no name, perhaps it is this one"),
     (b"path,label,split\na.png,a,train\nb.png, ,train\n", r"1 row\(s\) without a label, such as row 2: add it"),
