@@ -18,8 +18,9 @@ from bench.job.batches import Reader, epochs, example, generators, reader
 from bench.job.class_texts import class_vectors
 from bench.job.embed import embed
 from bench.job.embedder import Embedder, embedder_for
+from bench.job.optimizer import Rates, optimizer, schedule
 from bench.job.sampler import steps
-from bench.job.train import Rates, Snapshot, Training, optimizer, schedule, train
+from bench.job.train import Snapshot, Training, train
 from bench.matrix.catalogue import find
 from bench.matrix.job import Job, Part
 from bench.matrix.seeds import derive

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from bench.job.train import Rates, Training, optimizer, schedule, train
+from bench.job.optimizer import Rates, optimizer, schedule
+from bench.job.train import Training, train
 
 
 class Model(nn.Module):

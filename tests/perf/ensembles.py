@@ -20,7 +20,7 @@ from torch import nn
 
 from bench.job.backbones import conv4
 from bench.job.embedder import embedder
-from bench.job.train import Rates, optimizer
+from bench.job.optimizer import Rates, optimizer
 from bench.matrix.catalogue import entries
 from losses.shape import Shape
 

@@ -25,9 +25,10 @@ from bench import datasets, report, store
 from bench.datasets.held_out import folds
 from bench.job.batches import epochs, generators, reader
 from bench.job.fit import build
+from bench.job.optimizer import Rates, optimizer, schedule
 from bench.job.run import run
 from bench.job.sampler import steps
-from bench.job.train import Rates, Training, optimizer, schedule, train
+from bench.job.train import Training, train
 from bench.matrix.expand import expand
 from bench.matrix.file import load
 from bench.matrix.job import Job
