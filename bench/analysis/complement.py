@@ -21,6 +21,7 @@ __all__ = ["Committee", "Study", "study"]
 
 Floats = NDArray[np.float64]
 Vectors = Sequence[NDArray[np.float32]]
+OTHER = "{}: stored results are of other data; name another folder with --results"
 BLOCK = 2**23  # similarities held at a time, 32 MiB of them
 
 
@@ -116,7 +117,7 @@ def _study(place: tuple[str, str], members: Keys, split: Split, results: Path, *
     if not all(len(half.queries) for half in halves):
         raise ConfigError(f"{place[0]}: two halves of the test classes need two classes with something to find")
     fused = [_fuse(_vectors(results, row, len(whole.labels)), judged, halves, min(size, len(labels))) for row in keys]
-    hits = np.array([[store.read_queries(results, key).first_hit for key in row] for row in keys]) == 1
+    hits = np.array([[_first_hits(results, key, len(split.test.labels)) for key in row] for row in keys]) == 1
     alone = hits[:, :, judged.queries].mean(2)
     better = np.maximum(alone[:, :, None], alone[:, None])
     pairs = np.where(np.eye(len(labels)), better, [recall for recall, _ in fused])
@@ -171,6 +172,13 @@ def _halves(task: _Task) -> tuple[_Task, _Task]:
     return half(dealt[::2]), half(dealt[1::2])
 
 
+def _first_hits(results: Path, key: str, count: int) -> NDArray[np.int32]:
+    found = store.read_queries(results, key).first_hit
+    if len(found) != count:
+        raise ConfigError(OTHER.format(key))
+    return found
+
+
 def _vectors(results: Path, keys: Sequence[str], rows: int) -> Vectors:
     """Of every member [rows, dim], of norm 1 and then moved to the origin.
 
@@ -179,8 +187,8 @@ def _vectors(results: Path, keys: Sequence[str], rows: int) -> Vectors:
     found = []
     for key in keys:
         stored = store.embeddings(results, key).astype(np.float64)
-        if len(stored) != rows:
-            raise ConfigError(f"{key}: stored results are of other data; name another folder with --results")
+        if stored.ndim != 2 or len(stored) != rows:
+            raise ConfigError(OTHER.format(key))
         stored /= np.maximum(np.linalg.norm(stored, axis=1, keepdims=True), np.finfo(np.float64).tiny)
         found.append((stored - stored.mean(0)).astype(np.float32))
     return found

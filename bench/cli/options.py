@@ -78,7 +78,7 @@ def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
         def run(*args: Any, **kwargs: Any) -> None:
             from bench.datasets.split import DataError
             from bench.matrix.job import ConfigError
-            from bench.store.folder import StoreError
+            from bench.store.places import StoreError
 
             try:
                 function(*args, **kwargs)

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,6 +20,7 @@ from bench.cli.options import (
     asked_for,
     controls_of,
 )
+from bench.cli.run import told_in_sentences
 
 __all__ = ["complement", "pack", "report"]
 
@@ -42,21 +43,23 @@ def report(
     from bench.matrix.expand import expand
     from bench.matrix.job import Job
 
-    rows, jobs = store.load(results), tuple[Job, ...]()
+    with told_in_sentences():
+        rows, jobs = store.load(results), tuple[Job, ...]()
+        history, members = store.history(results), store.members(results)
+    if rows.empty:
+        _nothing(f"{results} has no results to report; run a matrix first, for example: bench run demo")
     if matrix is not None:
         asked = asked_for(matrix, seeds, changes)
         jobs = expand(asked)
         jobs = (*jobs, *controls_of(asked, jobs, rows))
         rows = rows[rows["key"].isin({job.key for job in jobs})]
     if rows.empty:
-        typer.echo(
-            f"bench: {results} has no results to report; run a matrix first, for example: bench run demo", err=True
-        )
-        raise typer.Exit(NOTHING)
+        _nothing(f"{results} has results, but none of the matrix {matrix}; run it first: bench run {matrix}")
     Console().print(reporting.terminal(reporting.boards(rows, jobs)))
-    history, members = store.history(results), store.members(results)
     for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs):
         typer.echo(f"wrote {path}", err=True)
+    if "done" not in set(rows["status"]):
+        _nothing("nothing was measured: no job has finished")
 
 
 def complement(
@@ -76,11 +79,15 @@ def complement(
     from bench.analysis.complement import study
     from bench.execute import plan
     from bench.matrix.expand import expand
+    from bench.matrix.job import ConfigError
     from bench.report.complement import terminal, write
 
     jobs = expand(asked_for(matrix, seeds, changes, skip_broken))
     splits = plan.check(jobs, data)
-    plan.check_same_data(jobs, splits, store.load(results))
+    with told_in_sentences():
+        plan.check_same_data(jobs, splits, store.load(results))
+    if results.is_file():
+        raise ConfigError(f"{results}: is a packed file, which holds no embeddings; name a folder of results")
     studies = study(jobs, splits, results, size=size)
     Console().print(terminal(studies))
     for path in write(studies, output, title=title):
@@ -94,4 +101,13 @@ def pack(
     """Write all stored results, with their training histories, to one Parquet file."""
     from bench import store
 
-    typer.echo(f"{file}: {store.pack(results, file)} rows", err=True)
+    with told_in_sentences():
+        count = store.pack(results, file)
+    if not count:
+        _nothing(f"{results} has no results to pack; run a matrix first, for example: bench run demo")
+    typer.echo(f"{file}: {count} rows", err=True)
+
+
+def _nothing(sentence: str) -> NoReturn:
+    typer.echo(f"bench: {sentence}", err=True)
+    raise typer.Exit(NOTHING)

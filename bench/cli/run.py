@@ -30,7 +30,7 @@ from bench.cli.options import (
 if TYPE_CHECKING:
     from bench.matrix.job import Job
 
-__all__ = ["plan", "run"]
+__all__ = ["plan", "run", "told_in_sentences"]
 
 
 def run(
@@ -65,7 +65,7 @@ def run(
         skip_broken=skip_broken,
     )
     jobs: dict[str, Job] = {}
-    with closing(events), _told_in_sentences(), display(talk()) as shown:
+    with closing(events), told_in_sentences(), display(talk()) as shown:
         for event in events:
             jobs[event.job.key] = event.job
             shown.show(event)
@@ -73,7 +73,7 @@ def run(
 
 
 @contextmanager
-def _told_in_sentences() -> Iterator[None]:
+def told_in_sentences() -> Iterator[None]:
     """Warnings as the sentences that they are, without the line of code that gave them."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

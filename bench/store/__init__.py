@@ -2,11 +2,9 @@
 
 from bench.store.folder import (
     TRAINING,
-    StoreError,
     embeddings,
     empty,
     load,
-    pack,
     prepare,
     set_aside,
     statuses,
@@ -14,6 +12,8 @@ from bench.store.folder import (
     write,
 )
 from bench.store.logs import history, members
+from bench.store.packing import pack
+from bench.store.places import StoreError
 from bench.store.queries import read_queries
 
 __all__ = [

@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -24,11 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from bench.matrix.job import ConfigError
 from bench.store.columns import types
-from bench.store.logs import LOGS, log
+from bench.store.job_row import DamagedError, read_row, read_rows
+from bench.store.logs import LOGS
 from bench.store.older import identified
-from bench.store.places import job_folders
-from bench.store.queries import PACKED, pack_queries, packed_encodings, write_queries
+from bench.store.packed import read_packed, schema
+from bench.store.places import DRAFT, StoreError, holds_job, only_ours, unopened
+from bench.store.queries import PACKED, write_queries
 from bench.store.row import Result, Status
 
 __all__ = [
@@ -37,7 +40,6 @@ __all__ = [
     "embeddings",
     "empty",
     "load",
-    "pack",
     "prepare",
     "set_aside",
     "statuses",
@@ -48,16 +50,7 @@ __all__ = [
 
 TRAINING = 2048
 """Training images whose embeddings are stored, at most: enough to learn a projection from."""
-GROUP = 32
-"""Jobs per row group of a packed file: as many are read where one is asked for."""
-
-
-ESSENTIAL = ("key", "dataset", "backbone", "objective", "kind", "seed", "recipe", "protocol", "status")
-"""Columns that every row ever stored has."""
-
-
-class StoreError(OSError):
-    """Results cannot be written or read; one sentence says what to do."""
+DAY = 86400
 
 
 def prepare(results: Path) -> None:
@@ -68,12 +61,22 @@ def prepare(results: Path) -> None:
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
-        for draft in results.glob(".draft-*"):
-            if time.time() - draft.stat().st_mtime > 86400:  # left by a killed run, not by one under way
-                shutil.rmtree(draft, ignore_errors=True)
-        Path(mkdtemp(prefix=".draft-", dir=results)).rmdir()
+        Path(mkdtemp(prefix=DRAFT, dir=results)).rmdir()
+        for draft in [path for path in results.iterdir() if path.name.startswith(DRAFT)]:
+            with suppress(OSError):  # another run has just removed it, or it is another user's
+                _remove_draft(draft)
+    except StoreError:
+        raise
     except OSError as error:
         raise StoreError(_advice(error, results)) from error
+
+
+def _remove_draft(draft: Path) -> None:
+    """Remove what a killed run left: a day old, so not of a run under way, and with nothing in it but files of ours."""
+    if draft.is_symlink() or not draft.is_dir() or time.time() - draft.stat().st_mtime < DAY:
+        return
+    if only_ours(draft):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def empty() -> pd.DataFrame:
@@ -91,12 +94,14 @@ def write(results: Path, result: Result) -> None:
     home = results / result.row.key
     try:
         results.mkdir(parents=True, exist_ok=True)
-        draft = Path(mkdtemp(prefix=".draft-", dir=results))
+        draft = Path(mkdtemp(prefix=DRAFT, dir=results))
         try:
             _write_files(draft, result)
             _publish(draft, home)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+    except StoreError:
+        raise
     except OSError as error:
         raise StoreError(_advice(error, results)) from error
 
@@ -120,19 +125,40 @@ def _write_files(draft: Path, result: Result) -> None:
 def _publish(draft: Path, home: Path) -> None:
     """Rename the draft to its place; a finished job is never replaced, any other row gives way."""
     draft.chmod(0o755)
-    if home.exists() and _status(home) not in {"done", "diverged"}:
-        home.rename(draft.with_name(draft.name + "-old"))
-        shutil.rmtree(draft.with_name(draft.name + "-old"), ignore_errors=True)
+    if _status(home) not in {None, "done", "diverged"}:
+        _clear(home, draft.with_name(f"{draft.name}-old"))
     try:
         draft.rename(home)
     except OSError as error:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
+        if _status(home) is None:
+            raise StoreError(f"{home}: holds something else than results; move it to another place") from error
+
+
+def _status(home: Path) -> str | None:
+    """What became of a stored job, or that its row is damaged; None where there is nothing of ours."""
+    try:
+        row = read_row(home) if holds_job(home) else None
+    except DamagedError:
+        return "damaged"
+    return None if row is None else str(row["status"][0].as_py())
+
+
+def _clear(home: Path, place: Path) -> None:
+    """Remove a folder of ours; one in which someone put a file of theirs is kept under another name."""
+    if home.is_symlink() or not only_ours(home):
+        _set_aside(home)
+    else:
+        home.rename(place)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _advice(error: OSError, results: Path) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None}:  # numpy names no number for a short write
         return f"{results}: the disk is full; free some space and give the same command again, finished jobs are kept"
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return str(unopened(results, error))
     return f"{results}: cannot be written ({error.strerror}); name another folder with --results"
 
 
@@ -142,16 +168,28 @@ def statuses(rows: pd.DataFrame) -> dict[str, Status]:
 
 
 def set_aside(results: Path) -> list[str]:
-    """Rename folders whose row cannot be read, so that their jobs run again; one sentence each."""
-    _, broken = _read(results)
-    return [_rename_broken(folder) for folder in broken]
+    """Rename folders of ours whose row is damaged, so that their jobs run again; one sentence each.
+
+    Raises:
+        StoreError: a row cannot be opened, which is no damage; nothing is renamed then.
+    """
+    try:
+        return [
+            f"{folder.name}: its row cannot be read; set aside as {_set_aside(folder)}, the job runs again"
+            for folder in read_rows(results).damaged
+        ]
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(_advice(error, results)) from error
 
 
-def _rename_broken(folder: Path) -> str:
+def _set_aside(folder: Path) -> str:
+    """Give a folder a name that is no key; returns the name."""
     free = (folder.with_name(f".broken-{folder.name}-{n}") for n in range(10**6))
-    place = next(path for path in free if not path.exists())
+    place = next(path for path in free if not path.exists() and not path.is_symlink())
     folder.rename(place)
-    return f"{folder.name}: its row cannot be read; set aside as {place.name}, the job runs again"
+    return place.name
 
 
 def load(source: str | Path) -> pd.DataFrame:
@@ -163,10 +201,23 @@ def load(source: str | Path) -> pd.DataFrame:
         FileNotFoundError: there is no such file or folder.
         StoreError: the file is none that `pack` makes.
     """
-    table, broken = _read(Path(source))
-    for folder in broken:
-        warnings.warn(f"{folder}: its row cannot be read; `bench run` sets it aside and runs it again", stacklevel=2)
+    table = rows_of(Path(source))
     return identified(table.to_pandas())
+
+
+def rows_of(source: Path) -> pa.Table:
+    """The same as an Arrow table, and as it is stored."""
+    if os.path.isfile(source):
+        beside = {kind.packed for kind in LOGS.values()}
+        names = schema(source).names
+        return read_packed(source, [name for name in names if name not in beside and not name.startswith(PACKED)])
+    found = read_rows(source)
+    for folder in found.damaged:
+        warnings.warn(f"{folder}: its row cannot be read; `bench run` sets it aside and runs it again", stacklevel=3)
+    try:
+        return pa.concat_tables(found.whole, promote_options="default") if found.whole else _EMPTY
+    except pa.ArrowException as error:
+        raise StoreError(f"{source}: its rows do not fit together ({error}); name another folder") from error
 
 
 def embeddings(results: Path, key: str) -> NDArray[np.float32]:
@@ -174,9 +225,9 @@ def embeddings(results: Path, key: str) -> NDArray[np.float32]:
 
     Raises:
         FileNotFoundError: the job has none.
+        ConfigError: they cannot be read.
     """
-    found: NDArray[np.float32] = np.load(results / key / "embeddings.npy", allow_pickle=False)
-    return found
+    return _vectors(results / key / "embeddings.npy")
 
 
 def training(results: Path, key: str) -> NDArray[np.float32]:
@@ -184,77 +235,21 @@ def training(results: Path, key: str) -> NDArray[np.float32]:
 
     Raises:
         FileNotFoundError: the job has none.
+        ConfigError: they cannot be read.
     """
-    found: NDArray[np.float32] = np.load(results / key / "training.npy", allow_pickle=False)
+    return _vectors(results / key / "training.npy")
+
+
+def _vectors(file: Path) -> NDArray[np.float32]:
+    try:
+        found: NDArray[np.float32] = np.load(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise ConfigError(str(unopened(file, error))) from error
+        raise ConfigError(f"{file}: is damaged; delete the folder {file.parent} and run the matrix again") from error
     return found
 
 
-def pack(results: Path, file: Path) -> int:
-    """Every stored row, with its histories and queries, in one Parquet file; returns how many.
-
-    Raises:
-        FileNotFoundError: there is no such folder of results.
-        StoreError: it is a file.
-    """
-    if results.is_file():
-        raise StoreError(f"{results}: is a file, packed already; name a folder of results with --results")
-    table, _ = _read(results)
-    keys = table["key"].to_pylist()
-    for name, kind in LOGS.items():
-        lines = {key: part.drop(columns="key").to_dict("records") for key, part in log(results, name).groupby("key")}
-        nested = pa.array([lines.get(key, []) for key in keys], pa.list_(pa.struct(kind.columns)))
-        table = table.append_column(kind.packed, nested)
-    for name, column in pack_queries(results, keys).items():
-        table = table.append_column(name, column)
-    table = table.sort_by("key")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.draft")
-    split = packed_encodings()
-    columns = [name for name in table.column_names if not any(path.startswith(f"{name}.") for path in split)]
-    pq.write_table(
-        table, draft, compression="zstd", row_group_size=GROUP, column_encoding=split, use_dictionary=columns
-    )
-    os.replace(draft, file)
-    return int(table.num_rows)
-
-
-def _read(source: Path) -> tuple[pa.Table, list[Path]]:
-    """All rows of a folder or a packed file, and the folders whose row cannot be read."""
-    if source.is_file():
-        _refuse_foreign(source)
-        packed = {kind.packed for kind in LOGS.values()}
-        names = [name for name in pq.read_schema(source).names if not name.startswith(PACKED)]
-        return pq.read_table(source, columns=[name for name in names if name not in packed]), []
-    folders = job_folders(source)
-    with ThreadPoolExecutor() as threads:
-        tables = list(threads.map(_row, folders))
-    good = [table for table in tables if table is not None]
-    broken = [folder for folder, table in zip(folders, tables, strict=True) if table is None]
-    return pa.concat_tables(good, promote_options="default") if good else _EMPTY, broken
-
-
 _EMPTY = pa.table({name: pa.array([], kind) for name, kind in types().items()})
-
-
-def _refuse_foreign(file: Path) -> None:
-    """See that a file is one that `pack` makes."""
-    try:
-        names = pq.read_schema(file).names
-    except pa.ArrowException:
-        raise StoreError(f"{file}: is no Parquet file; name a folder of results, or a file of `bench pack`") from None
-    absent = [name for name in ESSENTIAL if name not in names]
-    if absent:
-        raise StoreError(f"{file}: has no column {absent[0]!r}; name a folder of results, or a file of `bench pack`")
-
-
-def _row(folder: Path) -> pa.Table | None:
-    try:
-        table = pq.ParquetFile(folder / "row.parquet").read()
-    except (OSError, pa.ArrowException):
-        return None
-    return table if set(table.column_names) >= set(ESSENTIAL) and table.num_rows == 1 else None
-
-
-def _status(folder: Path) -> str | None:
-    table = _row(folder)
-    return None if table is None else table["status"][0].as_py()

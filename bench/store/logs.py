@@ -1,5 +1,6 @@
 """What a job writes down epoch by epoch: its own course, and that of an ensemble's members."""
 
+import os
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.store.columns import LOOKS
-from bench.store.places import job_folders
+from bench.store.packed import read_packed, schema
+from bench.store.places import StoreError, job_folders
 
 __all__ = ["LOGS", "history", "log", "members"]
 
@@ -68,11 +70,11 @@ def members(source: str | Path) -> pd.DataFrame:
 def log(source: Path, name: str) -> pd.DataFrame:
     """The lines of every job's log, and the key of the job."""
     columns = ["key", *LOGS[name].columns.names]
-    if source.is_file():
+    if os.path.isfile(source):
         packed = LOGS[name].packed
-        known = packed in pq.read_schema(source).names
-        rows = pq.read_table(source, columns=["key", packed]).to_pylist() if known else []
-        frame = pd.DataFrame([{"key": row["key"], **line} for row in rows for line in row[packed]], columns=columns)
+        rows = read_packed(source, ["key", packed]).to_pylist() if _holds_log(source, packed) else []
+        lines = [{"key": row["key"], **line} for row in rows for line in row[packed] or ()]
+        frame = pd.DataFrame(lines, columns=columns)
     else:
         files = [folder / f"{name}.parquet" for folder in job_folders(source)]
         tables = [table for file in files if file.exists() and (table := _with_key(file))]
@@ -80,6 +82,16 @@ def log(source: Path, name: str) -> pd.DataFrame:
         frame = found.reindex(columns=columns)
     # Logs written before a job could train several models do not say which.
     return frame.assign(model=frame["model"].fillna(0).astype("int64"))
+
+
+def _holds_log(source: Path, packed: str) -> bool:
+    found = schema(source)
+    if packed not in found.names:
+        return False
+    kind = found.field(packed).type
+    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
+        return True
+    raise StoreError(f"{source}: its column {packed!r} is not one of `bench pack`; name a folder of results")
 
 
 def _with_key(file: Path) -> pa.Table | None:

@@ -1,16 +1,86 @@
-"""Where results lie: one folder per job, named by its key."""
+"""Where results lie: one folder per job, named by its key. Whatever else lies beside them is not ours to touch."""
 
+import errno
+import os
+import re
 from pathlib import Path
 
-__all__ = ["job_folders"]
+__all__ = ["DRAFT", "FILES", "KEY", "StoreError", "holds_job", "job_folders", "only_ours", "unopened"]
+
+KEY = re.compile(r"([A-Za-z0-9_.]+-){3}s\d+-[0-9a-f]{12}")
+"""The form of a job's key (see `Job.key`): dataset, backbone, objective, seed, hash."""
+FILES = frozenset(
+    {
+        "row.parquet",
+        "history.parquet",
+        "members.parquet",
+        "queries.parquet",
+        "embeddings.npy",
+        "training.npy",
+        "error.txt",
+    }
+)
+"""What a job leaves in its folder."""
+DRAFT = ".lossbench-draft-"
+"""How the name of everything begins that is only there while something is written."""
+
+
+class StoreError(OSError):
+    """Results cannot be written or read; one sentence says what to do."""
 
 
 def job_folders(results: Path) -> list[Path]:
-    """The folders of all jobs, by name; what begins with a dot is none.
+    """The folders of all jobs, by name: those whose name has a key's form and that hold a file of ours.
 
     Raises:
         FileNotFoundError: there is no such folder of results.
+        StoreError: it cannot be listed, or a folder in it cannot.
     """
-    if not results.exists():
-        raise FileNotFoundError(f"{results}: no results here; run a matrix first, or name the folder with --results")
-    return sorted(path for path in results.iterdir() if path.is_dir() and not path.name.startswith("."))
+    try:
+        with os.scandir(results) as found:
+            folders = sorted(results / entry.name for entry in found if KEY.fullmatch(entry.name) and _is_folder(entry))
+    except FileNotFoundError:
+        advice = "run a matrix first, or name the folder with --results"
+        raise FileNotFoundError(f"{results}: no results here; {advice}") from None
+    except OSError as error:
+        raise unopened(results, error) from error
+    return [folder for folder in folders if holds_job(folder)]
+
+
+def holds_job(folder: Path) -> bool:
+    """Is this a job's folder: a key's form, and a file of ours inside?
+
+    Raises:
+        StoreError: it cannot be listed.
+    """
+    return KEY.fullmatch(folder.name) is not None and not _names(folder).isdisjoint(FILES)
+
+
+def only_ours(folder: Path) -> bool:
+    """Does a folder hold nothing but files that a job leaves?
+
+    Raises:
+        StoreError: it cannot be listed.
+    """
+    return _names(folder) <= FILES and all(os.path.isfile(folder / name) for name in _names(folder))
+
+
+def unopened(path: Path, error: OSError) -> StoreError:
+    """The sentence for what is there and cannot be opened, which is no damage: nothing may be renamed for it."""
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return StoreError(f"{path}: too many files are open; raise the limit, for example by ulimit -n 4096")
+    advice = "see that you may read it, or name another folder with --results"
+    return StoreError(f"{path}: cannot be opened ({error.strerror or type(error).__name__}); {advice}")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) or os.path.isdir(entry.path)
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):  # another run has just replaced it, or it is a file
+        return set()
+    except OSError as error:
+        raise unopened(folder, error) from error

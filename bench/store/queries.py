@@ -4,6 +4,7 @@ KEY/queries.parquet has one row per query: class, first_hit, neighbours and dist
 A packed file has one row per job, and each of these columns as a list, its name after "query_".
 """
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from bench.matrix.job import ConfigError
+from bench.store.packed import read_packed, schema
+from bench.store.places import unopened
 
 __all__ = ["PACKED", "Queries", "pack_queries", "packed_encodings", "read_queries", "write_queries"]
 
@@ -55,17 +60,33 @@ def read_queries(source: str | Path, key: str) -> Queries:
 
     Raises:
         FileNotFoundError: the job, or its queries, are not there.
+        StoreError: it is a file, and none that `pack` makes.
+        ConfigError: the queries are damaged, or cannot be opened.
     """
     source = Path(source)
-    if source.is_file():
-        names = [name for name in pq.read_schema(source).names if name.startswith(PACKED)]
-        rows = pq.read_table(source, columns=names, filters=[("key", "==", key)]) if names else pa.table({})
+    if os.path.isfile(source):
+        names = [name for name in schema(source).names if name.startswith(PACKED)]
+        rows = read_packed(source, names, key=key) if f"{PACKED}first_hit" in names else pa.table({})
         if not rows.num_rows or not rows[f"{PACKED}first_hit"][0].is_valid:
             raise FileNotFoundError(f"{source} holds no queries of the job {key}")
         return _unpacked({name.removeprefix(PACKED): rows[name][0] for name in names})
-    table = pq.ParquetFile(source / key / "queries.parquet").read()
+    table = _table(source / key / "queries.parquet")
     found = {name: table[name].combine_chunks() for name in table.column_names}
     return _queries({name: _matrix(column) for name, column in found.items()})
+
+
+def _table(file: Path) -> pa.Table:
+    try:
+        table = pq.ParquetFile(file).read()
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise ConfigError(str(unopened(file, error))) from error
+        raise ConfigError(f"{file}: is damaged; delete the folder {file.parent} and run the matrix again") from error
+    if "first_hit" not in table.column_names:
+        raise ConfigError(f"{file}: has no column 'first_hit'; delete {file.parent} and run the matrix again")
+    return table
 
 
 def pack_queries(results: Path, keys: Sequence[str]) -> dict[str, pa.Array]:
@@ -99,7 +120,7 @@ def _known(results: Path, key: str) -> Queries | None:
         return read_queries(results, key)
     except FileNotFoundError:
         return None
-    except (OSError, pa.ArrowException):
+    except ConfigError:
         warnings.warn(f"{results / key}/queries.parquet cannot be read and is left out", stacklevel=2)
         return None
 

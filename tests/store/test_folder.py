@@ -11,7 +11,7 @@ from support.jobs import tiny
 import bench
 from bench import store
 from bench.matrix.job import Job
-from bench.store.folder import StoreError
+from bench.store.places import StoreError
 from bench.store.queries import Queries
 from bench.store.row import MemberEpoch, Result, Row, failure
 
@@ -111,15 +111,6 @@ def test_a_row_that_cannot_be_read_is_set_aside_and_named(tmp_path, damage):
     assert (tmp_path / f".broken-{one.key}-0").is_dir()
     store.write(tmp_path, result(one))
     assert store.statuses(bench.load(tmp_path)) == {one.key: "done", two.key: "done"}
-
-
-def test_a_row_of_something_else_is_set_aside_and_named(tmp_path):
-    store.write(tmp_path, result())
-    (tmp_path / "other").mkdir()
-    pq.write_table(pa.table({"a": [1]}), tmp_path / "other" / "row.parquet")
-    with pytest.warns(UserWarning, match="other"):
-        assert bench.load(tmp_path)["key"].tolist() == [JOB.key]
-    assert len(store.set_aside(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("read", [store.history, store.members])

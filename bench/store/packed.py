@@ -1,0 +1,67 @@
+"""One Parquet file of all rows, as `bench pack` makes it: read in parts, and refused where it is something else."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.store.job_row import ESSENTIAL, typed
+from bench.store.places import StoreError, unopened
+
+__all__ = ["read_packed", "schema"]
+
+ADVICE = "name a folder of results, or a file of `bench pack`"
+
+
+def schema(file: Path) -> pa.Schema:
+    """The columns of a file of rows and their types.
+
+    Raises:
+        StoreError: it cannot be opened, is no Parquet file, or lacks a column that every row has.
+    """
+    try:
+        with file.open("rb") as opened:
+            found = pq.ParquetFile(opened).schema_arrow
+    except (pa.ArrowException, OSError) as error:
+        raise _refusal(file, error) from error
+    if absent := [name for name in ESSENTIAL if name not in found.names]:
+        raise StoreError(f"{file}: has no column {absent[0]!r}; {ADVICE}")
+    if double := [name for name in found.names if found.names.count(name) > 1]:
+        raise StoreError(f"{file}: has two columns {double[0]!r}; {ADVICE}")
+    return found
+
+
+def read_packed(file: Path, columns: Sequence[str], *, key: str | None = None) -> pa.Table:
+    """These columns of all rows, or of the row with this key.
+
+    Raises:
+        StoreError: as `schema`, or a column holds something else.
+    """
+    schema(file)
+    options: dict[str, Any] = {} if key is None else {"filters": [("key", "==", key)]}
+    try:
+        table = pq.read_table(file, columns=list(columns), partitioning=None, **options)
+    except (pa.ArrowException, OSError) as error:
+        raise _refusal(file, error) from error
+    if not set(columns) >= set(ESSENTIAL):
+        return table
+    if (found := typed(table)) is None:
+        raise StoreError(f"{file}: its columns hold something else than results; {ADVICE}")
+    return found
+
+
+def _refusal(file: Path, error: Exception) -> StoreError:
+    """Python's own errors have a number, those of Arrow about the content have none."""
+    if isinstance(error, OSError) and error.errno:
+        return unopened(file, error)
+    if os.path.getsize(file) and _begins_as_parquet(file):
+        return StoreError(f"{file}: is damaged; pack the results again, or name a folder of results")
+    return StoreError(f"{file}: is no Parquet file; {ADVICE}")
+
+
+def _begins_as_parquet(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(4) == b"PAR1"
