@@ -226,5 +226,5 @@ def test_levels_that_do_not_fit_are_a_sentence(table, sentence):
 
 def test_a_timm_model_without_stages_is_a_sentence(monkeypatch):
     monkeypatch.delattr("timm.models.ResNet.forward_intermediates")
-    with pytest.raises(ValueError, match="lower levels = 2"):
+    with pytest.raises(ValueError, match="set levels = 1"):
         model(name="timm/resnet10t", levels=2)
