@@ -83,8 +83,8 @@ def timm(
     except (AssertionError, RuntimeError, TypeError, NotImplementedError) as error:
         first = str(error).strip().partition("\n")[0]
         raise ValueError(
-            f"timm cannot build {model} for {channels} × {size[0]} × {size[1]} pictures ({first}): set another size of the "
-            "dataset, or choose another backbone"
+            f"timm cannot build {model} for {channels} × {size[0]} × {size[1]} pictures ({first}): set another size "
+            "of the dataset, or choose another backbone"
         ) from None
     if levels > 1:
         return _Stages(trunk, model, levels)

@@ -194,7 +194,7 @@ def test_a_wrong_request_is_a_sentence_and_exit_code_2(tmp_path, verb, changes, 
 @pytest.mark.parametrize(
     ("losses", "sentence"),
     [
-        ('[{ name = "group", anchors = 4 }]', "lower anchors = 4 below recipe.images_per_class = 4"),
+        ('[{ name = "group", anchors = 4 }]', "set recipe.images_per_class=5 or more, or fewer anchors"),
         ('[{ name = "ranked_list", margin = 2.0 }]', "lower margin = 2.0"),
         ('[{ name = "multimodal", modalities = 40 }]', "cannot cut 16 dimensions into 40 modalities"),
     ],

@@ -212,7 +212,7 @@ def test_weights_of_the_plain_timm_model_fit_its_levels(tmp_path, name, levels):
     ("table", "sentence"),
     [
         ({"name": "timm/resnet10t", "levels": 6}, "resnet10t has no more than 5 levels"),
-        ({"name": "conv4", "levels": 3, "dim": 2}, "raise recipe.dim"),
+        ({"name": "conv4", "levels": 3, "dim": 2}, "set recipe.dim=3 or more"),
         ({"name": "conv4", "levels": 5}, "levels"),
         ({"name": "conv4", "levels": 0}, "levels"),
         ({"name": "timm/resnet10t", "levels": 0}, "levels"),
