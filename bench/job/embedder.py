@@ -236,8 +236,8 @@ def _size_that_fits(trunk: nn.Module, example: Tensor) -> int | None:
     """A number of pixels that the trunk takes: the next power of two, else what it was made for."""
     made_for: Sequence[int] = getattr(trunk, "default_cfg", {}).get("input_size", ())[1:2]
     larger = [size for size in (16, 32, 64, 128, 256) if size > min(example.shape[2:])]
-    for size in (*larger, *made_for):
+    for size in larger:
         with suppress(Exception):
             _levels(trunk, example.new_zeros(1, example.shape[1], size, size))
             return size
-    return None
+    return next(iter(made_for), None)
