@@ -122,6 +122,9 @@ def test_ensembles_are_held_against_controls(tmp_path):
     assert "6 controls, 6 done before" in second.stderr
     planned = json.loads(call("plan", matrix, "--results", runs, "--json").output)
     assert [cell["status"] for cell in planned["cells"]] == ["done"] * 12
+    lines = call("plan", matrix, "--results", runs).stdout.splitlines()[:12]
+    assert [line.startswith("done      control: ") for line in lines] == [False] * 6 + [True] * 6
+    assert len(set(lines)) == 12
     assert call("report", "--results", runs, "--matrix", matrix, "--output", tmp_path / "out").exit_code == 0
     assert (tmp_path / "out" / "README.md").read_text().count("| control |") == len(
         bench.load(runs).query("kind == 'control'")[["objective", "recipe"]].drop_duplicates()

@@ -71,7 +71,7 @@ def test_where_nothing_is_left_out_nothing_is_said(tmp_path: Path) -> None:
     assert bench.load(runs)["left_out"].isna().all()
 
 
-def test_a_plan_tells_controls_from_cells_and_names_what_a_failed_cell_left(tmp_path: Path) -> None:
+def test_a_plan_names_what_a_failed_cell_left(tmp_path: Path) -> None:
     runs, matrix = tmp_path / "runs", matrix_file(tmp_path, losses='["triplet"]', seeds="2")
     failed, lost = tiny(seeds=2)
     store.write(runs, failure(failed, "failed", "ValueError: no")._replace(traceback="Traceback"))
