@@ -63,7 +63,9 @@ def widths(dim: int, parts: int) -> list[int]:
         ValueError: fewer dimensions than slices.
     """
     if dim < parts:
-        raise ValueError(f"an embedding of {dim} dimensions does not divide into {parts} slices: raise recipe.dim.")
+        raise ValueError(
+            f"an embedding of {dim} dimensions does not divide into {parts} slices: set recipe.dim={parts} or more."
+        )
     width, wider = divmod(dim, parts)
     return [width + (i < wider) for i in range(parts)]
 

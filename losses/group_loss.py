@@ -41,8 +41,8 @@ def group(
     """
     if shape.images_per_class is not None and shape.images_per_class <= anchors:
         raise ValueError(
-            f"group learns from the images that are no anchors: lower anchors = {anchors} "
-            f"below recipe.images_per_class = {shape.images_per_class}, or raise that."
+            f"group learns from the images that are no anchors; anchors = {anchors} leaves none of "
+            f"{shape.images_per_class} per class: set recipe.images_per_class={anchors + 1} or more, or fewer anchors."
         )
     return Loss(
         shape,

@@ -41,13 +41,16 @@ def multimodal(
     """
     if shape.dim < modalities:
         raise ValueError(
-            f"multimodal cannot cut {shape.dim} dimensions into {modalities} modalities: raise recipe.dim."
+            f"multimodal cannot cut {shape.dim} dimensions into {modalities} modalities: "
+            f"set recipe.dim={modalities} or more."
         )
     numbers = modalities * shape.classes**2 * proxies_per_class
     if numbers > LARGEST:
+        most = LARGEST // (modalities * shape.classes**2)
+        fewer = f"set proxies_per_class = {most} or fewer, or train" if most else "train"
         raise Unsuitable(
             f"multimodal would train {numbers:,} numbers in its proxies (modalities · classes² · proxies_per_class),"
-            f" more than {LARGEST:,}: lower proxies_per_class, or train on fewer classes."
+            f" more than {LARGEST:,}: {fewer} on fewer classes."
         )
     bound, count = (modalities / shape.dim) ** 0.5, shape.classes * proxies_per_class
     return Loss(

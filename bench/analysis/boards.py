@@ -88,7 +88,7 @@ def _board(cells: pd.DataFrame, jobs: Mapping[str, Job], newest: int, metrics: S
         unfinished=tuple(_unfinished(latest[latest["status"] != "done"])),
         overlap=next(iter(sorted(latest["overlap"].dropna().unique())), None),
         near_duplicates=int(latest["near_duplicates"].max()) if latest["near_duplicates"].notna().any() else 0,
-        notes=tuple(_notes(len(cells) - len(current), newest, len(current) - len(latest))),
+        notes=(*_left_out(latest), *_notes(len(cells) - len(current), newest, len(current) - len(latest))),
         gains=tuple(gains(found, {cell: jobs[cell] for cell in latest["cell"].unique() if cell in jobs})),
     )
 
@@ -133,6 +133,11 @@ def _unfinished(cells: pd.DataFrame) -> list[Unfinished]:
         Unfinished(str(name[0]), tuple(sorted(map(int, part["seed"]))), str(name[1]), str(name[2]))
         for name, part in groups
     ]
+
+
+def _left_out(cells: pd.DataFrame) -> list[str]:
+    """What of the data was not used; one note for each version of the data."""
+    return [f"Left out of the data: {said}." for said in sorted(cells["left_out"].dropna().unique())]
 
 
 def _notes(older: int, newest: int, doubles: int) -> list[str]:

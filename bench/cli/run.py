@@ -3,7 +3,7 @@
 import json
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +29,7 @@ from bench.cli.options import (
 
 if TYPE_CHECKING:
     from bench.matrix.job import Job
+    from bench.store.row import Status
 
 __all__ = ["plan", "run", "told_in_sentences"]
 
@@ -94,8 +95,7 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
     Console().print(terminal(boards(rows, jobs)))
     statuses = store.statuses(rows)
     for job in jobs:
-        trace = results / job.key / "error.txt"
-        if statuses.get(job.key) == "failed" and trace.exists():
+        if trace := _trace(job, statuses, results):
             typer.echo(f"{name(job)} failed: {trace} says where", err=True)
     counts = planning.counts(jobs, statuses)
     typer.echo(", ".join(f"{count} {status}" for status, count in sorted(counts.items())), err=True)
@@ -103,6 +103,12 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
         raise typer.Exit(NOTHING)
     if counts["failed"] or counts["new"]:
         raise typer.Exit(FAILED)
+
+
+def _trace(job: "Job", statuses: "Mapping[str, Status]", results: Path) -> Path | None:
+    """The file that says where a job failed, if it did and there is one."""
+    file = results / job.key / "error.txt"
+    return file if statuses.get(job.key) == "failed" and file.exists() else None
 
 
 def plan(
@@ -117,6 +123,8 @@ def plan(
     """Say what a matrix would do: problems, cells, and a forecast; trains nothing."""
     from bench import store
     from bench.analysis.controls import waiting
+    from bench.cli.progress import name
+    from bench.datasets.split import remarks
     from bench.execute import plan as planning
     from bench.matrix.expand import expand
 
@@ -133,11 +141,15 @@ def plan(
     counts = planning.counts(jobs, statuses)
     if as_json:
         cells = [{"key": job.key, "status": statuses.get(job.key, "new")} for job in jobs]
-        typer.echo(json.dumps({"cells": cells, "seconds": cost.seconds, "bytes": cost.bytes}, indent=2))
+        said = {label: remarks(split) for label, split in splits.items()}
+        found = {"cells": cells, "seconds": cost.seconds, "bytes": cost.bytes, "remarks": said}
+        typer.echo(json.dumps(found, indent=2))
         return
+    for label, remark in ((label, remark) for label, split in splits.items() for remark in remarks(split)):
+        typer.echo(f"{label}: {remark}")
     for job in jobs:
-        name = f"{job.dataset.label}  {job.backbone.label}  {job.objective.label}  seed {job.seed}"
-        typer.echo(f"{statuses.get(job.key, 'new'):9} {name}")
+        trace = _trace(job, statuses, results)
+        typer.echo(f"{statuses.get(job.key, 'new'):9} {name(job)}{f': {trace} says where it failed' if trace else ''}")
     time = "unknown until the first job ends" if cost.seconds is None else f"{cost.seconds / 60:.1f} min of one worker"
     typer.echo(f"\n{', '.join(f'{n} {status}' for status, n in sorted(counts.items()))}; to run: {len(todo)}")
     typer.echo(f"forecast: {time}, {cost.bytes / 1e6:.0f} MB of embeddings")

@@ -9,7 +9,7 @@ from warnings import warn
 import pandas as pd
 
 from bench import store
-from bench.datasets.split import Split
+from bench.datasets.split import Split, remarks
 from bench.execute.dependencies import Queue
 from bench.execute.devices import places
 from bench.execute.event import ENDINGS, Event
@@ -43,7 +43,8 @@ def run(
 
     Nothing happens before the first event is asked for, and closing the generator ends all work at once: finished jobs
     are kept. A model ensemble starts when its members have ended. An ensemble's controls start when it and the jobs
-    that its members are chosen by have ended. A row that cannot be read is set aside with a warning, and its job runs.
+    that its members are chosen by have ended. What is left out of the data, or is doubtful in it, is a warning. So is a
+    row that cannot be read: it is set aside, and its job runs.
 
     Args:
         matrix: a matrix, the name of one that comes with the project, or the path of a file.
@@ -68,6 +69,8 @@ def run(
     jobs = expand(asked)
     where = places(device, workers, threads=threads)
     splits = check(jobs, data)
+    for label, remark in ((label, remark) for label, split in splits.items() for remark in remarks(split)):
+        warn(f"{label}: {remark}", stacklevel=2)
     queue = Queue(jobs, _stored(jobs, splits, results), partial(_row, results), choose=asked.controls)
     yield from queue.plan()
     if not queue.waiting:

@@ -1,7 +1,8 @@
 """What a matrix would do: its problems in sentences, its cells, and how long it may take."""
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ from bench import datasets
 from bench.datasets.held_out import folds
 from bench.datasets.split import DataError, Images, Split
 from bench.matrix.catalogue import did_you_mean
-from bench.matrix.job import TRAINED, ConfigError, Job
+from bench.matrix.job import TRAINED, ConfigError, Job, Part
+from bench.matrix.recipe import Recipe
 from bench.store.folder import TRAINING
 from bench.store.row import Status
 
@@ -54,7 +56,8 @@ def check(jobs: Sequence[Job], data: Path | None) -> dict[str, Split]:
     """Load every dataset and compare it with what the recipe asks of it; split by dataset label.
 
     Raises:
-        ConfigError: missing or broken data, batches that cannot be drawn, unknown timm models; one sentence each.
+        ConfigError: missing or broken data, batches that cannot be drawn, models or weights that timm does not have;
+            one sentence each.
     """
     problems: dict[str, None] = {}
     splits = {}
@@ -66,7 +69,7 @@ def check(jobs: Sequence[Job], data: Path | None) -> dict[str, Split]:
     for job in jobs:
         if job.dataset.label in splits and (sentence := _unfit(job, splits[job.dataset.label].train)):
             problems[sentence] = None
-    problems |= dict.fromkeys(_unknown_models({job.backbone.name for job in jobs}))
+    problems |= dict.fromkeys(_unknown_models(job.backbone for job in jobs))
     if problems:
         raise ConfigError("\n".join(problems))
     return splits
@@ -77,7 +80,10 @@ def _unfit(job: Job, train: Images) -> str | None:
     recipe, label = job.recipe, job.dataset.label
     if recipe.crop is not None and recipe.crop > min(train.images.shape[1:3]):
         have = min(train.images.shape[1:3])
-        return f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels: set a larger size"
+        return (
+            f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels: set recipe.crop={have}, "
+            "or a larger size of the dataset"
+        )
     sizes = np.bincount(train.labels, minlength=len(train.classes))
     if recipe.images_per_class > 1 and sizes.min() < 2:
         lone = train.classes[sizes.argmin()]
@@ -90,21 +96,36 @@ def _unfit(job: Job, train: Images) -> str | None:
             f"set recipe.classes_per_batch={fewest}"
         )
     if recipe.validation and max(len(fold.classes) for fold in parted) > len(sizes) - 2:
-        return (
-            f"{label}: fewer than two classes are held out of {len(sizes)}; set a larger validation.share, "
-            "or fewer folds"
-        )
+        return f"{label}: fewer than two classes are held out of {len(sizes)}: {_more_held_out(recipe, len(sizes))}"
     return None
 
 
-def _unknown_models(backbones: set[str]) -> list[str]:
-    names = sorted(name.partition("/")[2] for name in backbones if name.startswith("timm/"))
-    if not names:
+def _more_held_out(recipe: Recipe, classes: int) -> str:
+    """How to hold out two classes at least."""
+    if classes < 4:
+        return "remove recipe.validation, or add classes"
+    if recipe.validation and recipe.validation.folds:
+        return f"set recipe.validation.folds={classes // 2} or fewer"
+    return f"set recipe.validation.share={math.ceil(200 / classes) / 100} or more"
+
+
+def _unknown_models(backbones: Iterable[Part]) -> list[str]:
+    """What timm does not have: models, weights of that tag, or any weights of a model that is to be pretrained."""
+    asked = {(p.name.partition("/")[2], bool(p.parameters.get("pretrained"))) for p in backbones if "/" in p.name}
+    if not asked:
         return []
     import timm
 
-    known = timm.list_models()
-    return [f"timm has no model {n!r}{did_you_mean(n, known)}" for n in names if n.partition(".")[0] not in known]
+    models, problems = timm.list_models(), []
+    for name, pretrained in sorted(asked):
+        stem, dot, _ = name.partition(".")
+        if stem not in models:
+            problems.append(f"timm has no model {name!r}{did_you_mean(name, models)}")
+        elif dot and name not in (tagged := timm.list_pretrained(f"{stem}.*")):
+            problems.append(f"timm has no weights {name!r}{did_you_mean(name, tagged)}")
+        elif pretrained and not timm.is_model_pretrained(name):
+            problems.append(f"timm has no weights of {name!r}: remove pretrained = true, or choose another model")
+    return problems
 
 
 def forecast(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFrame) -> Forecast:

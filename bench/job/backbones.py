@@ -1,8 +1,9 @@
-"""Trunks: images in, feature maps out. Each public function is a backbone; `models.embedder` adds pooling and head.
+"""Trunks: images in, feature maps out. Each public function is a backbone; `bench.job.embedder` adds pooling and head.
 
 With `levels` above 1 a trunk gives a list of feature maps, those of its last stages, the last one last.
 """
 
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -48,29 +49,66 @@ class _Blocks(nn.Sequential):
         return maps[-self.levels :]
 
 
-def timm(channels: int, model: str, *, pretrained: bool = False, levels: Annotated[int, Ge(1)] = 1) -> nn.Module:
+def timm(
+    channels: int,
+    model: str,
+    size: tuple[int, int],
+    *,
+    pretrained: bool = False,
+    levels: Annotated[int, Ge(1)] = 1,
+) -> nn.Module:
     """Any model of PyTorch Image Models (Wightman, 2019), written `timm/NAME`.
+
+    A transformer gives all its tokens, of which `pooling` takes the patches or the class token. A model that pools by
+    tokens of its own and cannot do without (DeiT distilled, CrossViT) gives the vector that timm makes of them, and
+    `pooling` changes nothing.
 
     Args:
         channels: of the images; timm adapts the first layer.
         model: timm's name of it.
+        size: height and width of the images; a model made for one size is built for this one where timm can, and
+            pretrained position embeddings are resampled.
         pretrained: start from timm's published weights, downloaded on first use.
         levels: how many of the last stages give a feature map; of a transformer, how many of its last blocks.
 
     Raises:
-        ValueError: the weights cannot be downloaded, or the model has not so many stages.
+        ValueError: timm cannot build it, the weights cannot be downloaded, or the model has not so many stages.
     """
-    import timm as library
-
     try:
-        trunk = library.create_model(model, pretrained=pretrained, in_chans=channels, num_classes=0, global_pool="")
+        trunk = _created(model, size, pretrained=pretrained, in_chans=channels, num_classes=0)
     except OSError as error:
         raise ValueError(
             f"the weights of {model} cannot be downloaded; name a local file with weights = ... ({error})"
         ) from None
+    except (AssertionError, RuntimeError, TypeError, NotImplementedError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"timm cannot build {model} for {channels} × {size[0]} × {size[1]} pictures ({first}): set another size "
+            "of the dataset, or choose another backbone"
+        ) from None
     if levels > 1:
         return _Stages(trunk, model, levels)
     return _ChannelsFirst(trunk) if getattr(trunk, "output_fmt", "NCHW") == "NHWC" else trunk
+
+
+def _created(model: str, size: tuple[int, int], **options: Any) -> nn.Module:
+    """The model without pooling, or with its own where it has no other; built for the size if it is made for one."""
+    import timm as library
+
+    config = library.get_pretrained_cfg(model)
+    made_for = config.input_size[1:] if config and config.fixed_input_size else size
+    sized = {} if tuple(made_for) == size else {"img_size": size[0] if size[0] == size[1] else size}
+    create = partial(library.create_model, model, **options)
+    for more in ({"global_pool": "", **sized}, {"global_pool": ""}, sized):
+        try:
+            return create(**more)
+        except TypeError as error:
+            if "img_size" not in str(error):
+                raise
+        except AssertionError:
+            if "global_pool" not in more:
+                raise
+    return create()
 
 
 class _ChannelsFirst(nn.Module):
@@ -96,7 +134,9 @@ class _Stages(nn.Module):
         super().__init__()
         stages = len(getattr(plain, "feature_info", ())) if hasattr(plain, "forward_intermediates") else 1
         if levels > stages:
-            raise ValueError(f"{name} has no more than {stages} levels of features: lower levels = {levels}.")
+            raise ValueError(
+                f"{name} has no more than {stages} levels of features: set levels = {stages}, not {levels}."
+            )
         self.plain = plain
         self.default_cfg = getattr(plain, "default_cfg", {})
         self.stages = self.plain.prune_intermediate_layers(levels, prune_norm=True)

@@ -1,13 +1,14 @@
 """The network that is trained: normalisation, trunk, pooling and head, image to embedding."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from bench.job.weights import load
 from bench.matrix.catalogue import find
 from bench.matrix.job import Part
 from losses.ensembles import widths
@@ -51,7 +52,7 @@ def embedder(
     example: Tensor,
     dim: int,
     *,
-    pooling: Literal["average", "max", "gem", "flatten"] = "average",
+    pooling: Literal["average", "max", "gem", "flatten", "token"] = "average",
     norm: Literal["none", "batch", "layer"] = "none",
     head: Literal["linear", "none"] = "linear",
     frozen_batch_norm: bool = False,
@@ -67,7 +68,9 @@ def embedder(
             mean and standard deviation of each channel.
         dim: width of the embedding; without a head it is the trunk's own, of all levels together.
         pooling: over the feature map: average, max, generalised mean (Radenovic et al., TPAMI 2019), or none at all:
-            flatten keeps where each feature was found, as the few-shot literature's Conv-4 does.
+            flatten keeps where each feature was found, as the few-shot literature's Conv-4 does. Of a transformer
+            they see the patches alone, as timm's own do: class token, distillation token and registers are left out;
+            token takes the class token instead, as most work with vision transformers does.
         norm: of the pooled features, without parameters of its own: batch or layer normalisation (the latter as in
             Zhai, Wu, BMVC 2019). Features after a ReLU are all positive, so without it every two embeddings start out
             alike, from which losses with proxies recover slowly.
@@ -76,13 +79,17 @@ def embedder(
         weights: a local file of the trunk's weights, safetensors or a PyTorch state dict.
 
     Raises:
-        ValueError: the weights file cannot be read or belongs to another trunk, or dim is less than the levels.
+        ValueError: the weights file cannot be read or belongs to another trunk, the images do not suit the trunk, it
+            has no class token, or dim is less than the levels.
     """
     if weights is not None:
-        _load(getattr(trunk, "plain", trunk), Path(weights))  # a wrapper's names are not the file's
+        load(getattr(trunk, "plain", trunk), Path(weights))  # a wrapper's names are not the file's
     mean, std = _statistics(trunk, example)
-    maps = _maps(trunk, (example - mean.view(-1, 1, 1)) / std.view(-1, 1, 1))
-    pools = [_GeM() if pooling == "gem" else _Pool(pooling) for _ in maps]
+    maps = _maps(trunk, (example[:2] - mean.view(-1, 1, 1)) / std.view(-1, 1, 1))
+    first = _first_tokens(trunk, maps)
+    if pooling == "token" and not (first and _has_class_token(trunk)):
+        raise ValueError("the features have no class token: set another pooling")
+    pools = [_GeM(first) if pooling == "gem" else _Pool(pooling, first) for _ in maps]
     features = [pool(level).shape[1] for pool, level in zip(pools, maps, strict=True)]
     dims = widths(dim, len(maps)) if head == "linear" else features
     heads = [_head(a, b, norm, linear=head == "linear") for a, b in zip(features, dims, strict=True)]
@@ -106,7 +113,8 @@ def embedder_for(backbone: Part, example: Tensor, dim: int) -> Embedder:
     shared = {name: backbone.parameters[name] for name in ("pooling", "norm", "head", "frozen_batch_norm", "weights")}
     own = {name: value for name, value in backbone.parameters.items() if name not in shared}
     model = backbone.name.partition("/")[2]
-    trunk = entry.function()(example.shape[1], *([model] if model else []), **own)
+    height, width = example.shape[2:]
+    trunk = entry.function()(example.shape[1], *([model, (height, width)] if model else []), **own)
     return embedder(trunk, example, dim, **shared)
 
 
@@ -133,14 +141,19 @@ def _each(modules: Sequence[nn.Module]) -> nn.Module:
 
 
 class _Pool(nn.Module):
-    """Average or maximum over all places of a feature map, or over all tokens; or every place side by side."""
+    """Average or maximum over all places of a feature map, or over all patches; every place side by side; or a token.
 
-    def __init__(self, kind: str) -> None:
+    `first` is the number of tokens that stand before the patches; the class token is the first of them.
+    """
+
+    def __init__(self, kind: str, first: int = 0) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.first = kind, first
 
     def forward(self, features: Tensor) -> Tensor:
-        places = _places(features)
+        if self.kind == "token":
+            return features[:, 0]
+        places = _places(features, self.first)
         if self.kind == "flatten":
             return places.flatten(1)
         return places.mean(-1) if self.kind == "average" else places.amax(-1)
@@ -149,19 +162,32 @@ class _Pool(nn.Module):
 class _GeM(nn.Module):
     """Generalised mean over all places, with a learned exponent that starts at 3."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
         super().__init__()
-        self.power = nn.Parameter(torch.tensor(3.0))
+        self.power, self.first = nn.Parameter(torch.tensor(3.0)), first
 
     def forward(self, features: Tensor) -> Tensor:
-        return _places(features).clamp(min=1e-6).pow(self.power).mean(-1).pow(1 / self.power)
+        places = _places(features, self.first)
+        return places.clamp(min=1e-6).pow(self.power).mean(-1).pow(1 / self.power)
 
 
-def _places(features: Tensor) -> Tensor:
+def _places(features: Tensor, first: int) -> Tensor:
     """[B, features, places] from a feature map [B, features, h, w], tokens [B, tokens, features] or a vector."""
     if features.ndim == 4:
         return features.flatten(2)
-    return features.transpose(1, 2) if features.ndim == 3 else features.unsqueeze(-1)
+    return features[:, first:].transpose(1, 2) if features.ndim == 3 else features.unsqueeze(-1)
+
+
+def _first_tokens(trunk: nn.Module, maps: Sequence[Tensor]) -> int:
+    """How many tokens stand before those of the patches; 0 for feature maps and vectors."""
+    if any(level.ndim != 3 for level in maps):
+        return 0
+    stated: int | None = getattr(trunk, "num_prefix_tokens", None)
+    return int(_has_class_token(trunk)) if stated is None else stated
+
+
+def _has_class_token(trunk: nn.Module) -> bool:
+    return getattr(trunk, "cls_token", None) is not None
 
 
 def _batch_norms(module: nn.Module) -> list[nn.Module]:
@@ -177,24 +203,41 @@ def _statistics(trunk: nn.Module, example: Tensor) -> tuple[Tensor, Tensor]:
     return example.mean((0, 2, 3)), example.std((0, 2, 3)).clamp(min=1e-3)
 
 
-@torch.no_grad()
 def _maps(trunk: nn.Module, example: Tensor) -> list[Tensor]:
-    """The feature map of each level for two images of the example."""
+    """The feature map of each level for the example.
+
+    Raises:
+        ValueError: the images do not suit the trunk; the sentence names a size that does, where one is found.
+    """
     trunk.eval()
-    maps: Tensor | list[Tensor] = trunk(example[:2])
-    return maps if isinstance(maps, list) else [maps]
-
-
-def _load(trunk: nn.Module, file: Path) -> None:
     try:
-        state = (
-            load_file(file)
-            if file.suffix == ".safetensors"
-            else torch.load(file, map_location="cpu", weights_only=True)
-        )
-        absent = trunk.load_state_dict(state, strict=False).missing_keys  # a classifier may be left over
-    except Exception as error:  # unpickling raises whatever it likes
+        return _levels(trunk, example)
+    except Exception as error:  # a trunk raises whatever it likes
+        have = " × ".join(map(str, example.shape[2:]))
         first = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{file}: not weights of this trunk; {first}") from None
-    if absent:
-        raise ValueError(f"{file}: not weights of this trunk; {absent[0]} is missing")
+        advice = (
+            f"set size = {size} of the dataset" if (size := _size_that_fits(trunk, example)) else "set another size"
+        )
+        raise ValueError(
+            f"pictures of {have} pixels do not suit this trunk ({first}): {advice}, or choose another backbone"
+        ) from None
+
+
+@torch.no_grad()
+def _levels(trunk: nn.Module, images: Tensor) -> list[Tensor]:
+    maps: Tensor | list[Tensor] = trunk(images)
+    found = maps if isinstance(maps, list) else [maps]
+    if not all(level.numel() for level in found):
+        raise ValueError("nothing is left of them")
+    return found
+
+
+def _size_that_fits(trunk: nn.Module, example: Tensor) -> int | None:
+    """A number of pixels that the trunk takes: the next power of two, else what it was made for."""
+    made_for: Sequence[int] = getattr(trunk, "default_cfg", {}).get("input_size", ())[1:2]
+    larger = [size for size in (16, 32, 64, 128, 256) if size > min(example.shape[2:])]
+    for size in larger:
+        with suppress(Exception):
+            _levels(trunk, example.new_zeros(1, example.shape[1], size, size))
+            return size
+    return next(iter(made_for), None)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from bench import datasets, store
 from bench.datasets.held_out import folds
-from bench.datasets.split import Split
+from bench.datasets.split import Split, left_out
 from bench.job import provenance
 from bench.job.epoch_choice import selection
 from bench.job.fit import Fitted, build, fit, pictures
@@ -94,6 +94,7 @@ def run(
         "seconds": time.perf_counter() - clock,
         "peak_memory_mb": provenance.peak_memory_mb(device),
         **provenance.contamination(job, split),
+        "left_out": left_out(split),
         "provenance": provenance.provenance(device, split.sha, fits[0].weights_sha if fits else None),
     }
     return _result(job, outcome, compared, fits, cost)

@@ -35,6 +35,10 @@ KINDS = {
 """Kind -> folder, files, and the positional arguments that tell its functions from others (None: every function)."""
 
 
+NEAR = 10
+"""How many known words a sentence about an unknown one names at most."""
+
+
 class Parameter(NamedTuple):
     """One keyword-only argument of a part."""
 
@@ -131,11 +135,14 @@ def check(entry: Entry, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A clause that ends a sentence about an unknown word: the nearest known one, or all of them."""
+    """A clause that ends a sentence about an unknown word: the nearest known one, else all, or of many the nearest."""
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]!r}?"
+    if len(known) > NEAR:
+        nearest = difflib.get_close_matches(word, known, n=NEAR, cutoff=0.0)
+        return f"; the nearest of {len(known):,} are {', '.join(nearest)}"
     return f"; known: {', '.join(sorted(known))}" if known else "; there are none"
 
 

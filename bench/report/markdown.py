@@ -52,7 +52,7 @@ def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
         board.queries and f"{board.queries}.",
         board.recipe and f"Recipe: {plain(board.recipe)}.",
         *([f"Contamination: {plain(marked)}."] if (marked := contamination_text(board)) else []),
-        *board.notes,
+        *map(plain, board.notes),
         markdown_table(scoreboard(board)) if board.lines else "No cell of this board has scores.",
         *([f"### {SELECTION}", SELECTION_READ, markdown_table(selected)] if selected.rows else []),
         *([f"### {GAINS}", GAINS_READ, markdown_table(gained)] if gained.rows else []),

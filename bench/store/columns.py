@@ -139,6 +139,13 @@ COLUMNS = (
         "test images with a near-duplicate among the training images, by perceptual hash; null for images of one "
         "channel",
     ),
+    Column(
+        ("left_out",),
+        "provenance",
+        TEXT,
+        "what the data has and was not used, counted and named: pictures that cannot be read, classes too small; null "
+        "where nothing is left out",
+    ),
     Column(("started",), "provenance", TEXT, "UTC"),
     Column(("commit",), "provenance", TEXT, "of the harness"),
     Column(("dirty",), "provenance", FLAG, "whether the harness had uncommitted changes"),

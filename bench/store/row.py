@@ -63,6 +63,7 @@ class Row(BaseModel):
     epoch: tuple[int, ...] = ()
     overlap: str | None = None
     near_duplicates: int | None = None
+    left_out: str | None = None
     started: str | None = None
     provenance: Provenance = Provenance()
 

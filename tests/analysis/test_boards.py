@@ -30,6 +30,12 @@ def test_one_board_a_dataset_and_backbone_one_line_an_objective() -> None:
     assert all((line.done, line.seeds, line.dim) == (2, 2, 128) for board in found for line in board.lines)
 
 
+def test_what_is_left_out_of_the_data_is_a_note_once() -> None:
+    out = "pictures left out: 1 that cannot be read: a.png"
+    (board,) = boards(table([row(seed=seed) | {"left_out": out} for seed in range(3)]))
+    assert board.notes == (f"Left out of the data: {out}.",)
+
+
 def test_scores_are_means_with_student_intervals_and_the_best_comes_first() -> None:
     values = {"triplet": (0.60, 0.62, 0.67), "proxy_nca": (0.70, 0.71, 0.72)}
     rows = [row(name, seed, recall_at_1=value) for name, found in values.items() for seed, value in enumerate(found)]

@@ -122,6 +122,9 @@ def test_ensembles_are_held_against_controls(tmp_path):
     assert "6 controls, 6 done before" in second.stderr
     planned = json.loads(call("plan", matrix, "--results", runs, "--json").output)
     assert [cell["status"] for cell in planned["cells"]] == ["done"] * 12
+    lines = call("plan", matrix, "--results", runs).stdout.splitlines()[:12]
+    assert [line.startswith("done      control: ") for line in lines] == [False] * 6 + [True] * 6
+    assert len(set(lines)) == 12
     assert call("report", "--results", runs, "--matrix", matrix, "--output", tmp_path / "out").exit_code == 0
     assert (tmp_path / "out" / "README.md").read_text().count("| control |") == len(
         bench.load(runs).query("kind == 'control'")[["objective", "recipe"]].drop_duplicates()
@@ -194,7 +197,7 @@ def test_a_wrong_request_is_a_sentence_and_exit_code_2(tmp_path, verb, changes, 
 @pytest.mark.parametrize(
     ("losses", "sentence"),
     [
-        ('[{ name = "group", anchors = 4 }]', "lower anchors = 4 below recipe.images_per_class = 4"),
+        ('[{ name = "group", anchors = 4 }]', "set recipe.images_per_class=5 or more, or fewer anchors"),
         ('[{ name = "ranked_list", margin = 2.0 }]', "lower margin = 2.0"),
         ('[{ name = "multimodal", modalities = 40 }]', "cannot cut 16 dimensions into 40 modalities"),
     ],

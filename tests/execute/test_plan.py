@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 from PIL import Image
 from support.jobs import tiny
 
@@ -38,7 +39,7 @@ def test_a_good_matrix_has_its_splits():
         ({"datasets": ["omniglot"]}, "omniglot"),
         (
             {"recipe": {"crop": 40}},
-            "crop = 40 is larger than the pictures, 32 pixels: set a larger size",
+            "crop = 40 is larger than the pictures, 32 pixels: set recipe.crop=32, or a larger size",
         ),
         (
             {"recipe": {"validation": {"folds": 2}, "classes_per_batch": 7}},
@@ -46,10 +47,18 @@ def test_a_good_matrix_has_its_splits():
         ),
         (
             {"recipe": {"validation": {"share": 0.1}}},
-            "fewer than two classes are held out of 12; set a larger validation.share",
+            "fewer than two classes are held out of 12: set recipe.validation.share=0.17 or more",
         ),
-        ({"recipe": {"validation": {"folds": 12}}}, "set a larger validation.share, or fewer folds"),
+        ({"recipe": {"validation": {"folds": 12}}}, "set recipe.validation.folds=6 or fewer"),
         ({"backbones": ["timm/resnet99"]}, "timm has no model 'resnet99'; did you mean"),
+        ({"backbones": ["timm/resnet18.nonsense"]}, "timm has no weights 'resnet18.nonsense'; did you mean 'resnet18."),
+        ({"backbones": ["timm/resnet18.a1_in1kk"]}, "did you mean 'resnet18.a1_in1k'?"),
+        ({"backbones": ["timm/resnet18."]}, "timm has no weights 'resnet18.'; did you mean 'resnet18."),
+        ({"backbones": ["timm/coatnet_0_224.sw_in1k"]}, "timm has no weights 'coatnet_0_224.sw_in1k'; there are none"),
+        (
+            {"backbones": [{"name": "timm/coatnet_0_224", "pretrained": True}]},
+            "timm has no weights of 'coatnet_0_224': remove pretrained = true, or choose another model",
+        ),
         ({"datasets": [{"name": "glyphs", "classes": 5000}]}, "glyphs has"),
     ],
 )
@@ -57,6 +66,38 @@ def test_what_cannot_run_is_a_sentence(tmp_path, changes, sentence):
     with pytest.raises(ConfigError) as error:
         plan.check(tiny(**changes), tmp_path)
     assert sentence in str(error.value)
+
+
+def test_an_unknown_timm_model_is_answered_with_ten_names_at_most():
+    with pytest.raises(ConfigError) as error:
+        plan.check(tiny(backbones=["timm/qqqq"]), None)
+    near = str(error.value).partition(" are ")[2].split(", ")
+    assert len(near) == len(set(near)) == 10
+    assert set(near) <= set(timm.list_models())
+
+
+@pytest.mark.parametrize("backbone", ["timm/resnet18", "timm/resnet18.a1_in1k", "timm/coatnet_0_224"])
+def test_models_that_timm_has_are_accepted_with_and_without_the_tag_of_weights(backbone):
+    assert plan.check(tiny(backbones=[backbone]), None)
+
+
+@pytest.mark.parametrize(
+    "validation",
+    [{"share": 0.01}, {"share": 0.1}, {"folds": 7}, {"folds": 12}],
+)
+def test_what_a_sentence_says_to_set_is_accepted(validation):
+    recipe = {"classes_per_batch": 2, "validation": validation}
+    with pytest.raises(ConfigError) as error:
+        plan.check(tiny(recipe=recipe), None)
+    name, _, value = (
+        str(error.value)
+        .partition("set recipe.validation.")[2]
+        .removesuffix(" or more")
+        .removesuffix(" or fewer")
+        .partition("=")
+    )
+    recipe["validation"] = {name: float(value) if name == "share" else int(value)}
+    assert plan.check(tiny(recipe=recipe), None)
 
 
 def test_a_class_with_a_single_image_is_named(tmp_path):

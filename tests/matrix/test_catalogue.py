@@ -63,6 +63,21 @@ def test_an_unknown_name_is_answered_with_a_known_one(kind, name, sentence):
     assert sentence in error.value.args[0]
 
 
+@pytest.mark.parametrize("count", [0, 1, 10, 11, 2000])
+def test_a_sentence_about_an_unknown_word_names_ten_known_ones_at_most(count):
+    known = [f"word{index}" for index in range(count)]
+    said = did_you_mean("zzz", known)
+    assert sum(word in said.replace(",", " ").split() for word in known) == min(count, 10)
+    assert len(said) < 200
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_list_of_parts_is_cut_to_ten(kind):
+    with pytest.raises(LookupError, match="there is no") as error:
+        find(kind, "zzzzzzzz")
+    assert error.value.args[0].count(", ") <= 9
+
+
 def test_parameters_are_filled_in_and_checked():
     entry = find("losses", "proxy_anchor")
     assert check(entry, {"margin": 0}) == {"margin": 0.0, "alpha": 32.0}

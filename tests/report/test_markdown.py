@@ -35,6 +35,12 @@ def test_one_seed_has_no_interval() -> None:
     assert line_of("triplet", text([row(recall_at_1=0.613)]))[2] == "**61.3**"
 
 
+def test_names_of_files_that_are_left_out_are_shown_letter_by_letter() -> None:
+    document = text([row() | {"left_out": HOSTILE}])
+    assert f"Left out of the data: {plain(HOSTILE)}." in document
+    assert "<script>" not in document
+
+
 def test_columns_and_chance_level() -> None:
     document = text([row()])
     heads = "| Objective | Kind | Recall@1 | Recall@2 | Recall@4 | Recall@8 | MAP@R | R-precision | NMI | AMI "

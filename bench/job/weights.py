@@ -1,0 +1,94 @@
+"""A trunk's weights from a local file, whatever the program that wrote the file wrapped them in."""
+
+import pickle
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+__all__ = ["load"]
+
+State = dict[str, Tensor]
+
+
+def load(trunk: nn.Module, file: Path) -> None:
+    """Load a state dict, safetensors or PyTorch's; a classifier in it is left over.
+
+    Training programs store the weights inside other things: a table `state_dict` or `model`, names that begin with
+    `module.`, `_orig_mod.` or `backbone.`. Whatever stands before the names of the trunk is taken off. A model of
+    timm's may also hold the names of its authors, or position embeddings for another size, which timm converts.
+
+    Raises:
+        ValueError: the file cannot be read, belongs to another trunk, or holds the trunk more than once.
+    """
+    state, wanted = dict(_flat(_read(file))), trunk.state_dict()
+    found = _unwrapped(state, list(wanted), file)
+    if _misfit(found, wanted) is not None:
+        found = _converted(trunk, found)
+    if (why := _misfit(found, wanted)) is not None:
+        raise ValueError(f"{file}: not weights of this trunk; {why}")
+    trunk.load_state_dict({name: found[name] for name in wanted})
+
+
+def _read(file: Path) -> Any:
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        why = "it holds Python objects beside tensors" if "Unsupported global" in str(error) else "it is no state dict"
+        raise ValueError(
+            f"{file}: not weights of this trunk; {why}: save the network's state_dict() alone with torch.save"
+        ) from None
+    except Exception as error:  # unpickling raises whatever it likes
+        first = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{file}: not weights of this trunk; {first}") from None
+
+
+def _flat(table: Any, before: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of nested tables, under its names joined by dots."""
+    for name, value in table.items() if isinstance(table, Mapping) else ():
+        if isinstance(value, Tensor):
+            yield f"{before}{name}", value
+        else:
+            yield from _flat(value, f"{before}{name}.")
+
+
+def _unwrapped(state: State, wanted: list[str], file: Path) -> State:
+    """The trunk's own names, without what stands before them; the state as it is where the trunk is not in it."""
+    ends = [name for name in state if f".{name}".endswith(f".{wanted[0]}")]
+    before = [name.removesuffix(wanted[0]) for name in ends]
+    whole = [start for start in before if all(f"{start}{name}" in state for name in wanted)]
+    if len(whole) > 1:
+        names = " and ".join(repr(start.rstrip(".")) for start in whole)
+        raise ValueError(f"{file}: holds the trunk more than once, as {names}: save the one that you mean alone")
+    start = whole[0] if whole else ""
+    return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
+
+
+def _converted(trunk: nn.Module, state: State) -> State:
+    """As timm itself converts a published file of this model."""
+    convert = getattr(sys.modules[type(trunk).__module__], "checkpoint_filter_fn", None)
+    try:
+        found: State = convert(state, trunk) if convert else state
+    except Exception:  # made for other names, and raises whatever it likes
+        return state
+    return found
+
+
+def _misfit(state: State, wanted: Mapping[str, Tensor]) -> str | None:
+    """What is absent or of another shape."""
+    for name, tensor in wanted.items():
+        if name not in state:
+            return f"{name} is missing"
+        if state[name].shape != tensor.shape:
+            return f"{name} is {_shape(state[name])}, not {_shape(tensor)}"
+    return None
+
+
+def _shape(tensor: Tensor) -> str:
+    return " × ".join(map(str, tensor.shape)) or "one number"
