@@ -13,7 +13,6 @@ from bench.analysis.compare import compare as all_pairs
 from bench.analysis.named_methods import chosen_boards, named
 from bench.analysis.pairs_of_boards import PairOfBoards, pairs_of_boards
 from bench.analysis.scored_methods import ScoredBoard, Source, scored_boards
-from bench.analysis.settings import differing_fields
 from bench.analysis.verdicts import across_in_words, board_in_words, pair_in_words
 from bench.matrix.catalogue import did_you_mean
 from bench.matrix.job import ConfigError
