@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.analysis.differences import Method
 from bench.stats.class_part import class_sums
@@ -56,10 +57,10 @@ def class_scores(path: Path, keys: Sequence[str], metric: str, scores: Numbers) 
     return (sums, counts) if same else None
 
 
-def _values(path: Path, key: str, metric: str) -> tuple[Numbers, Numbers] | None:
+def _values(path: Path, key: str, metric: str) -> tuple[Numbers, NDArray[np.int64]] | None:
     """Score and class of every query that is in the mean."""
     try:
-        queries = read_queries(path, key)
+        queries = read_queries(path, key, neighbours=False)
     except FileNotFoundError:
         return None
     values = _by_query(queries, metric)

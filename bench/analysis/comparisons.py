@@ -24,7 +24,7 @@ from bench.store.columns import scores
 __all__ = ["Compared", "ComparedBoard", "NothingToCompare", "compare", "compare_all", "compare_pair"]
 
 ONE_METHOD = "has one method with this score, and so nothing to compare"
-NO_CLASSES = "No scores per class are stored here, so all of this holds for these test classes; new ones are unknown."
+NO_CLASSES = "No scores per class are stored: this is about these test classes, and nothing is known about new ones."
 
 
 class NothingToCompare(ValueError):
@@ -108,12 +108,17 @@ def compare_pair(
     ours = chosen_boards(_scored(source, metric), dataset)
     theirs = ours if other is None else chosen_boards(_scored(other, metric), dataset)
     first, second = named(ours, a, source), named(theirs, b, other or source)
-    found, apart = pairs_of_boards(ours, first, theirs, second)
+    names = _names(a, b, source, other)
+    found, apart = pairs_of_boards(ours, first, theirs, second, names=names)
     if not found:
         raise NothingToCompare(" ".join(apart))
     compared = [(one, _compared(one, metric)) for one in found]
     boards = tuple(_of_pair(one, whole, metric) for one, whole in compared)
-    return Compared(boards, tuple(_across(compared, a, b)), tuple(apart))
+    return Compared(boards, tuple(_across(compared, *names)), tuple(apart))
+
+
+def _names(a: str, b: str, source: Source, other: Source | None) -> tuple[str, str]:
+    return (a, b) if other is None else (f"{a} [{source.path}]", f"{b} [{other.path}]")
 
 
 def _scored(source: Source, metric: str) -> list[ScoredBoard]:
@@ -144,7 +149,7 @@ def _whole(one: ScoredBoard, metric: str) -> ComparedBoard:
 
 def _compared(one: PairOfBoards, metric: str) -> BoardComparison:
     methods, counts = with_class_sums(one.methods, one.stored, metric)
-    return all_pairs(methods, counts=counts)
+    return all_pairs(methods, counts=counts, only=one.only)
 
 
 def _of_pair(one: PairOfBoards, found: BoardComparison, metric: str) -> ComparedBoard:

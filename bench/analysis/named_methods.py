@@ -24,7 +24,9 @@ def chosen_boards(found: Sequence[ScoredBoard], dataset: str | None) -> list[Sco
     exact = [one for one in found if one.board.dataset == dataset]
     kept = exact or [one for one in found if one.board.dataset.partition("(")[0].strip() == dataset]
     if not kept:
-        raise ConfigError(f"there is no dataset {dataset!r}{did_you_mean(dataset, {b.board.dataset for b in found})}")
+        raise ConfigError(
+            f"there is no dataset {dataset!r}{did_you_mean(dataset, {b.board.dataset.partition('(')[0].strip() for b in found})}"
+        )
     return kept
 
 
@@ -66,10 +68,12 @@ def _why_unknown(found: Sequence[ScoredBoard], name: str, source: Source) -> str
     newest = int(rows["protocol"].max())
     if len(older) and (older["protocol"] < newest).all():
         return (
-            f"{name!r} was measured under protocol {older['protocol'].max()} only, the other rows of {source.path} under "
-            f"protocol {newest}: they are not comparable, so run it again."
+            f"{name!r} was measured under protocol {older['protocol'].max()} only, the other rows of {source.path} "
+            f"under protocol {newest}: they are not comparable, so run it again."
         )
-    return f"there is no method {name!r} in {source.path}{did_you_mean(name, _labels(found))}"
+    datasets = {one.board.dataset for one in found}
+    where = f"{source.path}, {datasets.pop()}" if len(datasets) == 1 else str(source.path)
+    return f"there is no method {name!r} in {where}{did_you_mean(name, _labels(found))}"
 
 
 def _labels(found: Sequence[ScoredBoard]) -> Iterable[str]:

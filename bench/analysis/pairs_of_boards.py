@@ -4,11 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from bench.analysis.differences import Method
 from bench.analysis.lines import Line
 from bench.analysis.scored_methods import Place, ScoredBoard
 from bench.analysis.settings import differing_fields
 from bench.matrix.job import ConfigError
+from bench.stats.difference import Indices
 
 __all__ = ["PairOfBoards", "pairs_of_boards"]
 
@@ -27,6 +30,8 @@ class PairOfBoards(NamedTuple):
     """A's own."""
     methods: tuple[Method, ...]
     """All of the board; of two sources, all of both."""
+    only: tuple[Indices, Indices] | None
+    """The pairs that are tested together. None is all of one board; of two sources, A and B, and each cell with itself."""
     stored: tuple[tuple[Path, tuple[str, ...]], ...]
     """Where the jobs of each method lie, and their keys; no keys but for A and B."""
     a: str
@@ -36,11 +41,17 @@ class PairOfBoards(NamedTuple):
 
 
 def pairs_of_boards(
-    ours: Sequence[ScoredBoard], first: Mapping[int, int], theirs: Sequence[ScoredBoard], second: Mapping[int, int]
+    ours: Sequence[ScoredBoard],
+    first: Mapping[int, int],
+    theirs: Sequence[ScoredBoard],
+    second: Mapping[int, int],
+    *,
+    names: tuple[str, str],
 ) -> tuple[list[PairOfBoards], list[str]]:
     """The boards that have A and B, and sentences on those that have one of them or cannot be compared.
 
-    `first` and `second` give, by the place of a board in `ours` and `theirs`, the place of the line of A and B.
+    `first` and `second` give, by the place of a board in `ours` and `theirs`, the place of the line of A and B; `names`
+    are what these two are called in a sentence.
 
     Raises:
         ConfigError: A is B.
@@ -56,7 +67,7 @@ def pairs_of_boards(
         [board for board in (boards[at] for at in places_) if board.place not in met]
         for boards, places_ in ((ours, first), (theirs, second))
     ]
-    return found, _why_apart(*alone, any_met=bool(met))
+    return found, _why_apart(*alone, names=names, any_met=bool(met))
 
 
 def _pair(one: ScoredBoard, line: int, other: ScoredBoard, their_line: int) -> PairOfBoards:
@@ -65,29 +76,34 @@ def _pair(one: ScoredBoard, line: int, other: ScoredBoard, their_line: int) -> P
             f"{one.methods[line].label!r} is compared with itself: name two methods, or another file with --against."
         )
     a, b = one.lines[line], other.lines[their_line]
-    methods, ends = _together(one, other, line, their_line)
+    methods, cells, ends = _together(one, other, line, their_line)
     stored: list[tuple[Path, tuple[str, ...]]] = [(one.source, ())] * len(methods)
     stored[ends[0]], stored[ends[1]] = (one.source, a.keys), (other.source, b.keys)
     labels = methods[ends[0]].label, methods[ends[1]].label
     notes = (*dict.fromkeys((*one.board.notes, *other.board.notes)), *_recipes(a, b, labels))
-    return PairOfBoards(one, tuple(methods), tuple(stored), *labels, notes)
+    only = None if one is other else _with_themselves(cells, ends)
+    return PairOfBoards(one, tuple(methods), only, tuple(stored), *labels, notes)
 
 
 def _together(
     one: ScoredBoard, other: ScoredBoard, line: int, their_line: int
-) -> tuple[list[Method], tuple[int, int]]:
-    """The methods of both boards, and the places of A and B. What is in both sources as the same runs counts once."""
+) -> tuple[list[Method], list[str], tuple[int, int]]:
+    """The methods of both boards, their cells, and the places of A and B; the same runs in both sources count once."""
     if one is other:
-        return list(one.methods), (line, their_line)
+        return list(one.methods), [], (line, their_line)
     ours = [method._replace(label=f"{method.label} [{one.source}]") for method in one.methods]
     known = {method.models for method in ours}
-    theirs = [
-        method._replace(label=f"{method.label} [{other.source}]")
-        for at, method in enumerate(other.methods)
-        if at == their_line or method.models not in known
-    ]
-    label = f"{other.methods[their_line].label} [{other.source}]"
-    return ours + theirs, (line, len(ours) + [method.label for method in theirs].index(label))
+    new = [at for at, method in enumerate(other.methods) if at == their_line or method.models not in known]
+    theirs = [other.methods[at]._replace(label=f"{other.methods[at].label} [{other.source}]") for at in new]
+    cells = [found.cell for found in one.lines] + [other.lines[at].cell for at in new]
+    return ours + theirs, cells, (line, len(ours) + new.index(their_line))
+
+
+def _with_themselves(cells: Sequence[str], ends: tuple[int, int]) -> tuple[Indices, Indices]:
+    """The pairs of one cell in both sources, and A with B."""
+    alike = {(cells.index(cell), at) for at, cell in enumerate(cells) if cells.index(cell) < at}
+    first, second = np.array(sorted(alike | {ends}), np.intp).T
+    return first, second
 
 
 def _recipes(a: Line, b: Line, labels: tuple[str, str]) -> Iterator[str]:
@@ -96,19 +112,22 @@ def _recipes(a: Line, b: Line, labels: tuple[str, str]) -> Iterator[str]:
         yield f"They have different recipes: {labels[0]} has {ours}; {labels[1]} has {theirs}."
 
 
-def _why_apart(ours: Sequence[ScoredBoard], theirs: Sequence[ScoredBoard], *, any_met: bool) -> list[str]:
-    by_name = {_name(board): board for board in theirs}
-    said = []
+def _why_apart(
+    ours: Sequence[ScoredBoard], theirs: Sequence[ScoredBoard], *, names: tuple[str, str], any_met: bool
+) -> list[str]:
+    by_name, (a, b), said = {_name(board): board for board in theirs}, names, list[str]()
     for board in ours:
         if (other := by_name.pop(_name(board), None)) is not None:
             reasons = ", ".join(_differences(board.place, other.place))
-            said.append(f"{', '.join(_name(board))}: A and B cannot be compared, because they have {reasons}.")
+            said.append(f"{', '.join(_name(board))}: {a} and {b} cannot be compared, because they have {reasons}.")
     left = [board for board in ours if _name(board) not in {_name(other) for other in theirs}]
-    names = [", ".join(_name(board)) for board in left], [", ".join(name) for name in by_name]
+    places = [", ".join(_name(board)) for board in left], [", ".join(name) for name in by_name]
     if any_met or said:
-        said += [f"Only {side} is on {'; '.join(one)}." for side, one in zip("AB", names, strict=True) if one]
+        said += [f"Only {name} is on {'; '.join(one)}." for name, one in zip(names, places, strict=True) if one]
     else:
-        said.append(f"A is on {'; '.join(names[0])}, B on {'; '.join(names[1])}: no dataset and backbone has both.")
+        said.append(
+            f"{a} is on {'; '.join(places[0])}, {b} on {'; '.join(places[1])}: no dataset and backbone has both."
+        )
     return said
 
 

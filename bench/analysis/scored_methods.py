@@ -74,9 +74,7 @@ def _scored(path: Path, board: Board, rows: Mapping[str, Mapping[Any, Any]], met
 def _unique(lines: Sequence[Line]) -> list[str]:
     """Labels; those that two lines share get the end of the cell behind them."""
     labels = [line.label for line in lines]
-    return [
-        f"{line.label} (cell {line.cell[-12:]})" if labels.count(line.label) > 1 else line.label for line in lines
-    ]
+    return [f"{line.label} (cell {line.cell[-12:]})" if labels.count(line.label) > 1 else line.label for line in lines]
 
 
 def _place(row: Mapping[Any, Any]) -> Place:

@@ -9,7 +9,6 @@ import typer
 from bench.cli.options import NOTHING, RESULTS, JsonOption, asked_for, controls_of
 
 if TYPE_CHECKING:
-    from bench.analysis.comparisons import Compared
     from bench.analysis.scored_methods import Source
 
 __all__ = ["compare"]
@@ -18,7 +17,7 @@ __all__ = ["compare"]
 def compare(
     a: Annotated[str | None, typer.Argument(metavar="A", help="Label, key or cell of a method.")] = None,
     b: Annotated[str | None, typer.Argument(metavar="B", help="The method that it is held against.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Compare all methods instead: ranks, groups, all pairs.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Compare all methods: ranks, groups, all pairs.")] = False,
     dataset: Annotated[
         str | None, typer.Option("--dataset", metavar="LABEL", help="Only this dataset, such as glyphs.")
     ] = None,
@@ -33,7 +32,7 @@ def compare(
     ] = None,
     matrix: Annotated[
         str | None,
-        typer.Option("--matrix", metavar="MATRIX", help="Count only the cells of this matrix, which makes fewer pairs."),
+        typer.Option("--matrix", metavar="MATRIX", help="Only the cells of this matrix, so fewer pairs."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

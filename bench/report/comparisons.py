@@ -37,7 +37,7 @@ def all_pairs_text(found: Compared) -> str:
 
 def _common(boards: Sequence[ComparedBoard]) -> list[str]:
     """The notes that all boards share: said once."""
-    return [note for note in boards[0].notes if all(note in board.notes for board in boards)]
+    return [note for note in boards[0].notes if len(boards) > 1 and all(note in board.notes for board in boards)]
 
 
 def _block(lines: Sequence[str]) -> list[str]:
@@ -57,7 +57,8 @@ def _pair_block(board: ComparedBoard, common: Sequence[str]) -> str:
     sides = {place.label: place for place in board.methods if place.label in (answer.a, answer.b)}
     rows = [_row(sides[label]) for label in (answer.a, answer.b)]
     table = _table(rows, ("", metric_name(board.metric), "seeds", "sd"))
-    return "\n".join([_head(board), table, sentence, *_superior(answer), *_notes(board, common)])
+    parts = [_head(board), table, sentence, *_among_many(answer), *_superior(answer), *_notes(board, common)]
+    return "\n".join(parts)
 
 
 def _superior(answer: Comparison) -> list[str]:
@@ -65,8 +66,24 @@ def _superior(answer: Comparison) -> list[str]:
     if math.isnan(answer.p) or math.isnan(low):
         return []
     return [
-        f"One run of {answer.a} beats one run of {answer.b} in {100 * probability:.0f} % of cases "
-        f"({100 * low:.0f} to {100 * high:.0f} %)."
+        f"One run of {answer.a} beats one run of {answer.b} in {_share(probability)} % of cases "
+        f"({_share(low)} to {_share(high)} %)."
+    ]
+
+
+def _share(probability: float) -> str:
+    """In percent, never certain: ">99" and "<1" at the ends."""
+    return ">99" if probability > 0.99 else "<1" if probability < 0.01 else f"{100 * probability:.0f}"
+
+
+def _among_many(answer: Comparison) -> list[str]:
+    """Why a pair is not told apart although its interval leaves 0 out."""
+    low, high = answer.interval
+    if answer.separated or answer.pairs < 2 or not low * high > 0 or math.isnan(answer.p):
+        return []
+    return [
+        f"The interval leaves 0 out, but it is that of this pair alone: among {answer.pairs:,} pairs so large a gap "
+        "may be chance. If fewer methods are in question, name their matrix with --matrix."
     ]
 
 
@@ -77,8 +94,8 @@ def _whole_block(board: ComparedBoard, common: Sequence[str]) -> str:
     heads = ("#", "method", metric_name(board.metric), "seeds", "sd", "ranks", "groups")
     count = sum(one.separated for one in board.pairs)
     tally = f"{count:,} of {len(board.pairs):,} pairs are told apart."
-    parts = [_head(board), f"{board.verdict} {tally}", *_notes(board, common), "", _table(rows, heads), "", *_matrix(board)]
-    return "\n".join(parts)
+    parts = [_head(board), f"{board.verdict} {tally}", *_notes(board, common), "", _table(rows, heads), ""]
+    return "\n".join([*parts, *_matrix(board)])
 
 
 def _row(place: Standing) -> tuple[str, str, str, str]:

@@ -20,7 +20,8 @@ PACKED = "query_"
 """How the columns of a packed file begin that hold values of queries."""
 SAMPLE = 500
 """Queries whose neighbours are packed, at most: every n-th, of every job on a dataset the same."""
-OWN = ("class", "first_hit", "neighbours", "distances")
+NEAREST = ("neighbours", "distances")
+OWN = ("class", "first_hit", *NEAREST)
 
 
 class Queries(NamedTuple):
@@ -50,20 +51,22 @@ def write_queries(found: Queries, file: Path) -> None:
     pq.write_table(pa.table(arrays), file, compression="zstd")
 
 
-def read_queries(source: str | Path, key: str) -> Queries:
-    """The queries of one job, from a folder of results or a packed file.
+def read_queries(source: str | Path, key: str, *, neighbours: bool = True) -> Queries:
+    """The queries of one job, from a folder of results or a packed file; without their neighbours it is faster.
 
     Raises:
         FileNotFoundError: the job, or its queries, are not there.
     """
     source = Path(source)
     if source.is_file():
-        names = [name for name in pq.read_schema(source).names if name.startswith(PACKED)]
+        stored = [name for name in pq.read_schema(source).names if name.startswith(PACKED)]
+        names = [name for name in stored if neighbours or name.removeprefix(PACKED) not in NEAREST]
         rows = pq.read_table(source, columns=names, filters=[("key", "==", key)]) if names else pa.table({})
         if not rows.num_rows or not rows[f"{PACKED}first_hit"][0].is_valid:
             raise FileNotFoundError(f"{source} holds no queries of the job {key}")
         return _unpacked({name.removeprefix(PACKED): rows[name][0] for name in names})
-    table = pq.ParquetFile(source / key / "queries.parquet").read()
+    file = pq.ParquetFile(source / key / "queries.parquet")
+    table = file.read([name for name in file.schema_arrow.names if neighbours or name not in NEAREST])
     found = {name: table[name].combine_chunks() for name in table.column_names}
     return _queries({name: _matrix(column) for name, column in found.items()})
 
