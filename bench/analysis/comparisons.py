@@ -105,6 +105,8 @@ def compare_pair(
     a: str, b: str, *, source: Source, other: Source | None = None, dataset: str | None = None, metric: str
 ) -> Compared:
     """A of one source against B of the same, or of another one. Raises as `compare` does."""
+    if other is not None and other.path.resolve() == source.path.resolve():
+        other = None
     ours = chosen_boards(_scored(source, metric), dataset)
     theirs = ours if other is None else chosen_boards(_scored(other, metric), dataset)
     first, second = named(ours, a, source), named(theirs, b, other or source)

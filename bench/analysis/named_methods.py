@@ -21,12 +21,11 @@ def chosen_boards(found: Sequence[ScoredBoard], dataset: str | None) -> list[Sco
     """
     if dataset is None:
         return list(found)
+    stems = [one.board.dataset.partition("(")[0].strip() for one in found]
     exact = [one for one in found if one.board.dataset == dataset]
-    kept = exact or [one for one in found if one.board.dataset.partition("(")[0].strip() == dataset]
+    kept = exact or [one for one, stem in zip(found, stems, strict=True) if stem == dataset]
     if not kept:
-        raise ConfigError(
-            f"there is no dataset {dataset!r}{did_you_mean(dataset, {b.board.dataset.partition('(')[0].strip() for b in found})}"
-        )
+        raise ConfigError(f"there is no dataset {dataset!r}{did_you_mean(dataset, set(stems))}")
     return kept
 
 

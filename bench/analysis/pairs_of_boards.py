@@ -31,7 +31,7 @@ class PairOfBoards(NamedTuple):
     methods: tuple[Method, ...]
     """All of the board; of two sources, all of both."""
     only: tuple[Indices, Indices] | None
-    """The pairs that are tested together. None is all of one board; of two sources, A and B, and each cell with itself."""
+    """The pairs tested together. None: all. Of two sources: A and B, and each cell with itself."""
     stored: tuple[tuple[Path, tuple[str, ...]], ...]
     """Where the jobs of each method lie, and their keys; no keys but for A and B."""
     a: str
@@ -125,9 +125,8 @@ def _why_apart(
     if any_met or said:
         said += [f"Only {name} is on {'; '.join(one)}." for name, one in zip(names, places, strict=True) if one]
     else:
-        said.append(
-            f"{a} is on {'; '.join(places[0])}, {b} on {'; '.join(places[1])}: no dataset and backbone has both."
-        )
+        here, there = ("; ".join(one) for one in places)
+        said.append(f"{a} is on {here}, {b} on {there}: no dataset and backbone has both.")
     return said
 
 
