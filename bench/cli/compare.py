@@ -66,6 +66,7 @@ def _check_request(a: str | None, b: str | None, every: bool, against: Path | No
 
 def _source(path: Path, matrix: str | None) -> "Source":
     from bench import store
+    from bench.analysis.comparisons import NothingToCompare
     from bench.analysis.scored_methods import Source
     from bench.matrix.expand import expand
 
@@ -75,4 +76,7 @@ def _source(path: Path, matrix: str | None) -> "Source":
     asked = asked_for(matrix, None, [])
     jobs = expand(asked)
     jobs = (*jobs, *controls_of(asked, jobs, rows))
-    return Source(path, rows[rows["key"].isin({job.key for job in jobs})], jobs)
+    kept = rows[rows["key"].isin({job.key for job in jobs})]
+    if kept.empty:
+        raise NothingToCompare(f"{path} has no results of the matrix {matrix}; run it first: bench run {matrix}")
+    return Source(path, kept, jobs)

@@ -21,9 +21,8 @@ SCORES = {
 
 def stored_rows(scores: Mapping[str, Sequence[float]] = SCORES, **others: Any) -> list[dict[str, Any]]:
     """One row per method and seed; `others` as for `row`."""
-    return [
-        row(name, seed, recall_at_1=value, **others) for name, values in scores.items() for seed, value in enumerate(values)
-    ]
+    runs = ((name, seed, value) for name, values in scores.items() for seed, value in enumerate(values))
+    return [row(name, seed, recall_at_1=value, **others) for name, seed, value in runs]
 
 
 def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
