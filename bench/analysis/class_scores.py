@@ -42,25 +42,36 @@ def with_class_sums(
 
 
 def class_scores(path: Path, keys: Sequence[str], metric: str, scores: Numbers) -> ClassScores | None:
-    """Of the jobs `keys`, one per seed; None where classes are not stored, or where they do not give the `scores`."""
-    found = []
+    """Of the jobs `keys`, one per seed; None where classes are not stored, or where they do not give the `scores`.
+
+    Which queries have nothing to find is only looked up where the scores do not come out without it: it costs a read
+    of every column.
+    """
+    found = _sums(path, keys, metric, only=(metric,))
+    if found is not None and not _give(found, scores):
+        found = _sums(path, keys, metric, only=None)
+    return found if found is not None and _give(found, scores) else None
+
+
+def _give(found: ClassScores, scores: Numbers) -> bool:
+    return np.allclose(found[0].sum(axis=1) / found[1].sum(), scores, rtol=0, atol=ROUNDING)
+
+
+def _sums(path: Path, keys: Sequence[str], metric: str, *, only: Sequence[str] | None) -> ClassScores | None:
+    found: list[tuple[Numbers, NDArray[np.int64]]] = []
     for key in keys:
-        values = _values(path, key, metric)
-        if values is None:
+        values = _values(path, key, metric, only)
+        if values is None or (found and not np.array_equal(values[1], found[0][1])):
             return None
         found.append(values)
-    classes = found[0][1]
-    if any(not np.array_equal(other, classes) for _, other in found):
-        return None
-    sums, counts = class_sums(np.array([values for values, _ in found]), classes)
-    same = np.allclose(sums.sum(axis=1) / counts.sum(), scores, rtol=0, atol=ROUNDING)
-    return (sums, counts) if same else None
+    sums, counts = class_sums(np.array([values for values, _ in found]), found[0][1])
+    return sums, counts
 
 
-def _values(path: Path, key: str, metric: str) -> tuple[Numbers, NDArray[np.int64]] | None:
-    """Score and class of every query that is in the mean."""
+def _values(path: Path, key: str, metric: str, only: Sequence[str] | None) -> tuple[Numbers, NDArray[np.int64]] | None:
+    """Score and class of every query that is in the mean, as far as the columns read tell."""
     try:
-        queries = read_queries(path, key, neighbours=False)
+        queries = read_queries(path, key, only=only)
     except FileNotFoundError:
         return None
     values = _by_query(queries, metric)

@@ -5,7 +5,7 @@ A packed file has one row per job, and each of these columns as a list, its name
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +20,7 @@ PACKED = "query_"
 """How the columns of a packed file begin that hold values of queries."""
 SAMPLE = 500
 """Queries whose neighbours are packed, at most: every n-th, of every job on a dataset the same."""
-NEAREST = ("neighbours", "distances")
-OWN = ("class", "first_hit", *NEAREST)
+OWN = ("class", "first_hit", "neighbours", "distances")
 
 
 class Queries(NamedTuple):
@@ -51,8 +50,10 @@ def write_queries(found: Queries, file: Path) -> None:
     pq.write_table(pa.table(arrays), file, compression="zstd")
 
 
-def read_queries(source: str | Path, key: str, *, neighbours: bool = True) -> Queries:
-    """The queries of one job, from a folder of results or a packed file; without their neighbours it is faster.
+def read_queries(source: str | Path, key: str, *, only: Collection[str] | None = None) -> Queries:
+    """The queries of one job, from a folder of results or a packed file.
+
+    With `only`, class and first hit are read, and of the other columns these: faster where most are not needed.
 
     Raises:
         FileNotFoundError: the job, or its queries, are not there.
@@ -60,15 +61,19 @@ def read_queries(source: str | Path, key: str, *, neighbours: bool = True) -> Qu
     source = Path(source)
     if source.is_file():
         stored = [name for name in pq.read_schema(source).names if name.startswith(PACKED)]
-        names = [name for name in stored if neighbours or name.removeprefix(PACKED) not in NEAREST]
+        names = [name for name in stored if _wanted(name.removeprefix(PACKED), only)]
         rows = pq.read_table(source, columns=names, filters=[("key", "==", key)]) if names else pa.table({})
         if not rows.num_rows or not rows[f"{PACKED}first_hit"][0].is_valid:
             raise FileNotFoundError(f"{source} holds no queries of the job {key}")
         return _unpacked({name.removeprefix(PACKED): rows[name][0] for name in names})
     file = pq.ParquetFile(source / key / "queries.parquet")
-    table = file.read([name for name in file.schema_arrow.names if neighbours or name not in NEAREST])
+    table = file.read([name for name in file.schema_arrow.names if _wanted(name, only)])
     found = {name: table[name].combine_chunks() for name in table.column_names}
     return _queries({name: _matrix(column) for name, column in found.items()})
+
+
+def _wanted(name: str, only: Collection[str] | None) -> bool:
+    return only is None or name in only or name in ("class", "first_hit")
 
 
 def pack_queries(results: Path, keys: Sequence[str]) -> dict[str, pa.Array]:

@@ -90,6 +90,17 @@ def test_scores_of_classes_that_do_not_give_the_stored_score_are_left_out(tmp_pa
     assert "no scores per class" in bench.compare("best", "second", results=source).boards[0].pairs[0].new.reason
 
 
+def test_queries_with_nothing_to_find_count_nowhere(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "runs", {name: share.tolist() for name, share in SHARES.items()})
+    whole = bench.compare("best", "second", results=source)
+    for key in bench.load(source)["key"]:
+        found = store.read_queries(source, key)
+        classes, hits = np.append(found.classes, 30), np.append(found.first_hit, 0).astype(np.int32)
+        values = {"map_at_r": np.append(np.zeros(len(found.first_hit)), np.nan)}
+        write_queries(found._replace(classes=classes, first_hit=hits, values=values), source / key / "queries.parquet")
+    assert repr(bench.compare("best", "second", results=source)) == repr(whole)
+
+
 @pytest.mark.parametrize("metric", ["recall_at_1", "recall_at_2", "map_at_r"])
 def test_real_jobs_have_scores_per_class(metric: str, trained: Path) -> None:
     (board,) = bench.compare("triplet", "contrastive", results=trained, metric=metric).boards
@@ -187,9 +198,8 @@ def test_several_datasets_are_put_together(tmp_path: Path) -> None:
     assert "second against best on 2 data sets: better on 0, tied on 0, worse on 2" in found.across[0]
     assert "is −9.8 points" in found.across[0]
     assert len(bench.compare("second", "best", results=file, dataset="cub").boards) == 1
-    assert bench.compare(results=file).notes == (
-        "sop, conv4 has one method with this score, and so nothing to compare.",
-    )
+    (note,) = bench.compare(results=file).notes
+    assert note == "sop, conv4 has one method with this score, and so nothing to compare."
     assert bench.compare("best", "second", results=file).notes == ()
 
 
