@@ -3,9 +3,14 @@
 from importlib import import_module
 from typing import Any
 
-__all__ = ["evaluate", "load", "run"]
+__all__ = ["compare", "evaluate", "load", "run"]
 
-_HOME = {"evaluate": "bench.scoring.evaluation", "load": "bench.store", "run": "bench.execute.matrix_run"}
+_HOME = {
+    "compare": "bench.analysis.comparisons",
+    "evaluate": "bench.scoring.evaluation",
+    "load": "bench.store",
+    "run": "bench.execute.matrix_run",
+}
 
 
 def __getattr__(name: str) -> Any:

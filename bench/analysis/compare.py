@@ -120,14 +120,22 @@ class BoardComparison(NamedTuple):
         return int(np.isfinite(self.p).sum())
 
 
-def compare(board: Sequence[Method], *, counts: ArrayLike | None = None, alpha: float = 0.05) -> BoardComparison:
+def compare(
+    board: Sequence[Method],
+    *,
+    counts: ArrayLike | None = None,
+    alpha: float = 0.05,
+    only: tuple[Indices, Indices] | None = None,
+) -> BoardComparison:
     """All comparisons of a board of two methods or more; `counts` [C] are the queries per test class.
+
+    With `only`, the first (the lower place) and the second method of some pairs, the others just lend their variances.
 
     Raises ValueError where shapes do not fit or a label is used twice.
     """
     lines = tuple(board)
     check_methods(lines, counts)
-    found, at = summary(lines), pairs(len(lines))
+    found, at = summary(lines), only or pairs(len(lines))
     apart = differences(lines, found, at=at, counts=counts)
     reason = _reasons(lines, found, apart, at)
     p = holm(np.where(reason == "", apart.seeds.p_two_sided(), np.nan))

@@ -101,11 +101,12 @@ def board_in_words(found: BoardComparison, places: Sequence[Standing]) -> str:
     ranked = [place for place in places if place.ranks]
     if not ranked:
         return "Nothing can be said about the methods: fewer than two of them have the seeds for it; run a second seed."
-    leaders = sorted((place for place in ranked if place.leads), key=lambda place: -place.mean)
+    untrained = {line.label for line in found.board if line.outside}
+    ahead = sorted((place for place in ranked if place.leads), key=lambda place: -place.mean)
+    leaders = [place for place in ahead if place.label not in untrained] or ahead
     over = f"Holm over {found.family} pairs" if found.family > 1 else "one pair"
-    left = len(places) - len(ranked)
-    without = f"; {left} more {'has' if left == 1 else 'have'} too few seeds for a verdict" if left else ""
-    if len(leaders) == len(ranked) and not found.better.any():
+    without = _not_ranked(len(places) - len(ranked)) + _undecided([p for p in ahead if p not in leaders])
+    if not found.better.any():
         return f"None of {len(ranked)} methods can be told apart from another ({over}){without}."
     names = _names([place.label for place in leaders])
     if len(leaders) > 1:
@@ -114,6 +115,17 @@ def board_in_words(found: BoardComparison, places: Sequence[Standing]) -> str:
     alone = only.ranks is not None and only.ranks[1] == 1
     others = "is better than every other" if alone else "leads: every other is behind one that is better"
     return f"{names} {others} ({over}){without}."
+
+
+def _not_ranked(count: int) -> str:
+    return f"; {count} more {'has' if count == 1 else 'have'} too few seeds for a verdict" if count else ""
+
+
+def _undecided(places: Sequence[Standing]) -> str:
+    """Floors that no verdict puts behind the leaders: said apart, because no one would call them leaders."""
+    names = _names([place.label for place in places])
+    verb = "has" if len(places) == 1 else "have"
+    return f"; without training, {names} {verb} too few seeds to be told apart from them" if places else ""
 
 
 def _names(labels: Sequence[str]) -> str:
@@ -164,7 +176,8 @@ def probability(p: float) -> str:
     """A p value with its sign, such as "= .003" or "< .001"."""
     if p < 0.001:
         return "< .001"
-    text = f"{p:.3f}" if p < 0.0095 else f"{p:.2f}"
+    close = p < 0.0095 or 0.045 <= p < 0.055  # whether p is below .05 must be seen
+    text = f"{p:.3f}" if close else f"{p:.2f}"
     return f"= {text.lstrip('0')}" if p < 0.995 else "= 1"
 
 

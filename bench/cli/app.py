@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from bench.cli import data, evaluate, report, run
+from bench.cli import compare, data, evaluate, report, run
 from bench.cli.catalogue import list_
 from bench.cli.options import guarded
 
@@ -18,7 +18,10 @@ app = typer.Typer(
     epilog="Exit codes: 0 all good, 1 a job failed, 2 the request is wrong, 3 nothing was measured, 130 interrupted.",
 )
 
-for command in (run.run, run.plan, report.report, report.complement, report.pack, list_, evaluate.evaluate):
+for command in (
+    *(run.run, run.plan, report.report, compare.compare, report.complement, report.pack),
+    *(list_, evaluate.evaluate),
+):
     guarded(app)(command)
 app.add_typer(data.app, name="data")
 

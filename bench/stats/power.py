@@ -69,9 +69,10 @@ def superior(found: Estimate, spread: ArrayLike) -> Superior:
     That is the sum of both methods' run variances, or the run variance of the differences where models are shared.
     """
     runs = np.asarray(spread, np.float64)
-    ratio = np.sqrt(found.variance / runs)
+    with np.errstate(divide="ignore", invalid="ignore"):  # neither varies: certain, or 0 / 0
+        ratio, gap = np.sqrt(found.variance / runs), found.mean / np.sqrt(runs)
     low, high = (ndtr(ratio * _center(found.freedom, tail, found.statistic())) for tail in (0.975, 0.025))
-    return Superior(np.asarray(ndtr(found.mean / np.sqrt(runs))), np.asarray(low), np.asarray(high))
+    return Superior(np.asarray(ndtr(gap)), np.asarray(low), np.asarray(high))
 
 
 def seeds_needed(

@@ -218,6 +218,7 @@ def test_a_look_in_words() -> None:
 def test_numbers_in_words() -> None:
     assert (points(-0.021), points(-0.0001), points(0.05)) == ("−2.1", "0.0", "5.0")
     assert [probability(p) for p in (0.0004, 0.0034, 0.21, 1.0)] == ["< .001", "= .003", "= .21", "= 1"]
+    assert [probability(p) for p in (0.0478, 0.0512)] == ["= .048", "= .051"]
 
 
 def test_needs_no_torch() -> None:
