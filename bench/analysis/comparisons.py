@@ -38,9 +38,9 @@ class ComparedBoard(NamedTuple):
     backbone: str
     metric: str
     verdict: str
-    """Who leads, in one sentence."""
+    """Who leads, in one sentence; of two sources, what is known of A and B."""
     methods: tuple[Standing, ...]
-    """All methods of the board, best first."""
+    """All methods of the board, best first; of two sources, A and B."""
     pairs: tuple[Comparison, ...]
     """The pair that was asked for, else all pairs."""
     sentences: tuple[str, ...]
@@ -158,7 +158,12 @@ def _of_pair(one: PairOfBoards, found: BoardComparison, metric: str) -> Compared
     answer = pair(found, one.a, one.b)
     notes = [*one.notes, *(text for text in _still(found) if text.startswith((f"{one.a}: ", f"{one.b}: ")))]
     notes += [NO_CLASSES] if answer.new.reason and not answer.separated and not answer.reason else []
-    return _board(one.board, found, metric, (answer,), notes)
+    board = _board(one.board, found, metric, (answer,), notes)
+    if one.only is None:
+        return board
+    # Of two sources the others are not ranked: only A and B have a place.
+    sides = tuple(place for place in board.methods if place.label in (one.a, one.b))
+    return board._replace(verdict=board.sentences[0], methods=sides)
 
 
 def _board(

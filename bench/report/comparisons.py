@@ -65,10 +65,8 @@ def _superior(answer: Comparison) -> list[str]:
     probability, (low, high) = answer.superior
     if math.isnan(answer.p) or math.isnan(low):
         return []
-    return [
-        f"One run of {answer.a} beats one run of {answer.b} in {_share(probability)} % of cases "
-        f"({_share(low)} to {_share(high)} %)."
-    ]
+    said = f"One run of {answer.a} beats one run of {answer.b} in {_share(probability)} % of cases"
+    return [f"{said}." if _share(low) == _share(high) else f"{said} ({_share(low)} to {_share(high)} %)."]
 
 
 def _share(probability: float) -> str:

@@ -149,6 +149,8 @@ def test_two_sources_compare_each_method_with_itself(tmp_path: Path, file: Path)
     assert answer.pairs == 4
     assert answer.separated
     assert not answer.shared
+    assert board.verdict == board.sentences[0]
+    assert {place.label for place in board.methods} == {answer.a, answer.b}
     assert f"best [{file}] is better than best [{later}] by 5.0 points" in board.sentences[0]
     (turned,) = bench.compare("best", "best", results=later, against=file).boards[0].pairs
     assert (turned.p, turned.difference) == (answer.p, -answer.difference)

@@ -59,6 +59,13 @@ def test_a_small_gap_drowns_in_the_choice_of_classes() -> None:
     assert not classes_exceed(estimate(9.0, 0.1, 5.0), part)[0]
 
 
+@pytest.mark.parametrize(("mean", "share"), [(0.1, 1.0), (-0.1, 0.0)])
+def test_superiority_is_certain_where_nothing_varies(mean: float, share: float) -> None:
+    found = superior(estimate(mean, 0.0, np.inf), np.zeros(1))
+    assert found.probability[0] == share
+    assert np.isnan(found.low[0])
+
+
 def test_superiority_turns_with_the_sides() -> None:
     one, other = (superior(estimate(sign * 0.8, 0.5, 7.0), np.array([2.0])) for sign in (1, -1))
     assert one.probability[0] == pytest.approx(ndtr(0.8 / np.sqrt(2)))
