@@ -140,38 +140,6 @@ def test_a_model_ensemble_without_a_member_is_skipped_with_the_reason(tmp_path):
     assert "its member 'contrastive' has no embeddings" in result.row.reason
 
 
-def test_what_cannot_be_built_is_refused_in_a_sentence():
-    jobs = tiny(losses=["triplet"], ensembles=[
-        {"name": "sum", "members": ["triplet"], "weights": [1.0, 2.0]},
-        {"name": "slices", "members": ["triplet"] * 17, "label": "too many"},
-    ])  # fmt: skip
-    sentences = refusals(jobs, None)
-    assert len(sentences) == 2
-    assert "2 weights for 1 members" in sentences[0]
-    assert sentences[1].startswith("too many on conv4(width=8)")
-
-
-@pytest.mark.parametrize(
-    ("backbone", "sentence"),
-    [
-        ({"name": "timm/inception_v4"}, "pictures of 32 × 32 pixels do not suit this trunk"),
-        ({"name": "timm/efficientformer_l1"}, "set size = 224 of the dataset, or choose another backbone"),
-        ({"name": "timm/crossvit_9_240"}, "set size = 240 of the dataset"),
-        ({"name": "conv4", "width": 8, "pooling": "token"}, "have no class token: set another pooling"),
-        ({"name": "conv4", "weights": __file__}, "not weights of this trunk; it is no state dict"),
-    ],
-)
-def test_a_trunk_that_does_not_suit_the_pictures_is_refused_in_one_sentence(backbone, sentence):
-    (said,) = refusals(tiny(backbones=[backbone], seeds=2), None)
-    assert sentence in said
-    assert "\n" not in said
-
-
-@pytest.mark.parametrize("name", ["timm/vit_tiny_patch16_224", "timm/deit_tiny_distilled_patch16_224"])
-def test_a_transformer_made_for_larger_pictures_is_built_for_these(name):
-    assert refusals(tiny(backbones=[name]), None) == []
-
-
 def test_training_images_are_embedded_alike_for_every_loss_and_seed(tmp_path):
     jobs = tiny(losses=["triplet", "contrastive"], seeds=2)
     for job in jobs:
