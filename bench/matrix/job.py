@@ -23,6 +23,13 @@ TRAINED = ("loss", "ensemble")
 """Kinds that are trained; the others are made of stored embeddings or of images."""
 
 
+REVISIONS = {"timm": 2}
+"""Parts that compute something else than when rows were first stored: raised, they give new keys to their jobs alone.
+
+timm, 2: pooling leaves class, distillation and register tokens out.
+"""
+
+
 class ConfigError(ValueError):
     """The request is wrong; each line is one sentence that says what to do."""
 
@@ -53,11 +60,13 @@ class Part(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """What decides the result: not the label, and the recipe only once it is merged into the job's."""
-        return {
+        found = {
             "name": self.name,
             "parameters": self.parameters | self.contents,
             "members": [part.identity() for part in self.members],
         }
+        revision = REVISIONS.get(self.name.partition("/")[0])
+        return found if revision is None else found | {"revision": revision}
 
     @property
     def digest(self) -> str:

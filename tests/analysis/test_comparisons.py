@@ -197,7 +197,7 @@ def test_several_datasets_are_put_together(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "a.parquet", rows)
     found = bench.compare("second", "best", results=file)
     assert len(found.boards) == 2
-    assert "second against best on 2 data sets: better on 0, tied on 0, worse on 2" in found.across[0]
+    assert "second against best on 2 datasets: better on 0, tied on 0, worse on 2" in found.across[0]
     assert "is −9.8 points" in found.across[0]
     assert len(bench.compare("second", "best", results=file, dataset="cub").boards) == 1
     (note,) = bench.compare(results=file).notes

@@ -8,6 +8,7 @@ import pytest
 
 import bench
 from bench.analysis.older_jobs import older_jobs
+from bench.matrix import job as job_module
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError, Job
@@ -136,3 +137,10 @@ def test_one_file_of_weights_under_two_paths_in_a_matrix_is_refused_by_its_label
     files = [{"name": "conv4", "weights": str(tmp_path / name), "label": name} for name in ("a.pt", "b.pt")]
     with pytest.raises(ConfigError, match=r"'a\.pt' and 'b\.pt' are the same job; remove one"):
         jobs(backbones=files)
+
+
+def test_a_revised_part_gives_new_keys_to_its_jobs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [only(backbones=[name]).key for name in ("conv4", "timm/resnet18")]
+    monkeypatch.setitem(job_module.REVISIONS, "timm", 99)
+    after = [only(backbones=[name]).key for name in ("conv4", "timm/resnet18")]
+    assert (before[0] == after[0], before[1] == after[1]) == (True, False)
