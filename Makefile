@@ -9,7 +9,7 @@ demo: .venv/ready
 	$(BIN)/bench report --matrix demo
 
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready
 	$(BIN)/ruff check .
