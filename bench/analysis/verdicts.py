@@ -15,7 +15,6 @@ __all__ = ["across_in_words", "board_in_words", "look_in_words", "pair_in_words"
 
 CLASSES_HIDE = "On new classes no number of seeds settles it: the choice of classes hides so small a gap."
 MOST_NAMES = 10
-NO_MORE = "no comparison with others still in can be decided any more"
 
 
 def pair_in_words(found: Comparison) -> str:
