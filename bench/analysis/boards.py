@@ -119,8 +119,9 @@ def _variants(cells: pd.DataFrame, jobs: Mapping[str, Job], most: Mapping[str, s
 
 def _named(cells: pd.DataFrame, jobs: Mapping[str, Job]) -> pd.DataFrame:
     """The rows with what their method is on any dataset."""
-    digests = cells["cell"].map({cell: jobs[cell].digests.objective for cell in cells["cell"].unique() if cell in jobs})
-    return cells.assign(method=digests.fillna(cells["objective"]).astype(str) + " " + cells["variant"])
+    labels = dict(zip(cells["cell"], cells["objective"], strict=True))
+    named = {cell: jobs[cell].digests.objective if cell in jobs else label for cell, label in labels.items()}
+    return cells.assign(method=cells["cell"].map(named).astype(str) + " " + cells["variant"])
 
 
 def _latest(cells: pd.DataFrame) -> pd.DataFrame:

@@ -9,11 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.analysis.settings import flat
+from bench.analysis.shrunk_scores import Column, Score, shrunk_scores
 from bench.analysis.trained_models import Models, TrainedModel
-from bench.stats.difference import mean, methods
 from bench.stats.estimate import Numbers
 
-__all__ = ["FIRST", "LOOKS", "Line", "Score", "lines"]
+__all__ = ["FIRST", "LOOKS", "Line", "lines"]
 
 FIRST = "recall_at_1"
 LOOKS = ("validation_recall_at_1", "recall_at_1_selected", "recall_at_1_last", "recall_at_1_oracle")
@@ -21,18 +21,6 @@ OF_A_LINE = (
     *("objective", "variant", "method", "kind", "members", "seed", "key", "recipe", "epoch"),
     *("embedding_dim", "seconds", "seconds_train"),
 )
-
-
-class Score(NamedTuple):
-    """One metric of one line, in [0, 1]."""
-
-    mean: float
-    half_width: float
-    """Of the 95 % interval over new seeds, its variance shrunk over the board; NaN for one seed."""
-    seeds: int
-    """How many seeds have a value."""
-    sd: float
-    """Over its own seeds; NaN for one."""
 
 
 class Line(NamedTuple):
@@ -141,38 +129,25 @@ def _line(cell: str, cells: Mapping[str, NDArray[Any]], asked: int, metrics: Seq
 
 def _with_scores(found: Sequence[Line], metrics: Sequence[str]) -> list[Line]:
     """The lines with what all of them are needed for: every score's interval."""
-    columns = {name: _scores(found, [line.values.get(name) for line in found]) for name in (*metrics, *LOOKS)}
-    gaps = _scores(found, [_gap(line) for line in found])
+    columns = {name: shrunk_scores([_of(line, line.values.get(name)) for line in found]) for name in (*metrics, *LOOKS)}
+    gaps = shrunk_scores([_of(line, _gap(line)) for line in found])
     return [
         line._replace(
-            scores={name: score for name in metrics if (score := columns[name].get(line.cell))},
-            looks={name: score for name in LOOKS if (score := columns[name].get(line.cell))},
-            gap=gaps.get(line.cell),
+            scores={name: score for name in metrics if (score := columns[name][place])},
+            looks={name: score for name in LOOKS if (score := columns[name][place])},
+            gap=gaps[place],
         )
-        for line in found
+        for place, line in enumerate(found)
     ]
+
+
+def _of(line: Line, values: Numbers | None) -> Column:
+    return Column(values, outside=line.outside, control=line.kind == "control")
 
 
 def _gap(line: Line) -> Numbers | None:
     best, selected = line.values.get(LOOKS[-1]), line.values.get(LOOKS[1])
     return None if best is None or selected is None else best - selected
-
-
-def _scores(found: Sequence[Line], values: Sequence[Numbers | None]) -> dict[str, Score]:
-    """By cell, the scores of the lines that have a value, their variances shrunk over these."""
-    known = [
-        (line, one) for line, one in zip(found, values, strict=True) if one is not None and not np.isnan(one).all()
-    ]
-    if not known:
-        return {}
-    table = np.full((len(known), max(len(one) for _, one in known)), np.nan)
-    for row, (_, one) in zip(table, known, strict=True):
-        row[: len(one)] = one
-    each = methods(table, outside=[line.outside for line, _ in known])
-    widths = np.where(each.seeds > 1, mean(each).half_width(), np.nan)
-    numbers = zip(each.mean.tolist(), widths.tolist(), each.seeds.astype(int).tolist(), strict=True)
-    sds = np.sqrt(each.own).tolist()
-    return {line.cell: Score(*three, sd) for (line, _), three, sd in zip(known, numbers, sds, strict=True)}
 
 
 def _standing(line: Line) -> tuple[float, str]:

@@ -12,9 +12,12 @@ from bench.analysis.controls import reduced
 from bench.matrix.expand import expand
 from bench.matrix.file import load, matrices
 from bench.matrix.job import Job
-from bench.matrix.recipe import Recipe, complete
+from bench.matrix.recipe import LATER, Recipe, complete
 
 __all__ = ["older_jobs", "with_jobs"]
+
+NEWEST = ("interpolation", "fill")
+"""Fields of the recipe that no row without its job can have changed."""
 
 Known = Mapping[tuple[Any, ...], Sequence[Job]]
 """Labels of dataset, backbone and objective, and the seed -> jobs."""
@@ -51,10 +54,16 @@ def _candidates(row: Mapping[Any, Any], known: Known) -> Iterator[Job]:
     except ValueError:  # a recipe that is no longer possible
         return
     same = {"recipe": recipe, "control": row["kind"] == "control", "protocol": row["protocol"]}
-    yield from (job.changed(**same) for job in known.get((*place, row["objective"]), ()))
+    yield from (_then(job).changed(**same) for job in known.get((*place, row["objective"]), ()))
     if same["control"] and not pd.isna(row["embedding_dim"]):
         ensembles = [job for label in row["members"] for job in known.get((*place, label), ())]
-        yield from (reduced(job, int(row["embedding_dim"])) for job in ensembles)
+        yield from (reduced(_then(job), int(row["embedding_dim"])) for job in ensembles)
+
+
+def _then(job: Job) -> Job:
+    """The job with what came into recipes after a row knew its job as it was before, in its members too."""
+    recipe = job.recipe.model_copy(update={name: LATER[name] for name in NEWEST})
+    return job.changed(recipe=recipe, members=tuple(map(_then, job.members)))
 
 
 @cache

@@ -10,7 +10,8 @@ from bench.analysis.boards import Board
 from bench.analysis.compare import Standing
 from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
-from bench.analysis.lines import FIRST, Line, Score
+from bench.analysis.lines import FIRST, Line
+from bench.analysis.shrunk_scores import Score
 from bench.scoring.names import NONE, metric_name
 
 __all__ = [

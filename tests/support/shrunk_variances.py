@@ -16,15 +16,15 @@ def shrunk(values: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
     weights = [1 / special.polygamma(1, h / 2) for h in freedom]
     logs = [math.log(v) - _bias(h) for v, h in zip(own, freedom, strict=True)]
     typical = math.exp(_mean(logs, weights) + _bias(PRIOR))
-    found = []
+    prior, found = min(PRIOR, sum(freedom)), []
     for at, (v, h) in enumerate(zip(own, freedom, strict=True)):
-        pulled = (PRIOR * typical + h * v) / (PRIOR + h)
+        pulled = (prior * typical + h * v) / (prior + h)
         rest = [other for other in range(len(own)) if other != at]
         if rest:
             others = math.exp(_mean([logs[one] for one in rest], [weights[one] for one in rest]))
             odd = oracle.f.sf(v / others, h, sum(freedom[one] for one in rest)) < 0.05
             pulled = max(v, pulled) if odd else pulled
-        found.append((pulled, min(PRIOR + h, sum(freedom))))
+        found.append((pulled, min(prior + h, sum(freedom))))
     return found
 
 
