@@ -38,8 +38,8 @@ KINDS = {
     "floor": "floor",
 }
 
-LAST = 1e6
-"""Where a line without a rank is sorted."""
+LAST = -1e6
+"""Where a line without a rank is sorted; the best rank is the largest, so that it comes first as in other columns."""
 
 
 class Cell(NamedTuple):
@@ -83,22 +83,24 @@ def scoreboard(board: Board) -> Table:
     """Every line of a board with its place and every metric in percent, and the chance level last."""
     ranked = any(place.ranks for place in board.verdict.places.values())
     placed = ("Rank", "Ties") if ranked else ()
-    metrics = [(metric_name(name), *(("SD",) if name == FIRST else ())) for name in board.metrics]
+    metrics = [(metric_name(name), *(("SD",) if ranked and name == FIRST else ())) for name in board.metrics]
     heads = ("Objective", "Kind", *placed, *chain(*metrics), "Seeds", "Dim", "Time")
     rows = [_line(line, board, ranked=ranked) for line in board.lines]
     if board.chance:
-        levels = [_chance(board, name) for name in board.metrics]
+        levels = [_chance(board, name, ranked=ranked) for name in board.metrics]
         rows.append((Cell("chance level"), *(Cell("") for _ in ("Kind", *placed)), *chain(*levels), *[Cell("")] * 3))
     return Table(heads, tuple(rows), texts=2)
 
 
-def _chance(board: Board, name: str) -> list[Cell]:
+def _chance(board: Board, name: str, *, ranked: bool) -> list[Cell]:
     level = Cell(percent(board.chance[name], math.nan) if name in board.chance else "")
-    return [level, Cell("")] if name == FIRST else [level]
+    return [level, Cell("")] if ranked and name == FIRST else [level]
 
 
 def _line(line: Line, board: Board, *, ranked: bool) -> tuple[Cell, ...]:
-    scores = (_scores(line, name, leads=line.cell in board.leading[name]) for name in board.metrics)
+    scores = [[_score(line.scores.get(name), line.done, line.cell in board.leading[name])] for name in board.metrics]
+    if ranked:
+        scores[board.metrics.index(FIRST)].append(_spread(line.scores.get(FIRST)))
     seeds = str(line.done) if line.done == line.seeds else f"{line.done} of {line.seeds}"
     dim = Cell(NONE, -1) if line.dim is None else Cell(str(line.dim), line.dim)
     untrained = line.kind in {"model_ensemble", "floor"} or (line.kind == "control" and line.members)
@@ -114,7 +116,7 @@ def _place(place: Standing | None) -> tuple[Cell, Cell]:
     if place is None or place.ranks is None:
         return Cell(NONE, LAST), Cell(NONE, LAST)
     best, worst = place.ranks
-    order = best + worst / LAST
+    order = -best + worst / LAST
     return Cell(rank_set(best, worst), order), Cell(place.letters, order)
 
 
@@ -123,16 +125,14 @@ def rank_set(best: int, worst: int) -> str:
     return str(best) if best == worst else f"{best}–{worst}"
 
 
-def _scores(line: Line, metric: str, *, leads: bool) -> list[Cell]:
-    score = line.scores.get(metric)
-    cell = _score(score, line.done, leads=leads)
-    if metric != FIRST:
-        return [cell]
-    spread = math.nan if score is None else score.sd
-    return [cell, Cell(NONE, -1) if math.isnan(spread) else Cell(percent(spread, math.nan), spread)]
+def _spread(score: Score | None) -> Cell:
+    """The standard deviation over a line's own seeds."""
+    if score is None or math.isnan(score.sd):
+        return Cell(NONE, -1)
+    return Cell(percent(score.sd, math.nan), score.sd)
 
 
-def _score(score: Score | None, done: int, *, leads: bool = False) -> Cell:
+def _score(score: Score | None, done: int, leads: bool = False) -> Cell:
     if score is None:
         return Cell(NONE, -1)
     fewer = "" if score.seeds == done else f" (n = {score.seeds})"

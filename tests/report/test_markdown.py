@@ -2,12 +2,14 @@ import io
 from typing import Any
 
 from rich.console import Console
+from support import shrunk_variances as oracle
 from support.sample_rows import history, large, row, table, unfinished
 
 from bench.analysis.boards import boards
 from bench.report import markdown, terminal
 from bench.report.markdown import plain
 
+LIKE = {"triplet": 0.5, "softmax": 0.6}
 HOSTILE = "Lower <script>alert(1)</script> | `rate`\nand *retry* & wait."
 
 
@@ -20,19 +22,38 @@ def line_of(label: str, document: str) -> list[str]:
     return [cell.strip() for cell in found.strip("|").split("|")]
 
 
-def test_scores_are_percent_with_one_decimal_and_the_best_is_bold() -> None:
-    rows = [row("triplet", seed, recall_at_1=0.5 + seed / 100, nmi=0.8) for seed in range(2)]
-    rows += [row("softmax", seed, recall_at_1=0.6 + seed / 100, nmi=0.7) for seed in range(2)]
+def column(name: str, label: str, document: str) -> str:
+    return line_of(label, document)[line_of("Objective", document.split("## glyphs")[1]).index(name)]
+
+
+def test_scores_are_percent_with_one_decimal_and_the_leading_group_is_bold() -> None:
+    firsts = {"triplet": 0.5, "softmax": 0.6, "angular": 0.61}
+    rows = [row(name, seed, recall_at_1=first + seed / 100) for name, first in firsts.items() for seed in range(3)]
     document = text(rows)
-    # Two values 0.01 apart: half-width t(0.975, 1) * 0.005 = 12.7062 * 0.005.
-    assert line_of("softmax", document)[2] == "**60.5 ± 6.4**"
-    assert line_of("triplet", document)[2] == "50.5 ± 6.4"
-    assert line_of("triplet", document)[8] == "**80.0 ± 0.0**"
-    assert document.index("| softmax |") < document.index("| triplet |")
+    ((variance, freedom), *_) = oracle.shrunk([(50, 51, 52)] * 3)
+    _, high = oracle.interval(0, variance / 3, freedom)
+    assert column("Recall@1", "angular", document) == f"**62.0 ± {high:.1f}**"
+    assert column("Recall@1", "softmax", document) == f"**61.0 ± {high:.1f}**"
+    assert column("Recall@1", "triplet", document) == f"51.0 ± {high:.1f}"
+    assert [column("Rank", name, document) for name in ("angular", "softmax", "triplet")] == ["1–2", "1–2", "3"]
+    assert [column("Ties", name, document) for name in ("angular", "softmax", "triplet")] == ["a", "a", "b"]
+    assert {column("SD", name, document) for name in firsts} == {"1.0"}
+    assert "**2 methods lead and cannot be told apart: angular, softmax (Holm over 3 pairs).**" in document
 
 
-def test_one_seed_has_no_interval() -> None:
-    assert line_of("triplet", text([row(recall_at_1=0.613)]))[2] == "**61.3**"
+def test_controls_are_not_ranked() -> None:
+    rows = [row(name, seed, recall_at_1=value + seed / 100) for name, value in LIKE.items() for seed in range(3)]
+    rows += [row("long", seed, recall_at_1=0.9 + seed / 100, kind="control") for seed in range(3)]
+    document = text(rows)
+    assert column("Rank", "long", document) == "–"
+    assert "**" not in column("Recall@1", "long", document)
+    assert column("Rank", "softmax", document) == "1"
+
+
+def test_one_seed_has_no_interval_no_rank_and_no_leader() -> None:
+    document = text([row(recall_at_1=0.613)])
+    assert column("Recall@1", "triplet", document) == "61.3"
+    assert "| Rank |" not in document
 
 
 def test_names_of_files_that_are_left_out_are_shown_letter_by_letter() -> None:
@@ -65,8 +86,10 @@ def test_gain_in_points_and_the_cost_of_a_model_ensemble() -> None:
     fused: dict[str, Any] = {"kind": "model_ensemble", "members": ["triplet"], "seconds": 0.4, "seconds_train": None}
     rows += [row("fused", seed, recall_at_1=0.52 + seed / 100 + 0.01 * (seed == 1), **fused) for seed in range(3)]
     document = text(rows)
-    # Differences 2, 3, 2 points: sd 0.57735, half-width 4.302653 * 0.57735 / sqrt(3) = 1.434.
-    assert f"| fused | triplet | 1× | 1× |{' **+2.3 ± 1.4** |' * 5} 3 |" in document
+    ((variance, freedom),) = oracle.shrunk([(0.02, 0.03, 0.02)])
+    low, high = oracle.interval(7 / 3, 1e4 * variance / 3, freedom)
+    gain = f" **+2.3 ± {(high - low) / 2:.1f}** |"
+    assert f"| fused | triplet | 1× | 1× |{gain * 5} 3 |" in document
     assert line_of("fused", document.split("### What")[0])[-1] == "0.4 s †"
     assert "† Nothing is trained" in document
 
@@ -76,11 +99,6 @@ def test_reasons_and_labels_cannot_break_the_table() -> None:
     assert r"| a\|b \<i\> | loss |" in document
     assert r"Lower \<script\>alert(1)\</script\> \| \`rate\` and \*retry\* &amp; wait. |" in document
     assert "<script>" not in document
-
-
-def test_two_lines_that_read_the_same_are_both_bold() -> None:
-    document = text([row("triplet", recall_at_1=0.6134), row("softmax", recall_at_1=0.6126)])
-    assert line_of("triplet", document)[2] == line_of("softmax", document)[2] == "**61.3**"
 
 
 def test_the_terminal_shows_every_line_in_eighty_columns() -> None:
@@ -105,7 +123,9 @@ def test_what_the_test_images_were_perhaps_seen_in_is_said_and_marked() -> None:
     document = text(rows)
     near = "near-duplicates: 12 test images have one among the training images"
     assert f"Contamination: {plain(overlap)} \\| {near}." in document
-    assert "| Dataset | Backbone | Best objective | Contamination | Recall@1 | Seeds | Chance |" in document
+    assert (
+        "| Dataset | Backbone | Highest mean | Contamination | Recall@1 | Also leading | Seeds | Chance |" in document
+    )
     assert line_of("glyphs", document)[3] == "classes"
     assert line_of("letters", document)[3] == "–"
 

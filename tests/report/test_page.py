@@ -97,7 +97,7 @@ def test_without_script_the_table_is_sorted_by_recall(html: str) -> None:
 
 def order_after(click: str, html: str, folder: Path, browser: list[str]) -> list[str]:
     """First cells of the scores after the heads named in `click` were clicked, as a browser has them."""
-    heads = ("Objective", "Kind", "Recall@1")
+    heads = ("Objective", "Kind", "Rank", "Ties", "Recall@1")
     clicks = "".join(
         f"document.querySelectorAll('section table')[0].querySelectorAll('th button')[{heads.index(head)}].click();"
         for head in click.split("+")
@@ -115,6 +115,7 @@ def order_after(click: str, html: str, folder: Path, browser: list[str]) -> list
     [
         ("Recall@1", ["proxy &amp; co", "triplet", "a sum", "chance level"]),
         ("Recall@1+Recall@1", ["a sum", "triplet", "proxy &amp; co", "chance level"]),
+        ("Objective+Rank", ["proxy &amp; co", "triplet", "a sum", "chance level"]),
         ("Objective", ["a sum", "proxy &amp; co", "triplet", "chance level"]),
     ],
 )

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 from matplotlib.figure import Figure
+from support import shrunk_variances as oracle
 from support.sample_rows import history, large, logs, row, table, unfinished
 
 from bench.analysis.boards import boards
@@ -88,8 +89,12 @@ def test_bars_are_as_long_as_the_scores_and_sorted() -> None:
     (figure,) = drawn("recall_at_1", rows)
     bars, whiskers = figure.axes[0].collections[:2]
     assert [segment[1][0] for segment in bars.get_segments()] == pytest.approx([70, 50])  # type: ignore[attr-defined]
-    # Half-width of 0.4 and 0.6: t(0.975, 1) * 0.1 = 1.27; the part below 0 is not drawn.
-    assert whiskers.get_segments()[1][:, 0] == pytest.approx([0, 50 + 127.062], rel=1e-4)  # type: ignore[attr-defined]
+    # Softmax does not vary and lends nothing: the variance of 0.4 and 0.6 is shrunk toward itself alone.
+    ((variance, freedom),) = oracle.shrunk([scores["triplet"]])
+    _, high = oracle.interval(0.5, variance / 2, freedom)
+    assert high > 1
+    # The part below 0 is not drawn.
+    assert whiskers.get_segments()[1][:, 0] == pytest.approx([0, 100 * high], rel=1e-4)  # type: ignore[attr-defined]
     assert [text.get_text() for text in figure.axes[0].texts] == ["softmax", "triplet"]
     assert figure.axes[0].get_xlim() == (0, 100)
 
