@@ -10,6 +10,7 @@ from bench.analysis.gains import EnsembleGain, gains
 from bench.analysis.identity import identify
 from bench.analysis.lines import Line, lines
 from bench.analysis.settings import UNUSED, differing_fields, flat, settings, told_apart, usual
+from bench.analysis.stopping import stopping_notes
 from bench.matrix.job import Job
 from bench.matrix.recipe import complete
 from bench.store.columns import known, scores
@@ -88,7 +89,11 @@ def _board(cells: pd.DataFrame, jobs: Mapping[str, Job], newest: int, metrics: S
         unfinished=tuple(_unfinished(latest[latest["status"] != "done"])),
         overlap=next(iter(sorted(latest["overlap"].dropna().unique())), None),
         near_duplicates=int(latest["near_duplicates"].max()) if latest["near_duplicates"].notna().any() else 0,
-        notes=(*_left_out(latest), *_notes(len(cells) - len(current), newest, len(current) - len(latest))),
+        notes=(
+            *_left_out(latest),
+            *stopping_notes(latest),
+            *_notes(len(cells) - len(current), newest, len(current) - len(latest)),
+        ),
         gains=tuple(gains(found, {cell: jobs[cell] for cell in latest["cell"].unique() if cell in jobs})),
     )
 

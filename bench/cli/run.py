@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -28,6 +28,7 @@ from bench.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from bench.analysis.stopping import Until
     from bench.matrix.job import Job
     from bench.store.row import Status
 
@@ -47,6 +48,20 @@ def run(
     changes: SetOption = [],  # noqa: B006
     skip_broken: SkipOption = False,
     executor: Annotated[str, typer.Option(help="What runs the jobs: local.")] = "local",
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="leaders or order: add seeds look by look (at 2, 3, 5, 7, 10) until it is decided which methods lead, "
+            "or how all of them rank; who cannot lead gets no more seeds. Floors and untrained lines keep the matrix's "
+            "seeds. Controls of ensembles, if the matrix has them, come last, for the seeds that ran.",
+        ),
+    ] = None,
+    max_seeds: Annotated[int | None, typer.Option(help="With --until: seeds of a method at most; default: 10.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="With --until: its error rate; default: 0.05.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --until: the score that decides; default: recall_at_1.")
+    ] = None,
 ) -> None:
     """Run the cells of a matrix that have no result yet; repeat the command to resume."""
     import bench
@@ -64,6 +79,7 @@ def run(
         seeds=seeds,
         changes=changes,
         skip_broken=skip_broken,
+        until=_rule(until, {"most": max_seeds, "alpha": alpha, "metric": metric}),
     )
     jobs: dict[str, Job] = {}
     with closing(events), told_in_sentences(), display(talk()) as shown:
@@ -71,6 +87,18 @@ def run(
             jobs[event.job.key] = event.job
             shown.show(event)
     _finish(list(jobs.values()), results)
+
+
+def _rule(name: str | None, choices: "Mapping[str, Any]") -> "Until | None":
+    """The rule that is asked for, with what is chosen of it."""
+    from bench.analysis.stopping import Until
+    from bench.matrix.job import ConfigError
+
+    chosen = {key: value for key, value in choices.items() if value is not None}
+    if name is None and chosen:
+        option = {"most": "max-seeds"}.get(next(iter(chosen)), next(iter(chosen)))
+        raise ConfigError(f"--{option} belongs to --until: add --until leaders, or leave it out")
+    return None if name is None else Until(name, **chosen)
 
 
 @contextmanager
