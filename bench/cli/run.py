@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from bench.cli.decide import decide as two_methods
 from bench.cli.options import (
     FAILED,
     NOTHING,
@@ -147,6 +148,15 @@ def plan(
     changes: SetOption = [],  # noqa: B006
     skip_broken: SkipOption = False,
     as_json: JsonOption = False,
+    decide: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="A B",
+            help="Instead: the seeds that two methods (labels, keys or cells) still need to be told apart, and their "
+            "hours, from stored results.",
+        ),
+    ] = None,
+    metric: Annotated[str, typer.Option(metavar="NAME", help="With --decide: the score.")] = "recall_at_1",
 ) -> None:
     """Say what a matrix would do: problems, cells, and a forecast; trains nothing."""
     from bench import store
@@ -157,6 +167,9 @@ def plan(
     from bench.matrix.expand import expand
 
     asked = asked_for(matrix, seeds, changes, skip_broken)
+    if decide:
+        two_methods(decide, matrix=matrix, asked=asked, results=results, metric=metric, as_json=as_json)
+        return
     jobs = expand(asked)
     splits = planning.check(jobs, data)
     rows = store.load(results) if results.exists() else store.empty()
