@@ -83,7 +83,10 @@ def run(
     for label, remark in ((label, remark) for label, split in splits.items() for remark in remarks(split)):
         warn(f"{label}: {remark}", stacklevel=2)
     stored, read = _stored(everything, splits, results), partial(_row, results)
-    looks = [stages(board, rule, partial(_score, results, rule.metric)) for board in boards if rule]
+    looks = []
+    if rule:
+        score = partial(_score, _scores(stored, rule.metric), results, rule.metric)
+        looks = [stages(board, rule, score) for board in boards]
     queue = Queue(jobs, stored, read, choose=asked.controls, looks=looks)
     yield from queue.plan()
     if not queue.waiting:
@@ -123,8 +126,15 @@ def _row(results: Path, key: str) -> pd.DataFrame:
     return store.load(results / key / "row.parquet")
 
 
-def _score(results: Path, metric: str, key: str) -> float:
-    """What a job that has ended scores; NaN where it has no score."""
-    (row,) = _row(results, key).to_dict("records")
-    value = row.get(metric) if row["status"] == "done" else None
-    return math.nan if value is None else float(value)
+def _score(known: dict[str, float], results: Path, metric: str, key: str) -> float:
+    """What a job that has ended scores, NaN where it has no score; those `known` are not read again."""
+    if key not in known:
+        known |= _scores(_row(results, key), metric)
+    return known.get(key, math.nan)
+
+
+def _scores(rows: pd.DataFrame, metric: str) -> dict[str, float]:
+    """Key -> score of the rows that have one."""
+    done = rows[rows["status"] == "done"]
+    found = zip(done["key"], done[metric].astype(float), strict=True) if metric in done else ()
+    return {key: score for key, score in found if not math.isnan(score)}

@@ -3,7 +3,7 @@
     python tests/perf/stopping.py results/reference.parquet [metric]
 
 Per board, for the rule that looks for the leaders: its runs as a share of all; who leads when all seeds are looked at
-once (Holm over all pairs, as in the reports; or one-sided against the m - 1 others, as the rule does); how many the rule
+once (Holm over all pairs, as in the reports; or one-sided against m - 1 others, as the rule does); how many the rule
 keeps, and whether the best mean of all seeds is among them. For the rule that looks for the order: its runs, and the
 pairs told apart with all seeds (Holm) and by the rule. What an ensemble that is still in is made of counts as runs.
 """
