@@ -31,12 +31,10 @@ class SeedsToDecide(NamedTuple):
     """That A and B have."""
     decided: bool
     """They are told apart already, on these test classes."""
-    more: tuple[Range, Range]
-    """Further seeds of A and of B; infinite where more than 60 are needed in all."""
+    needed: Range
+    """Seeds of each in all, those that they have among them; infinite for more than 60."""
     hours: Range
-    """Of one worker, for these further seeds; infinite with them."""
-    hours_of_most: float
-    """Of one worker, for 60 seeds of both."""
+    """Of one worker, for the seeds that are missing; those of 60 seeds each where more are needed."""
     classes_exceed: bool
     """On new test classes no number of seeds settles it."""
     sentences: tuple[str, ...]
@@ -73,8 +71,8 @@ def seeds_to_decide(a: str, b: str, *, source: Source, matrix: str, metric: str)
         for at, one in enumerate(boards)
     }
     found = [_answer(board, _runs(kept.rows, cells[board.dataset, board.backbone]), advice) for board in answers]
-    if all(math.isnan(one.more[0].low) for one in found):
-        raise NothingToCompare("\n".join(f"{one.dataset}, {one.backbone}: {one.sentences[0]}" for one in found))
+    if not any(one.decided or one.needed.low > 0 for one in found):
+        raise NothingToCompare("\n".join(f"{one.dataset}, {one.backbone}: {' '.join(one.sentences)}" for one in found))
     return tuple(found)
 
 
@@ -112,57 +110,58 @@ def _hours(runs: Runs, target: float) -> float:
 
 def _answer(board: ComparedBoard, runs: Runs, advice: str) -> SeedsToDecide:
     (pair,) = board.pairs
-    targets = _targets(pair)
-    low, high = (_hours(runs, target) for target in targets)
+    needed = _needed(pair)
     found = SeedsToDecide(
         *(board.dataset, board.backbone, board.metric, pair.a, pair.b, pair.seeds),
         decided=pair.separated,
-        more=(_more(targets, pair.seeds[0]), _more(targets, pair.seeds[1])),
-        hours=Range(low, high),
-        hours_of_most=_hours(runs, MOST_SEEDS),
+        needed=needed,
+        hours=Range(*(0.0 if pair.separated else _hours(runs, min(number, MOST_SEEDS)) for number in needed)),
         classes_exceed=pair.new.exceed,
         sentences=(),
     )
     return found._replace(sentences=tuple(_sentences(found, pair, advice)))
 
 
-def _targets(pair: Comparison) -> Range:
-    """Seeds that both must have in all; at least one more than they have, which did not do."""
-    if math.isnan(pair.p) or pair.separated:
-        return Range(*[0.0 if pair.separated else math.nan] * 2)
+def _needed(pair: Comparison) -> Range:
+    """At least one seed more than the two have, because these did not do; NaN where nothing is needed or known."""
+    if pair.separated or math.isnan(pair.p):
+        return Range(math.nan, math.nan)
     one_more = min(pair.seeds) + 1.0
     return Range(max(pair.needed.low, one_more), max(pair.needed.high, one_more))
 
 
-def _more(targets: Range, have: int) -> Range:
-    return Range(max(targets.low - have, 0.0), max(targets.high - have, 0.0))
-
-
 def _sentences(found: SeedsToDecide, pair: Comparison, advice: str) -> Iterator[str]:
-    if math.isnan(found.more[0].low):
-        yield f"{pair_in_words(pair)}{f' To say more, {advice}.' if min(pair.seeds) < 2 else ''}"
-        return
     yield pair_in_words(pair)
     if found.decided:
         yield "No more seeds are needed."
         if found.classes_exceed:
             yield CLASSES_HIDE
-        return
-    needed = [
-        f"{_span(one, MOST_SEEDS - have)} of {label}"
-        for one, have, label in zip(found.more, pair.seeds, (pair.a, pair.b), strict=True)
-    ]
-    yield f"Seeds still needed: {' and '.join(needed)}; {_cost(found)}."
+    elif math.isnan(found.needed.low):
+        yield f"To say more, {advice}." if min(pair.seeds) < 2 else "So it cannot be said how many seeds are needed."
+    else:
+        missing = " and ".join(f"{_missing(found.needed, have)} of {label}" for label, have in _sides(found))
+        yield f"Seeds still needed: {missing}; {_cost(found)}."
 
 
-def _span(found: Range, most: float) -> str:
-    low, high = (f"more than {most:.0f}" if math.isinf(number) else f"{number:.0f}" for number in found)
-    return low if low == high else f"{low} to {high}"
+def _sides(found: SeedsToDecide) -> Iterator[tuple[str, int]]:
+    yield found.a, found.seeds[0]
+    yield found.b, found.seeds[1]
+
+
+def _missing(needed: Range, have: int) -> str:
+    most = f"more than {max(MOST_SEEDS - have, 0)}"
+    return _span(*(most if math.isinf(number) else f"{max(number - have, 0):.0f}" for number in needed))
 
 
 def _cost(found: SeedsToDecide) -> str:
-    if math.isnan(found.hours.low) or math.isnan(found.hours_of_most):
-        return "no time is stored to tell what these cost"
-    most = f"more than {found.hours_of_most:.2g}"
-    low, high = (most if math.isinf(hours) else f"{hours:.2g}" for hours in found.hours)
-    return f"{low if low == high else f'{low} to {high}'} hours of one worker, by the stored times"
+    if math.isnan(found.hours.high):
+        return "what these cost is not known, because no times are stored"
+    more = "more than " if math.isinf(found.needed.high) else ""
+    low = "more than " if math.isinf(found.needed.low) else ""
+    return (
+        f"{_span(f'{low}{found.hours.low:.2g}', f'{more}{found.hours.high:.2g}')} hours of one worker, by stored times"
+    )
+
+
+def _span(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
