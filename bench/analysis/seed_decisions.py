@@ -36,12 +36,12 @@ def decide(scores: Numbers, labels: Sequence[str], until: Until, *, shared: Flag
         shared: [methods, methods], pairs that share trained models.
     """
     seeds = scores.shape[1]
-    unscored = [label for label, row in zip(labels, scores, strict=True) if not np.isfinite(row).any()]
-    if len(unscored) == len(labels):
-        return Decision(
-            seeds, (), (), (f"No method has a score {until.metric!r} at {seeds} seeds: nothing to decide.",)
-        )
-    said = [f"Out: {', '.join(unscored)}, without a score at {seeds} seeds."] if unscored and seeds == LOOKS[0] else []
+    scored = _of(labels, np.asarray(np.isfinite(scores).any(axis=1)))
+    if len(scored) < 2:
+        few = f"Fewer than two methods have a score {until.metric!r} at {seeds} seeds: nothing to decide."
+        return Decision(seeds, scored, (), (few,))
+    out = [label for label in labels if label not in scored] if seeds == LOOKS[0] else []
+    said = [f"Out: {', '.join(out)}, without a score at {seeds} seeds."] if out else []
     if until.rule == "leaders":
         *_, look = leaders(scores, most=until.most, alpha=until.alpha, shared=shared)
         said += [*look_in_words(look, labels), *_leaders_end(look, labels, until)]

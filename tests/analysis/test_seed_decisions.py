@@ -73,7 +73,8 @@ def test_methods_without_a_score() -> None:
     assert found.sentences[0] == "Out: D, without a score at 2 seeds."
     assert found.leading == ("A",)
     assert "D" not in " ".join(all_looks(scores, Until("order"))[0].sentences[1:])
-    scores[:] = np.nan
-    (nothing,) = all_looks(scores, Until("leaders"))
-    assert nothing.sentences == ("No method has a score 'recall_at_1' at 2 seeds: nothing to decide.",)
-    assert not nothing.running
+    for without, leading in ((slice(1, 4), ("A",)), (slice(0, 4), ())):
+        scores[without] = np.nan
+        (nothing,) = all_looks(scores, Until("leaders"))
+        few = "Fewer than two methods have a score 'recall_at_1' at 2 seeds: nothing to decide."
+        assert nothing == Decision(2, leading, (), (few,))
