@@ -8,9 +8,12 @@ import pandas as pd
 
 from bench.analysis.gains import EnsembleGain, gains
 from bench.analysis.identity import identify
+from bench.analysis.line_methods import Verdict, leading_groups, verdict
 from bench.analysis.lines import Line, lines
+from bench.analysis.older_jobs import with_jobs
 from bench.analysis.settings import UNUSED, differing_fields, flat, settings, told_apart, usual
 from bench.analysis.stopping import stopping_notes
+from bench.analysis.trained_models import Models, trained_models
 from bench.matrix.job import Job
 from bench.matrix.recipe import complete
 from bench.store.columns import known, scores
@@ -37,6 +40,10 @@ class Board(NamedTuple):
     """Names of the columns that hold a value, Recall@K first."""
     lines: tuple[Line, ...]
     """By Recall@1, best first."""
+    verdict: Verdict
+    """What the seeds say about that order."""
+    leading: Mapping[str, frozenset[str]]
+    """By metric, the cells of the leading group: no other is better than these, and they cannot be told apart."""
     chance: Mapping[str, float]
     """Metric to what a random embedding scores, in [0, 1], where it was stored."""
     queries: str
@@ -62,8 +69,9 @@ def boards(rows: pd.DataFrame, jobs: Sequence[Job] = ()) -> list[Board]:
     whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *known()))))
     whole = whole.assign(recipe=whole["recipe"].map({text: _complete(text) for text in rows["recipe"].unique()}))
     found, newest, metrics = identify(whole, jobs), int(rows["protocol"].max()), scores(list(rows.columns))
+    models = trained_models(with_jobs(found.rows))
     groups = found.rows.groupby(["dataset", "backbone", "place"], sort=True)
-    return [_board(cells, found.jobs, newest, metrics) for _, cells in groups]
+    return [_board(cells, found.jobs, models, newest=newest, metrics=metrics) for _, cells in groups]
 
 
 def _complete(recipe: str) -> str:
@@ -71,18 +79,22 @@ def _complete(recipe: str) -> str:
     return json.dumps(complete(json.loads(recipe)))
 
 
-def _board(cells: pd.DataFrame, jobs: Mapping[str, Job], newest: int, metrics: Sequence[str]) -> Board:
+def _board(
+    cells: pd.DataFrame, jobs: Mapping[str, Job], models: Models, *, newest: int, metrics: Sequence[str]
+) -> Board:
     current = cells[cells["protocol"] == newest]
     most = usual(current["recipe"])
-    latest = _latest(current.assign(variant=_variants(current, jobs, most)))
+    latest = _latest(_named(current.assign(variant=_variants(current, jobs, most)), jobs))
     done = latest[latest["status"] == "done"]
     present = tuple(name for name in metrics if done[name].notna().any())
-    found = lines(latest, done, present)
+    found = lines(latest, done, present, models)
     return Board(
         dataset=str(cells["dataset"].iloc[0]),
         backbone=str(cells["backbone"].iloc[0]),
         metrics=present,
         lines=tuple(found),
+        verdict=verdict(found),
+        leading=leading_groups(found, present),
         chance={name: float(done[f"{name}_chance"].mean()) for name in present if _has(done, f"{name}_chance")},
         queries=_queries(done),
         recipe=", ".join(f"{name}={value}" for name, value in most.items() if UNUSED.get(name) != value),
@@ -108,6 +120,12 @@ def _variants(cells: pd.DataFrame, jobs: Mapping[str, Job], most: Mapping[str, s
             apart = told_apart({cell: settings(jobs[cell]) if cell in jobs else {} for cell in alike.index})
             variants |= {cell: ", ".join(filter(None, (variants[cell], text))) for cell, text in apart.items()}
     return cells["cell"].map(variants).astype(str)
+
+
+def _named(cells: pd.DataFrame, jobs: Mapping[str, Job]) -> pd.DataFrame:
+    """The rows with what their method is on any dataset."""
+    digests = cells["cell"].map({cell: jobs[cell].digests.objective for cell in cells["cell"].unique() if cell in jobs})
+    return cells.assign(method=digests.fillna(cells["objective"]).astype(str) + " " + cells["variant"])
 
 
 def _latest(cells: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,18 @@ from bench.stats.power import classes_exceed, detectable, seeds_needed, superior
 from bench.stats.ranks import Flags, holm, leading, letters, rank_sets, separated, tie_groups
 from bench.stats.shrinkage import NEGLIGIBLE
 
-__all__ = ["BoardComparison", "Comparison", "Method", "NewClasses", "Range", "Standing", "compare", "pair", "standings"]
+__all__ = [
+    "BoardComparison",
+    "Comparison",
+    "Method",
+    "NewClasses",
+    "Range",
+    "Standing",
+    "compare",
+    "leaders",
+    "pair",
+    "standings",
+]
 
 ONE_SEED = "one seed has no verdict, so run a second"
 ONE_COMMON_SEED = "they share trained models, and only one seed has a score of both, which has no verdict"
@@ -182,6 +193,17 @@ def standings(found: BoardComparison) -> list[Standing]:
         )
         for at, line in enumerate(found.board)
     ]
+
+
+def leaders(found: BoardComparison) -> list[int]:
+    """The places of the leading group, best first: no other is better than these, and they cannot be told apart.
+
+    Floors and lines without training are in it only where nothing else is: too few seeds leave them undecided.
+    """
+    places = np.flatnonzero(found.ranked)
+    ahead = places[leading(found.better[np.ix_(places, places)])]
+    trained = [int(place) for place in ahead if not found.board[place].outside]
+    return sorted(trained or map(int, ahead), key=lambda place: -found.methods.mean[place])
 
 
 def pair(found: BoardComparison, a: str, b: str) -> Comparison:

@@ -92,7 +92,7 @@ def compare(
 
 
 def compare_all(source: Source, *, dataset: str | None = None, metric: str = "recall_at_1") -> Compared:
-    """All pairs of every board. Raises as `compare` does."""
+    """All pairs of every board, controls left out. Raises as `compare` does."""
     found = chosen_boards(_scored(source, metric), dataset)
     several = [one for one in found if len(one.lines) > 1]
     notes = tuple(f"{_place(one)} {ONE_METHOD}." for one in found if len(one.lines) < 2)
@@ -107,8 +107,8 @@ def compare_pair(
     """A of one source against B of the same, or of another one. Raises as `compare` does."""
     if other is not None and other.path.resolve() == source.path.resolve():
         other = None
-    ours = chosen_boards(_scored(source, metric), dataset)
-    theirs = ours if other is None else chosen_boards(_scored(other, metric), dataset)
+    ours = chosen_boards(_scored(source, metric, (a, b)), dataset)
+    theirs = ours if other is None else chosen_boards(_scored(other, metric, (a, b)), dataset)
     first, second = named(ours, a, source), named(theirs, b, other or source)
     names = _names(a, b, source, other)
     found, apart = pairs_of_boards(ours, first, theirs, second, names=names)
@@ -123,13 +123,13 @@ def _names(a: str, b: str, source: Source, other: Source | None) -> tuple[str, s
     return (a, b) if other is None else (f"{a} [{source.path}]", f"{b} [{other.path}]")
 
 
-def _scored(source: Source, metric: str) -> list[ScoredBoard]:
+def _scored(source: Source, metric: str, names: Sequence[str] = ()) -> list[ScoredBoard]:
     known = scores(list(source.rows.columns))
     if source.rows.empty:
         raise NothingToCompare(f"{source.path} has no results to compare; run a matrix first: bench run demo")
     if metric not in known:
         raise ConfigError(f"there is no score {metric!r} in {source.path}{did_you_mean(metric, known)}")
-    found = scored_boards(source, metric)
+    found = scored_boards(source, metric, names)
     if not found:
         raise NothingToCompare(_no_scores(source, metric))
     return found

@@ -1,4 +1,4 @@
-"""The lines of a board: what is averaged over seeds, with its interval."""
+"""The lines of a board: what is averaged over seeds, each score with its interval."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.analysis.settings import flat
-from bench.stats.intervals import interval
+from bench.analysis.trained_models import Models, TrainedModel
+from bench.stats.difference import mean, methods
+from bench.stats.estimate import Numbers
 
-__all__ = ["LOOKS", "Line", "Score", "lines"]
+__all__ = ["FIRST", "LOOKS", "Line", "Score", "lines"]
 
 FIRST = "recall_at_1"
 LOOKS = ("validation_recall_at_1", "recall_at_1_selected", "recall_at_1_last", "recall_at_1_oracle")
 OF_A_LINE = (
-    *("objective", "variant", "kind", "members", "seed", "key", "recipe", "epoch"),
+    *("objective", "variant", "method", "kind", "members", "seed", "key", "recipe", "epoch"),
     *("embedding_dim", "seconds", "seconds_train"),
 )
 
@@ -26,15 +28,19 @@ class Score(NamedTuple):
 
     mean: float
     half_width: float
-    """Of the 95 % interval over seeds; NaN for one seed."""
+    """Of the 95 % interval over new seeds, its variance shrunk over the board; NaN for one seed."""
     seeds: int
     """How many seeds have a value."""
+    sd: float
+    """Over its own seeds; NaN for one."""
 
 
 class Line(NamedTuple):
     """One cell of a matrix: what is averaged over seeds, and nothing else is."""
 
     cell: str
+    method: str
+    """What it is, whatever the dataset: a hash of the objective where its job is known, and the variant."""
     objective: str
     variant: str
     """The recipe fields in which it differs from the board's most common recipe, such as "epochs=0"; mostly empty.
@@ -43,12 +49,16 @@ class Line(NamedTuple):
     kind: str
     members: tuple[str, ...]
     scores: Mapping[str, Score]
-    recalls: Mapping[int, float]
-    """Recall@1 of every seed that has one, for paired differences."""
+    values: Mapping[str, Numbers]
+    """By metric, that of every run, NaN for none; for a metric that no run has, there is no entry."""
     keys: tuple[str, ...]
-    done: int
+    """Of its runs that gave scores."""
+    ran: tuple[int, ...]
+    """Their seeds."""
+    models: frozenset[TrainedModel]
+    """The trained models that it is made of."""
     seeds: int
-    """Seeds asked for; `done` of them gave scores."""
+    """Seeds asked for; those of `ran` gave scores."""
     dim: int | None
     seconds: float
     """Mean seconds to train one seed; for a model ensemble, to fuse the stored embeddings."""
@@ -66,14 +76,31 @@ class Line(NamedTuple):
         """The objective, with its variant in brackets."""
         return f"{self.objective} ({self.variant})" if self.variant else self.objective
 
+    @property
+    def done(self) -> int:
+        """How many seeds gave scores."""
+        return len(self.ran)
 
-def lines(latest: pd.DataFrame, done: pd.DataFrame, metrics: Sequence[str]) -> list[Line]:
+    @property
+    def recalls(self) -> Mapping[int, float]:
+        """Recall@1 of every seed that has one."""
+        found = zip(self.ran, self.values.get(FIRST, ()), strict=False)
+        return {seed: float(value) for seed, value in found if not np.isnan(value)}
+
+    @property
+    def outside(self) -> bool:
+        """Whether nothing was trained for it: it says nothing about how others vary with the seed."""
+        return self.kind == "floor" or self.recipe.get("epochs") == "0"
+
+
+def lines(latest: pd.DataFrame, done: pd.DataFrame, metrics: Sequence[str], models: Models) -> list[Line]:
     """One line per cell that finished a seed, by Recall@1, best first.
 
     Args:
-        latest: one row per cell and seed, with its `variant`.
+        latest: one row per cell and seed, with its `variant` and `method`.
         done: those of them that are finished.
         metrics: the scores to be kept.
+        models: the trained models behind each row, by its key.
     """
     asked = latest.groupby("cell")["seed"].count().to_dict()
     ordered = done.sort_values("seed")
@@ -83,44 +110,69 @@ def lines(latest: pd.DataFrame, done: pd.DataFrame, metrics: Sequence[str]) -> l
         _line(str(cell), {name: values[rows] for name, values in columns.items()}, asked[cell], metrics)
         for cell, rows in ordered.groupby("cell").indices.items()
     ]
-    return sorted(found, key=_standing)
+    made = [line._replace(models=frozenset(model for key in line.keys for model in models[key])) for line in found]
+    return sorted(_with_scores(made, metrics), key=_standing)
 
 
 def _line(cell: str, cells: Mapping[str, NDArray[Any]], asked: int, metrics: Sequence[str]) -> Line:
-    values = {metric: cells[metric].astype(float) for metric in metrics}
-    first = values.get(FIRST, np.full(len(cells["key"]), np.nan))
+    values = {name: cells[name].astype(float) for name in (*metrics, *LOOKS)}
     dim, trained, whole = cells["embedding_dim"][0], cells["seconds_train"], cells["seconds"]
     return Line(
         cell=cell,
+        method=str(cells["method"][0]),
         objective=str(cells["objective"][0]),
         variant=str(cells["variant"][0]),
         kind=str(cells["kind"][0]),
         members=tuple(map(str, cells["members"][0])),
-        scores={
-            metric: _score(found[~np.isnan(found)]) for metric, found in values.items() if not np.isnan(found).all()
-        },
-        recalls={
-            int(seed): float(value) for seed, value in zip(cells["seed"], first, strict=True) if not np.isnan(value)
-        },
+        scores={},
+        values={name: found for name, found in values.items() if not np.isnan(found).all()},
         keys=tuple(cells["key"]),
-        done=len(cells["key"]),
+        ran=tuple(map(int, cells["seed"])),
+        models=frozenset(),
         seeds=asked,
         dim=None if pd.isna(dim) else int(dim),
         seconds=float(np.mean((whole if pd.isna(trained).any() else trained).astype(float))),
         recipe=flat(json.loads(cells["recipe"][0])),
-        looks={name: _score(found) for name in LOOKS if len(found := _known(cells[name]))},
-        gap=_score(found) if len(found := _known(cells[LOOKS[-1]] - cells[LOOKS[1]])) else None,
+        looks={},
+        gap=None,
         epochs=tuple(int(epoch) for epochs in cells["epoch"] if np.ndim(epochs) for epoch in epochs),
     )
 
 
-def _known(values: NDArray[Any]) -> NDArray[np.float64]:
-    numbers: NDArray[np.float64] = values.astype(float)
-    return numbers[~np.isnan(numbers)]
+def _with_scores(found: Sequence[Line], metrics: Sequence[str]) -> list[Line]:
+    """The lines with what all of them are needed for: every score's interval."""
+    columns = {name: _scores(found, [line.values.get(name) for line in found]) for name in (*metrics, *LOOKS)}
+    gaps = _scores(found, [_gap(line) for line in found])
+    return [
+        line._replace(
+            scores={name: score for name in metrics if (score := columns[name].get(line.cell))},
+            looks={name: score for name in LOOKS if (score := columns[name].get(line.cell))},
+            gap=gaps.get(line.cell),
+        )
+        for line in found
+    ]
 
 
-def _score(values: NDArray[np.float64]) -> Score:
-    return Score(*interval(values), seeds=len(values))
+def _gap(line: Line) -> Numbers | None:
+    best, selected = line.values.get(LOOKS[-1]), line.values.get(LOOKS[1])
+    return None if best is None or selected is None else best - selected
+
+
+def _scores(found: Sequence[Line], values: Sequence[Numbers | None]) -> dict[str, Score]:
+    """By cell, the scores of the lines that have a value, their variances shrunk over these."""
+    known = [
+        (line, one) for line, one in zip(found, values, strict=True) if one is not None and not np.isnan(one).all()
+    ]
+    if not known:
+        return {}
+    table = np.full((len(known), max(len(one) for _, one in known)), np.nan)
+    for row, (_, one) in zip(table, known, strict=True):
+        row[: len(one)] = one
+    each = methods(table, outside=[line.outside for line, _ in known])
+    widths = np.where(each.seeds > 1, mean(each).half_width(), np.nan)
+    numbers = zip(each.mean.tolist(), widths.tolist(), each.seeds.astype(int).tolist(), strict=True)
+    sds = np.sqrt(each.own).tolist()
+    return {line.cell: Score(*three, sd) for (line, _), three, sd in zip(known, numbers, sds, strict=True)}
 
 
 def _standing(line: Line) -> tuple[float, str]:

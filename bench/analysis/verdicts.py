@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.analysis.compare import BoardComparison, Comparison, Range, Standing
+from bench.analysis.compare import BoardComparison, Comparison, Range, Standing, leaders
 from bench.stats.across_datasets import FEWEST_FOR_RANKS, AcrossDataSets
 from bench.stats.difference import pairs
 from bench.stats.power import MOST_SEEDS
@@ -101,20 +101,19 @@ def board_in_words(found: BoardComparison, places: Sequence[Standing]) -> str:
     ranked = [place for place in places if place.ranks]
     if not ranked:
         return "Nothing can be said about the methods: fewer than two of them have the seeds for it; run a second seed."
-    untrained = {line.label for line in found.board if line.outside}
-    ahead = sorted((place for place in ranked if place.leads), key=lambda place: -place.mean)
-    leaders = [place for place in ahead if place.label not in untrained] or ahead
+    leading = [places[at] for at in leaders(found)]
+    others = [place for place in ranked if place.leads and place not in leading]
     over = f"Holm over {found.family} pairs" if found.family > 1 else "one pair"
-    without = _not_ranked(len(places) - len(ranked)) + _undecided([p for p in ahead if p not in leaders])
+    without = _not_ranked(len(places) - len(ranked)) + _undecided(sorted(others, key=lambda place: -place.mean))
     if not found.better.any():
         return f"None of {len(ranked)} methods can be told apart from another ({over}){without}."
-    names = _names([place.label for place in leaders])
-    if len(leaders) > 1:
-        return f"{len(leaders)} methods lead and cannot be told apart: {names} ({over}){without}."
-    only = leaders[0]
+    names = _names([place.label for place in leading])
+    if len(leading) > 1:
+        return f"{len(leading)} methods lead and cannot be told apart: {names} ({over}){without}."
+    only = leading[0]
     alone = only.ranks is not None and only.ranks[1] == 1
-    others = "is better than every other" if alone else "leads: every other is behind one that is better"
-    return f"{names} {others} ({over}){without}."
+    how = "is better than every other" if alone else "leads: every other is behind one that is better"
+    return f"{names} {how} ({over}){without}."
 
 
 def _not_ranked(count: int) -> str:

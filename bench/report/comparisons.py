@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from bench.analysis.compare import Comparison, Standing
 from bench.analysis.comparisons import Compared, ComparedBoard
-from bench.report.tables import percent
+from bench.report.tables import percent, rank_set
 from bench.scoring.names import metric_name
 from bench.stats.power import MOST_SEEDS
 
@@ -105,8 +105,7 @@ def _row(place: Standing) -> tuple[str, str, str, str]:
 def _ranks(place: Standing) -> str:
     if place.ranks is None:
         return "–"
-    best, worst = place.ranks
-    return str(best) if best == worst else f"{best}–{worst}"
+    return rank_set(*place.ranks)
 
 
 def _table(rows: Iterable[Sequence[str]], heads: Sequence[str]) -> str:

@@ -7,17 +7,29 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
+from bench.analysis.across_boards import Together, together
 from bench.analysis.boards import Board, boards
+from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
 from bench.report.epoch_table import epoch_table
-from bench.report.explanations import GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
-from bench.report.tables import Cell, Table, contamination_text, glance, ladder, percent, scoreboard, unfinished
-from bench.stats.intervals import Gain
+from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
+from bench.report.tables import (
+    Cell,
+    Table,
+    across_table,
+    across_title,
+    contamination_text,
+    glance,
+    ladder,
+    percent,
+    scoreboard,
+    unfinished,
+)
 
 __all__ = ["boards", "markdown", "markdown_pictures", "markdown_table", "plain", "terminal"]
 
 Links = Mapping[tuple[str, ...], Sequence[tuple[str, str]]]
-ON_A_TERMINAL = ("Objective", "Recall@1", "MAP@R", "NMI", "Seeds", "Time")
+ON_A_TERMINAL = ("Objective", "Rank", "Recall@1", "MAP@R", "NMI", "Seeds", "Time")
 
 
 def markdown(
@@ -37,12 +49,17 @@ def markdown(
         "\n".join(f"- **{name}:** {plain(value)}" for name, value in facts),
         "## At a glance",
         markdown_table(glance(boards)),
+        *(part for found in together(boards) for part in _across(found)),
         *markdown_pictures(overall),
         *(part for board in boards for part in _board(board, links.get((board.dataset, board.backbone), ()))),
         "## How to read this",
         "\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _across(found: Together) -> list[str]:
+    return [f"### {plain(across_title(found))}", ACROSS_READ, markdown_table(across_table(found))]
 
 
 def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
@@ -53,6 +70,7 @@ def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
         board.recipe and f"Recipe: {plain(board.recipe)}.",
         *([f"Contamination: {plain(marked)}."] if (marked := contamination_text(board)) else []),
         *map(plain, board.notes),
+        board.verdict.sentence and f"**{plain(board.verdict.sentence)}**",
         markdown_table(scoreboard(board)) if board.lines else "No cell of this board has scores.",
         *([f"### {SELECTION}", SELECTION_READ, markdown_table(selected)] if selected.rows else []),
         *([f"### {GAINS}", GAINS_READ, markdown_table(gained)] if gained.rows else []),
@@ -73,7 +91,7 @@ def markdown_table(table: Table) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    return f"**{plain(cell.text)}**" if cell.best else plain(cell.text)
+    return f"**{plain(cell.text)}**" if cell.marked else plain(cell.text)
 
 
 def markdown_pictures(plots: Iterable[tuple[str, str]]) -> list[str]:
@@ -98,14 +116,15 @@ def _narrow(board: Board) -> list[RenderableType]:
     for index in kept:
         grid.add_column(table.heads[index], justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
     for row in table.rows:
-        grid.add_row(*(Text(row[index].text, style="bold" if row[index].best else "") for index in kept))
+        grid.add_row(*(Text(row[index].text, style="bold" if row[index].marked else "") for index in kept))
     gained = [_gained(entry) for entry in board.gains]
     holes = [
         f"{cell.label}, seed {', '.join(map(str, cell.seeds))}, {cell.status}: {cell.reason}"
         for cell in board.unfinished
     ]
     scores = grid if board.lines else Text(f"{board.dataset}, {board.backbone}: no cell has scores.")
-    return [scores, *map(Text, (*filter(None, gained), *holes, *board.notes)), Text()]
+    said = filter(None, (board.verdict.sentence, *gained))
+    return [scores, *map(Text, (*said, *holes, *board.notes)), Text()]
 
 
 def _gained(entry: EnsembleGain) -> str:

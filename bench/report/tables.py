@@ -2,23 +2,29 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
+from bench.analysis.across_boards import Together
 from bench.analysis.boards import Board
+from bench.analysis.compare import Standing
+from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
-from bench.analysis.lines import Line, Score
+from bench.analysis.lines import FIRST, Line, Score
 from bench.scoring.names import NONE, metric_name
-from bench.stats.intervals import Gain
 
 __all__ = [
     "Cell",
     "Table",
+    "across_table",
+    "across_title",
     "contamination_text",
     "duration",
     "glance",
     "kind_name",
     "ladder",
     "percent",
+    "rank_set",
     "scoreboard",
     "unfinished",
 ]
@@ -31,13 +37,16 @@ KINDS = {
     "floor": "floor",
 }
 
+LAST = 1e6
+"""Where a line without a rank is sorted."""
+
 
 class Cell(NamedTuple):
-    """One cell: what is shown, what it sorts by, whether it is the best of its column."""
+    """One cell: what is shown, what it sorts by, whether it stands out."""
 
     text: str
     order: float | str = ""
-    best: bool = False
+    marked: bool = False
 
 
 class Table(NamedTuple):
@@ -70,38 +79,63 @@ def duration(seconds: float) -> str:
 
 
 def scoreboard(board: Board) -> Table:
-    """Every line of a board with every metric in percent, and the chance level last."""
-    heads = ("Objective", "Kind", *(metric_name(name) for name in board.metrics), "Seeds", "Dim", "Time")
-    best = {
-        name: max(_shown(line.scores[name]) for line in board.lines if name in line.scores) for name in board.metrics
-    }
-    rows = [_line(line, board.metrics, best) for line in board.lines]
+    """Every line of a board with its place and every metric in percent, and the chance level last."""
+    ranked = any(place.ranks for place in board.verdict.places.values())
+    placed = ("Rank", "Ties") if ranked else ()
+    metrics = [(metric_name(name), *(("SD",) if name == FIRST else ())) for name in board.metrics]
+    heads = ("Objective", "Kind", *placed, *chain(*metrics), "Seeds", "Dim", "Time")
+    rows = [_line(line, board, ranked=ranked) for line in board.lines]
     if board.chance:
-        levels = (Cell(percent(board.chance[name], math.nan) if name in board.chance else "") for name in board.metrics)
-        rows.append((Cell("chance level"), Cell(""), *levels, Cell(""), Cell(""), Cell("")))
+        levels = [_chance(board, name) for name in board.metrics]
+        rows.append((Cell("chance level"), *(Cell("") for _ in ("Kind", *placed)), *chain(*levels), *[Cell("")] * 3))
     return Table(heads, tuple(rows), texts=2)
 
 
-def _shown(score: Score) -> float:
-    # Rounded as printed: two means that read the same are both best.
-    return round(100 * score.mean, 1)
+def _chance(board: Board, name: str) -> list[Cell]:
+    level = Cell(percent(board.chance[name], math.nan) if name in board.chance else "")
+    return [level, Cell("")] if name == FIRST else [level]
 
 
-def _line(line: Line, metrics: Sequence[str], best: dict[str, float]) -> tuple[Cell, ...]:
-    scores = (_score(line.scores.get(name), line.done, best[name]) for name in metrics)
+def _line(line: Line, board: Board, *, ranked: bool) -> tuple[Cell, ...]:
+    scores = (_scores(line, name, leads=line.cell in board.leading[name]) for name in board.metrics)
     seeds = str(line.done) if line.done == line.seeds else f"{line.done} of {line.seeds}"
     dim = Cell(NONE, -1) if line.dim is None else Cell(str(line.dim), line.dim)
     untrained = line.kind in {"model_ensemble", "floor"} or (line.kind == "control" and line.members)
     time = duration(line.seconds) + (" †" if untrained else "")
     words = (Cell(line.label, line.label.lower()), Cell(kind_name(line.kind), line.kind))
-    return (*words, *scores, Cell(seeds, line.done), dim, Cell(time, -1 if math.isnan(line.seconds) else line.seconds))
+    placed = _place(board.verdict.places.get(line.cell)) if ranked else ()
+    costs = (Cell(seeds, line.done), dim, Cell(time, -1 if math.isnan(line.seconds) else line.seconds))
+    return (*words, *placed, *chain(*scores), *costs)
 
 
-def _score(score: Score | None, done: int, best: float) -> Cell:
+def _place(place: Standing | None) -> tuple[Cell, Cell]:
+    """The ranks that a line may have, and the letters of its tie groups."""
+    if place is None or place.ranks is None:
+        return Cell(NONE, LAST), Cell(NONE, LAST)
+    best, worst = place.ranks
+    order = best + worst / LAST
+    return Cell(rank_set(best, worst), order), Cell(place.letters, order)
+
+
+def rank_set(best: int, worst: int) -> str:
+    """The ranks that a method may have, such as "1–4"."""
+    return str(best) if best == worst else f"{best}–{worst}"
+
+
+def _scores(line: Line, metric: str, *, leads: bool) -> list[Cell]:
+    score = line.scores.get(metric)
+    cell = _score(score, line.done, leads=leads)
+    if metric != FIRST:
+        return [cell]
+    spread = math.nan if score is None else score.sd
+    return [cell, Cell(NONE, -1) if math.isnan(spread) else Cell(percent(spread, math.nan), spread)]
+
+
+def _score(score: Score | None, done: int, *, leads: bool = False) -> Cell:
     if score is None:
         return Cell(NONE, -1)
     fewer = "" if score.seeds == done else f" (n = {score.seeds})"
-    return Cell(percent(score.mean, score.half_width) + fewer, score.mean, best=_shown(score) == best)
+    return Cell(percent(score.mean, score.half_width) + fewer, score.mean, marked=leads)
 
 
 def ladder(board: Board) -> Table:
@@ -131,12 +165,12 @@ def _times(ratio: float) -> Cell:
 
 
 def _points(gain: Gain | None, seeds: int) -> Cell:
-    """A gain in points, marked where its interval lies above 0."""
+    """A gain in points, marked where it is above 0."""
     if gain is None:
         return Cell(NONE, -1)
     fewer = "" if len(gain.seeds) == seeds else f" (n = {len(gain.seeds)})"
     text = percent(gain.mean, gain.half_width, sign="+") + fewer
-    return Cell(text, gain.mean, best=gain.mean > gain.half_width)
+    return Cell(text, gain.mean, marked=gain.above)
 
 
 def unfinished(board: Board) -> Table:
@@ -154,10 +188,10 @@ def unfinished(board: Board) -> Table:
 
 
 def glance(boards: Sequence[Board]) -> Table:
-    """The best line of every board by Recall@1; controls, which are there for comparison, left out."""
-    heads = ("Dataset", "Backbone", "Best objective", "Recall@1", "Seeds", "Chance")
+    """The highest line of every board by Recall@1, controls left out, and how many others it is tied with."""
+    heads = ("Dataset", "Backbone", "Highest mean", "Recall@1", "Also leading", "Seeds", "Chance")
     marks = [contamination_text(board) for board in boards]
-    rows = [_best(board) for board in boards]
+    rows = [_highest(board) for board in boards]
     if not any(marks):
         return Table(heads, tuple(rows), texts=3)
     marked = (
@@ -173,18 +207,34 @@ def contamination_text(board: Board) -> str:
     return " | ".join(([board.overlap] if board.overlap else []) + ([copies] if count else []))
 
 
-def _best(board: Board) -> tuple[Cell, ...]:
+def _highest(board: Board) -> tuple[Cell, ...]:
     words = (Cell(board.dataset, board.dataset.lower()), Cell(board.backbone, board.backbone.lower()))
-    chance = board.chance.get("recall_at_1")
+    chance = board.chance.get(FIRST)
     level = Cell(NONE, -1) if chance is None else Cell(percent(chance, math.nan), chance)
     best = next((line for line in board.lines if line.kind != "control"), None)
-    if best is None or "recall_at_1" not in best.scores:
-        return (*words, Cell("no scores yet"), Cell(NONE, -1), Cell(NONE, 0), level)
-    score = best.scores["recall_at_1"]
-    return (
-        *words,
-        Cell(best.label, best.label.lower()),
-        _score(score, best.done, math.nan),
-        Cell(str(best.done), best.done),
-        level,
-    )
+    if best is None or FIRST not in best.scores:
+        return (*words, Cell("no scores yet"), Cell(NONE, -1), Cell(NONE, -1), Cell(NONE, 0), level)
+    group = board.leading[FIRST]
+    others = Cell(str(len(group) - 1), len(group) - 1) if best.cell in group else Cell(NONE, -1)
+    score = _score(best.scores[FIRST], best.done)
+    return (*words, Cell(best.label, best.label.lower()), score, others, Cell(str(best.done), best.done), level)
+
+
+def across_title(together: Together) -> str:
+    """The datasets of a table over several."""
+    return f"Over {len(together.datasets)} datasets: {', '.join(together.datasets)}; {together.backbone}"
+
+
+def across_table(together: Together) -> Table:
+    """Methods over several datasets: how often each is better, tied and worse, and how far it is behind the first."""
+    heads = ("Objective", "Mean Recall@1", "Better", "Tied", "Worse", f"Behind {together.lines[0].label}")
+    rows = [
+        (
+            Cell(line.label, line.label.lower()),
+            Cell(percent(line.mean, math.nan), line.mean),
+            *(Cell(str(count), count) for count in (line.better, line.tied, line.worse)),
+            Cell(percent(*line.behind), line.behind[0]) if place else Cell(NONE, -1),
+        )
+        for place, line in enumerate(together.lines)
+    ]
+    return Table(heads, tuple(rows))

@@ -1,13 +1,13 @@
-"""Numbers over seeds: intervals of a mean, paired differences. Arrays in, numbers out; knows no tables and no plots."""
+"""Numbers over seeds: the interval of a mean, and which is best without one seed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-__all__ = ["Gain", "Interval", "best_elsewhere", "half_width", "interval", "paired_gain"]
+__all__ = ["Interval", "best_elsewhere", "half_width", "interval"]
 
 
 class Interval(NamedTuple):
@@ -16,16 +16,6 @@ class Interval(NamedTuple):
     mean: float
     half_width: float
     """NaN for a single value, which has no interval."""
-
-
-class Gain(NamedTuple):
-    """A mean difference over shared seeds and the half-width of its interval, in the unit of the values."""
-
-    mean: float
-    half_width: float
-    """NaN for a single seed, which has no interval."""
-    seeds: tuple[int, ...]
-    """The seeds that both sides have, ascending."""
 
 
 def half_width(sd: ArrayLike, count: ArrayLike, *, level: float = 0.95) -> NDArray[np.float64]:
@@ -53,19 +43,6 @@ def interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
         raise ValueError("an interval over NaN or infinite values means nothing; drop them first.")
     sd = array.std(ddof=1) if array.size > 1 else np.nan
     return Interval(float(array.mean()), float(half_width(sd, array.size, level=level)))
-
-
-def paired_gain(a: Mapping[int, float], b: Mapping[int, float], *, level: float = 0.95) -> Gain:
-    """Mean of a - b over the seeds both have, with its Student t interval; `a` and `b` map a seed to a value.
-
-    Pairing by seed removes what both share (initial trunk, batches), so the interval is that of the difference.
-    Raises ValueError where no seed is shared or a difference is not finite.
-    """
-    seeds: Sequence[int] = sorted(a.keys() & b.keys())
-    if not seeds:
-        raise ValueError("the two sides share no seed; run both with the same seeds to compare them.")
-    mean, width = interval([a[seed] - b[seed] for seed in seeds], level=level)
-    return Gain(mean, width, tuple(seeds))
 
 
 def best_elsewhere(scores: Mapping[str, Mapping[int, float]], seed: int) -> str | None:

@@ -1,7 +1,8 @@
 import math
+import statistics
 
 import pytest
-from scipy import stats as oracle
+from support import shrunk_variances as oracle
 from support.sample_rows import older, row, table, unfinished
 
 from bench.analysis.boards import boards
@@ -36,15 +37,17 @@ def test_what_is_left_out_of_the_data_is_a_note_once() -> None:
     assert board.notes == (f"Left out of the data: {out}.",)
 
 
-def test_scores_are_means_with_student_intervals_and_the_best_comes_first() -> None:
+def test_scores_are_means_with_shrunk_intervals_and_the_best_comes_first() -> None:
     values = {"triplet": (0.60, 0.62, 0.67), "proxy_nca": (0.70, 0.71, 0.72)}
     rows = [row(name, seed, recall_at_1=value) for name, found in values.items() for seed, value in enumerate(found)]
     (board,) = boards(table(rows))
     assert [line.objective for line in board.lines] == ["proxy_nca", "triplet"]
-    for line in board.lines:
+    expected = oracle.shrunk([values[line.objective] for line in board.lines])
+    for line, (variance, freedom) in zip(board.lines, expected, strict=True):
         score, found = line.scores["recall_at_1"], values[line.objective]
-        low, high = oracle.t.interval(0.95, df=2, loc=sum(found) / 3, scale=oracle.sem(found))
+        low, high = oracle.interval(sum(found) / 3, variance / 3, freedom)
         assert (score.mean - score.half_width, score.mean + score.half_width) == pytest.approx((low, high))
+        assert score.sd == pytest.approx(statistics.stdev(found))
 
 
 def test_metrics_are_in_the_order_of_the_literature_and_a_new_one_appears(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +68,7 @@ def test_a_number_that_someone_added_is_no_score() -> None:
 def test_missing_scores_are_left_out_and_counted() -> None:
     (board,) = boards(table([row(seed=0, nmi=None), row(seed=1, nmi=0.5), row("softmax", nmi=None)]))
     softmax, triplet = sorted(board.lines, key=lambda line: line.objective)
-    assert triplet.scores["nmi"][:1] + triplet.scores["nmi"][2:] == (0.5, 1)
+    assert (triplet.scores["nmi"].mean, triplet.scores["nmi"].seeds) == (0.5, 1)
     assert math.isnan(triplet.scores["nmi"].half_width)
     assert "nmi" not in softmax.scores
 

@@ -1,15 +1,16 @@
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from scipy import stats as oracle
+from support import shrunk_variances as oracle
 from support.sample_rows import row, row_of, table, unfinished
 
 from bench.analysis.boards import boards
 from bench.analysis.controls import reduced
+from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
 from bench.matrix.job import Job
-from bench.stats.intervals import Gain
 
 TRIPLET, SOFTMAX, SUM = (0.50, 0.52, 0.54), (0.60, 0.58, 0.59), (0.63, 0.60, 0.65)
 
@@ -48,12 +49,53 @@ def reductions(of: list[dict[str, Any]], dim: int, values: tuple[float, ...]) ->
     ]
 
 
-@pytest.mark.parametrize("kind", ["ensemble", "model_ensemble"])
-def test_gain_is_paired_by_seed_against_the_best_member(kind: str) -> None:
-    found = only_gain(members_and_sum(kind=kind))
-    assert [member.objective for member in found.best] == ["softmax"]
-    assert interval(found.gain) == pytest.approx(oracle.ttest_rel(SUM, SOFTMAX).confidence_interval(0.95))
+def less(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    return [a - b for a, b in zip(ours, theirs, strict=True)]
+
+
+def test_variances_of_models_trained_apart_add_up() -> None:
+    found = only_gain(members_and_sum(kind="ensemble"))
+    (ensemble, freedom), (member, other), _ = oracle.shrunk([SUM, SOFTMAX, TRIPLET])
+    mean = sum(less(SUM, SOFTMAX)) / 3
+    assert [line.objective for line in found.best] == ["softmax"]
+    assert interval(found.gain) == pytest.approx(oracle.interval(mean, (ensemble + member) / 3, min(freedom, other)))
     assert found.naive == found.gain
+
+
+def test_a_fusion_of_trained_models_is_compared_with_its_member_seed_by_seed() -> None:
+    found = only_gain(members_and_sum(kind="model_ensemble"))
+    apart = less(SUM, SOFTMAX)
+    ((variance, freedom),) = oracle.shrunk([apart])
+    assert interval(found.gain) == pytest.approx(oracle.interval(sum(apart) / 3, variance / 3, freedom))
+
+
+def test_variances_of_gains_are_shrunk_over_the_gains_of_the_board() -> None:
+    rows = members_and_sum(kind="model_ensemble")
+    other = (0.66, 0.60, 0.61)
+    fused = {"kind": "model_ensemble", "members": ["triplet", "softmax"]}
+    rows += [row("fusion", seed, recall_at_1=value, **fused) for seed, value in enumerate(other)]
+    (board,) = boards(table(rows))
+    gains = {entry.line.objective: entry.gain for entry in board.gains}
+    expected = oracle.shrunk([less(SUM, SOFTMAX), less(other, SOFTMAX)])
+    for name, scores, (variance, freedom) in zip(("sum", "fusion"), (SUM, other), expected, strict=True):
+        mean = sum(less(scores, SOFTMAX)) / 3
+        assert interval(gains[name]) == pytest.approx(oracle.interval(mean, variance / 3, freedom))
+
+
+def test_what_is_above_0_is_corrected_for_all_gains_of_a_column() -> None:
+    rows = [row(name, seed, recall_at_1=0.5 + 0.001 * seed) for name in ("triplet", "softmax") for seed in range(5)]
+    lifts = {"certain": 0.05, **{f"no gain {number}": 0.0 for number in range(8)}, "small": 0.0022}
+    for at, (name, lift) in enumerate(lifts.items()):
+        for seed in range(5):
+            value = 0.5 + lift + 0.001 * ((seed + at) % 5)
+            of_it = {"kind": "ensemble", "members": ["triplet", "softmax"], "recall_at_1": value}
+            rows.append(row(name, seed, **of_it))
+    (board,) = boards(table(rows))
+    found = {entry.line.objective: entry.gain for entry in board.gains}
+    small = found["small"]
+    assert small is not None
+    assert small.mean > small.half_width  # alone it would be called a gain
+    assert {name for name, gain in found.items() if gain is not None and gain.above} == {"certain"}
 
 
 def test_the_best_member_is_chosen_without_the_seed_it_is_compared_in() -> None:
@@ -96,7 +138,7 @@ def test_an_ensemble_of_equal_size_and_cost_needs_no_controls(kind: str) -> None
     assert (found.size, found.cost) == (1, 1 if kind == "ensemble" else 2)
 
 
-def test_controls_are_found_by_member_and_recipe_and_paired_by_seed() -> None:
+def test_controls_are_found_by_member_and_recipe() -> None:
     rows = members_and_sum(kind="model_ensemble", embedding_dim=256)
     wide, long, small = (0.61, 0.60, 0.60), (0.64, 0.66, 0.62), (0.62, 0.59, 0.61)
     rows += control("softmax", {"dim": 256}, wide, embedding_dim=256) + control("triplet", {"dim": 256}, (0.9,) * 3)
@@ -110,7 +152,8 @@ def test_controls_are_found_by_member_and_recipe_and_paired_by_seed() -> None:
         (found.reduced, small, SOFTMAX),
         (found.gain, SUM, SOFTMAX),
     ):
-        assert interval(gained) == pytest.approx(oracle.ttest_rel(ours, theirs).confidence_interval(0.95))
+        assert gained is not None
+        assert gained.mean == pytest.approx(sum(less(ours, theirs)) / 3)
     assert (found.size, found.cost) == (2, 2)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as oracle
 
-from bench.stats.intervals import half_width, interval, paired_gain
+from bench.stats.intervals import half_width, interval
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 30])
@@ -47,22 +47,3 @@ def test_half_width_is_elementwise() -> None:
     widths = half_width([0.1, 0.1, 0.2], [1, 2, 3])
     assert math.isnan(widths[0])
     assert widths[1:] == pytest.approx([interval([0, 0.1 * math.sqrt(2)]).half_width, 0.2 * 4.302653 / math.sqrt(3)])
-
-
-def test_paired_gain_is_the_paired_t_test_of_scipy() -> None:
-    a, b = {0: 0.61, 1: 0.55, 2: 0.60, 9: 0.99}, {2: 0.57, 1: 0.50, 0: 0.60, 8: 0.01}
-    test = oracle.ttest_rel([0.61, 0.55, 0.60], [0.60, 0.50, 0.57])
-    low, high = test.confidence_interval(0.95)
-    mean, width, seeds = paired_gain(a, b)
-    assert seeds == (0, 1, 2)
-    assert (mean - width, mean + width) == pytest.approx((low, high))
-
-
-def test_pairing_removes_what_the_seeds_share() -> None:
-    hard = {0: 0.2, 1: 0.5, 2: 0.8}
-    assert paired_gain({seed: value + 0.01 for seed, value in hard.items()}, hard).half_width < 1e-9
-
-
-def test_paired_gain_needs_a_shared_seed() -> None:
-    with pytest.raises(ValueError, match="share no seed"):
-        paired_gain({0: 0.1}, {1: 0.1})

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.analysis.across_boards import together
 from bench.analysis.boards import Board
 from bench.report.epoch_table import epoch_table
-from bench.report.explanations import GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
+from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.files import GENERATOR
 from bench.report.plots.draw import Picture
-from bench.report.tables import contamination_text, glance, ladder, scoreboard, unfinished
+from bench.report.tables import across_table, across_title, contamination_text, glance, ladder, scoreboard, unfinished
 
 __all__ = ["page"]
 
@@ -41,6 +42,8 @@ def page(
         gains_read=GAINS_READ,
         boards=[_section(board, pictures) for board in boards],
         glance=glance(boards),
+        across=[(across_title(found), across_table(found)) for found in together(boards)],
+        across_read=ACROSS_READ,
         overall=[_inline(picture) for picture in pictures if picture.about not in heard],
     )
 

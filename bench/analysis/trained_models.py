@@ -1,0 +1,36 @@
+"""The trained models behind every row: methods that share some are compared seed by seed."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from bench.matrix.job import Job
+
+__all__ = ["Models", "TrainedModel", "trained_models"]
+
+
+class TrainedModel(NamedTuple):
+    """The same job trained twice is two models."""
+
+    key: str
+    """Of the job that trained it."""
+    began: str
+    """When, as its row says; empty where no row does."""
+
+
+Models = Mapping[str, tuple[TrainedModel, ...]]
+"""By the key of a row."""
+
+
+def trained_models(rows: pd.DataFrame) -> Models:
+    """The models of all `rows` (as `bench.load` gives them): a fusion's are its members', any other's is its own."""
+    began = dict(zip(rows["key"], rows["started"].fillna("").astype(str), strict=True))
+    fused = rows["kind"].isin(("model_ensemble", "control")) & rows["job"].notna()
+    jobs = {key: Job.stored(text) for key, text in zip(rows.loc[fused, "key"], rows.loc[fused, "job"], strict=True)}
+    parts = {key: _trained(job) if (job := jobs.get(key)) else [key] for key in rows["key"]}
+    return {key: tuple(TrainedModel(one, began.get(one, "")) for one in found) for key, found in parts.items()}
+
+
+def _trained(job: Job) -> list[str]:
+    return [key for member in job.members for key in _trained(member)] if job.members else [job.key]
