@@ -3,9 +3,10 @@
 from importlib import import_module
 from typing import Any
 
-__all__ = ["compare", "evaluate", "load", "run"]
+__all__ = ["Until", "compare", "evaluate", "load", "run"]
 
 _HOME = {
+    "Until": "bench.analysis.stopping",
     "compare": "bench.analysis.comparisons",
     "evaluate": "bench.scoring.evaluation",
     "load": "bench.store",

@@ -12,6 +12,7 @@ from bench.analysis.line_methods import Verdict, leading_groups, verdict
 from bench.analysis.lines import Line, lines
 from bench.analysis.older_jobs import with_jobs
 from bench.analysis.settings import UNUSED, differing_fields, flat, settings, told_apart, usual
+from bench.analysis.stopping import stopping_notes
 from bench.analysis.trained_models import Models, trained_models
 from bench.matrix.job import Job
 from bench.matrix.recipe import complete
@@ -100,7 +101,11 @@ def _board(
         unfinished=tuple(_unfinished(latest[latest["status"] != "done"])),
         overlap=next(iter(sorted(latest["overlap"].dropna().unique())), None),
         near_duplicates=int(latest["near_duplicates"].max()) if latest["near_duplicates"].notna().any() else 0,
-        notes=(*_left_out(latest), *_notes(len(cells) - len(current), newest, len(current) - len(latest))),
+        notes=(
+            *_left_out(latest),
+            *stopping_notes(latest),
+            *_notes(len(cells) - len(current), newest, len(current) - len(latest)),
+        ),
         gains=tuple(gains(found, {cell: jobs[cell] for cell in latest["cell"].unique() if cell in jobs})),
     )
 

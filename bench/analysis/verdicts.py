@@ -7,10 +7,11 @@ import numpy as np
 
 from bench.analysis.compare import BoardComparison, Comparison, Range, Standing, leaders
 from bench.stats.across_datasets import FEWEST_FOR_RANKS, AcrossDataSets
+from bench.stats.difference import pairs
 from bench.stats.power import MOST_SEEDS
-from bench.stats.sequential import LeadersLook
+from bench.stats.sequential import LeadersLook, OrderLook
 
-__all__ = ["across_in_words", "board_in_words", "look_in_words", "pair_in_words"]
+__all__ = ["across_in_words", "board_in_words", "look_in_words", "order_look_in_words", "pair_in_words"]
 
 
 CLASSES_HIDE = "On new classes no number of seeds settles it: the choice of classes hides so small a gap."
@@ -161,6 +162,28 @@ def look_in_words(look: LeadersLook, labels: Sequence[str]) -> list[str]:
         said.append(
             f"No more seeds for {', '.join(settled)}: no comparison with others still in can be decided any more."
         )
+    return said
+
+
+def order_look_in_words(look: OrderLook, labels: Sequence[str]) -> list[str]:
+    """What the order rule decided at one look of one board: how many pairs, who has a place, who gets more seeds."""
+    first, second = pairs(len(labels))
+    tested = np.flatnonzero(np.isfinite(look.q))
+    known = np.zeros(len(labels), bool)
+    known[first[tested]] = known[second[tested]] = True
+    apart = look.better | look.better.T | ~known | np.eye(len(labels), dtype=bool)
+    placed = known & ~look.running & apart.all(axis=1)
+    stopped = known & ~look.running & ~placed
+    groups = (
+        (placed, "{} told apart from every other", "is", "are"),
+        (look.running, "{} not told apart from every other yet, and more seeds can help", "is", "are"),
+        (stopped & look.running.any(), "No more seeds for {}: no pair of theirs can be decided any more", "", ""),
+    )
+    said = [f"{int(look.better.sum())} of {len(tested)} pairs are told apart at {look.seeds} seeds."]
+    for flags, text, one, several in groups:
+        if names := [label for label, flag in zip(labels, flags, strict=True) if flag]:
+            verb = f" {one if len(names) == 1 else several}" if one else ""
+            said.append(f"{text.format(', '.join(names) + verb)}.")
     return said
 
 

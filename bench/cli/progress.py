@@ -63,6 +63,8 @@ class Display:
         match event.kind:
             case "comparing":
                 self._print(f"{event.job.dataset.label}: comparing test photos with training photos")
+            case "decided":
+                self._tell_decision(event)
             case "started":
                 self.lines[event.job.key] = self.bar.add_task(name(event.job), total=_epochs(event.job))
             case "epoch":
@@ -78,6 +80,10 @@ class Display:
             stored, planned = self.news[what, "stored"], self.news[what, "planned"]
             self._print(f"{stored + planned} {what}, {stored} done before")
         self.news.clear()
+
+    def _tell_decision(self, event: Event) -> None:
+        for sentence in event.decision.sentences if event.decision else ():
+            self._print(f"{event.job.dataset.label} {event.job.backbone.label}: {sentence}")
 
     def _plan(self, event: Event) -> None:
         self.news["controls" if event.job.control else "cells", event.kind] += 1

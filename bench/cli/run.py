@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from bench.cli.decide import decide as two_methods
 from bench.cli.options import (
     FAILED,
     NOTHING,
@@ -28,6 +29,7 @@ from bench.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from bench.analysis.stopping import Until
     from bench.matrix.job import Job
     from bench.store.row import Status
 
@@ -47,6 +49,20 @@ def run(
     changes: SetOption = [],  # noqa: B006
     skip_broken: SkipOption = False,
     executor: Annotated[str, typer.Option(help="What runs the jobs: local.")] = "local",
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="leaders or order: add seeds look by look (at 2, 3, 5, 7, 10) until it is decided which methods lead, "
+            "or how all of them rank; who cannot lead gets no more seeds. Floors and untrained lines keep the matrix's "
+            "seeds. Controls of ensembles, if the matrix has them, come last, for the seeds that ran.",
+        ),
+    ] = None,
+    max_seeds: Annotated[int | None, typer.Option(help="With --until: seeds of a method at most; default: 10.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="With --until: its error rate; default: 0.05.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --until: the score that decides; default: recall_at_1.")
+    ] = None,
 ) -> None:
     """Run the cells of a matrix that have no result yet; repeat the command to resume."""
     import bench
@@ -64,6 +80,7 @@ def run(
         seeds=seeds,
         changes=changes,
         skip_broken=skip_broken,
+        until=_rule(until, {"most": max_seeds, "alpha": alpha, "metric": metric}),
     )
     jobs: dict[str, Job] = {}
     with closing(events), told_in_sentences(), display(talk()) as shown:
@@ -71,6 +88,18 @@ def run(
             jobs[event.job.key] = event.job
             shown.show(event)
     _finish(list(jobs.values()), results)
+
+
+def _rule(name: str | None, choices: "Mapping[str, Any]") -> "Until | None":
+    """The rule that is asked for, with what is chosen of it."""
+    from bench.analysis.stopping import Until
+    from bench.matrix.job import ConfigError
+
+    chosen = {key: value for key, value in choices.items() if value is not None}
+    if name is None and chosen:
+        option = {"most": "max-seeds"}.get(next(iter(chosen)), next(iter(chosen)))
+        raise ConfigError(f"--{option} belongs to --until: add --until leaders, or leave it out")
+    return None if name is None else Until(name, **chosen)
 
 
 @contextmanager
@@ -119,6 +148,15 @@ def plan(
     changes: SetOption = [],  # noqa: B006
     skip_broken: SkipOption = False,
     as_json: JsonOption = False,
+    decide: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="A B",
+            help="Instead: the seeds that two methods (labels, keys or cells) still need to be told apart, and their "
+            "hours, from stored results.",
+        ),
+    ] = None,
+    metric: Annotated[str, typer.Option(metavar="NAME", help="With --decide: the score.")] = "recall_at_1",
 ) -> None:
     """Say what a matrix would do: problems, cells, and a forecast; trains nothing."""
     from bench import store
@@ -129,6 +167,9 @@ def plan(
     from bench.matrix.expand import expand
 
     asked = asked_for(matrix, seeds, changes, skip_broken)
+    if decide:
+        two_methods(decide, matrix=matrix, asked=asked, results=results, metric=metric, as_json=as_json)
+        return
     jobs = expand(asked)
     splits = planning.check(jobs, data)
     rows = store.load(results) if results.exists() else store.empty()

@@ -1,4 +1,7 @@
-"""What may run now: a model ensemble once its members ended, controls once what they are chosen by has ended."""
+"""What may run now: a model ensemble once its members ended, controls once what they are chosen by has ended.
+
+Where a rule chooses the seeds, the jobs of its next look once those of the look before have ended; then the controls.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -7,6 +10,7 @@ import pandas as pd
 from bench.analysis.controls import chosen, measured, needs, trained
 from bench.execute.event import Event
 from bench.execute.plan import without_result
+from bench.execute.seeds_by_look import Stage
 from bench.matrix.job import Job
 from bench.store import statuses
 
@@ -17,32 +21,43 @@ class Queue:
     """The jobs of a matrix that have no result yet, and its controls as soon as they can be chosen."""
 
     def __init__(
-        self, jobs: Sequence[Job], rows: pd.DataFrame, read: Callable[[str], pd.DataFrame], *, choose: bool
+        self,
+        jobs: Sequence[Job],
+        rows: pd.DataFrame,
+        read: Callable[[str], pd.DataFrame],
+        *,
+        choose: bool,
+        looks: Sequence[Iterator[Stage]] = (),
     ) -> None:
         """Read what is stored.
 
         Args:
-            jobs: all of a matrix.
+            jobs: all of a matrix, but for those that a rule asks for.
             rows: stored ones, as `store.load` gives them.
             read: gives the row of a job that has ended since, by its key.
             choose: whether ensembles are held against controls.
+            looks: of each board the `stages` of a rule that chooses its seeds.
         """
-        self.jobs = jobs
+        self.jobs: list[Job] = []
+        self.first = jobs
         self.stored = statuses(rows)
         self.read = read
+        self.choose = choose
         self.waiting: dict[str, Job] = {}
         self.open: set[str] = set()
         """Keys of jobs that have not ended."""
-        self.known = {job.key for job in jobs}
+        self.known: set[str] = set()
         self.cells = measured(rows)
-        self.trained = trained(jobs)
-        ensembles = [job for job in jobs if choose and job.objective.members]
-        self.undecided = {job.key: (job, needs(job, self.trained)) for job in ensembles}
+        self.looks = [(stages, Stage((), None)) for stages in looks]
+        """With what has to end before the next stage."""
+        self.undecided: dict[str, tuple[Job, frozenset[str]]] = {}
 
     def plan(self) -> Iterator[Event]:
         """Tell of every job whether it will run; and of the controls that can be chosen already."""
-        yield from self._admit(self.jobs)
-        yield from self._decide()
+        yield from self._admit(self.first)
+        if not self.looks:
+            self._list_ensembles()
+        yield from self._go_on()
 
     def take(self) -> Job | None:
         """The next job that may start; what had to wait for others goes first."""
@@ -52,24 +67,50 @@ class Queue:
         return None
 
     def end(self, job: Job) -> Iterator[Event]:
-        """A job has ended: tell of the controls that can now be chosen."""
+        """A job has ended: tell of what is decided by it, and of the jobs that follow."""
         self.open.discard(job.key)
-        if self.undecided:
+        if self.undecided or (self.looks and self.choose):
             self.cells |= measured(self.read(job.key))
-        yield from self._decide()
+        yield from self._go_on()
 
     def _admit(self, jobs: Sequence[Job]) -> Iterator[Event]:
-        todo = {job.key: job for job in without_result(jobs, self.stored)}
+        new = [job for job in jobs if job.key not in self.known]
+        self.known |= {job.key for job in new}
+        self.jobs += [job for job in new if not job.control]
+        todo = {job.key: job for job in without_result(new, self.stored)}
         first = {key: job for key, job in todo.items() if job.members or job.control}
         self.waiting = first | self.waiting | todo
         self.open |= todo.keys()
-        for job in jobs:
+        for job in new:
             yield Event("planned" if job.key in todo else "stored", job)
 
-    def _decide(self) -> Iterator[Event]:
+    def _go_on(self) -> Iterator[Event]:
+        while ready := [look for look in self.looks if self.open.isdisjoint(job.key for job in look[1].jobs)]:
+            for look in ready:
+                yield from self._look(look)
+            if not self.looks:
+                self._list_ensembles()
+        yield from self._choose_controls()
+
+    def _look(self, look: tuple[Iterator[Stage], Stage]) -> Iterator[Event]:
+        """The next stage of one board."""
+        at, (stages, before) = self.looks.index(look), look
+        stage = next(stages, None)
+        if stage is None:
+            del self.looks[at]
+            return
+        self.looks[at] = (stages, stage)
+        if stage.decision:
+            yield Event("decided", (stage.jobs or before.jobs)[0], decision=stage.decision)
+        yield from self._admit(stage.jobs)
+
+    def _list_ensembles(self) -> None:
+        """Whose controls are to be chosen: among the jobs that ran, when no more are to come."""
+        self.trained = trained(self.jobs)
+        ensembles = [job for job in self.jobs if self.choose and job.objective.members]
+        self.undecided = {job.key: (job, needs(job, self.trained)) for job in ensembles}
+
+    def _choose_controls(self) -> Iterator[Event]:
         for key in [key for key, (_, others) in self.undecided.items() if self.open.isdisjoint(others)]:
             job, _ = self.undecided.pop(key)
-            wanted = {control.key: control for control in chosen(job, self.trained, self.cells)}
-            new = [control for key, control in wanted.items() if key not in self.known]
-            self.known |= wanted.keys()
-            yield from self._admit(new)
+            yield from self._admit(chosen(job, self.trained, self.cells))

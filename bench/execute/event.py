@@ -2,12 +2,13 @@
 
 from typing import Literal, NamedTuple, get_args
 
+from bench.analysis.seed_decisions import Decision
 from bench.matrix.job import Job
 from bench.store.row import Status
 
 __all__ = ["ENDINGS", "Event"]
 
-EventKind = Literal["stored", "planned", "comparing", "started", "epoch", Status]
+EventKind = Literal["stored", "planned", "comparing", "started", "epoch", "decided", Status]
 
 ENDINGS: tuple[Status, ...] = get_args(Status)
 """The kinds that end a job."""
@@ -19,6 +20,7 @@ class Event(NamedTuple):
     Of every job first that it is `stored`, so that it is not run again, or `planned`; of a planned one then that it has
     `started`, each `epoch`, and how it ended: `done`, `failed`, `diverged` or `skipped`. `comparing` says that the test
     photos of the job's dataset are being compared with its training photos, which takes minutes for a large one.
+    `decided` is news of the board of the job (its dataset and backbone): a rule has looked at the seeds so far.
     """
 
     kind: EventKind
@@ -27,3 +29,5 @@ class Event(NamedTuple):
     """Epochs done so far, of all its models."""
     reason: str | None = None
     """Why there are no scores, one sentence."""
+    decision: Decision | None = None
+    """What was decided, with its sentences."""

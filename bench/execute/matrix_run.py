@@ -1,5 +1,6 @@
 """The matrix is run by a function: a generator of events, for a command, a notebook or a test."""
 
+import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -9,12 +10,14 @@ from warnings import warn
 import pandas as pd
 
 from bench import store
+from bench.analysis.stopping import Until, checked
 from bench.datasets.split import Split, remarks
 from bench.execute.dependencies import Queue
 from bench.execute.devices import places
 from bench.execute.event import ENDINGS, Event
 from bench.execute.plan import check, check_same_data
 from bench.execute.pool import execute
+from bench.execute.seeds_by_look import ByLook, by_look, stages
 from bench.matrix import file
 from bench.matrix.catalogue import did_you_mean
 from bench.matrix.expand import expand
@@ -38,6 +41,7 @@ def run(
     seeds: int | None = None,
     changes: Sequence[str] = (),
     skip_broken: bool = False,
+    until: Until | str | None = None,
 ) -> Generator[Event, None, None]:
     """Run the cells of a matrix that have no result yet, and tell how it goes; run it again to resume.
 
@@ -57,6 +61,9 @@ def run(
         seeds: run the seeds 0 to this number - 1 instead of the matrix's own.
         changes: of single values of the matrix, such as "recipe.epochs=3".
         skip_broken: leave out images that cannot be read.
+        until: "leaders" or "order", or an `Until` with more choices: instead of the matrix's seeds, add seeds look by
+            look until it is decided which methods lead, or their order. Every look gives an event `decided`. Floors and
+            untrained lines keep the matrix's seeds. Controls are chosen in the end, from what ran.
 
     Raises:
         ConfigError: the request is wrong: an unknown name or value, unfit data, or what cannot be built.
@@ -65,13 +72,22 @@ def run(
     if executor not in EXECUTORS:
         raise ConfigError(f"there is no executor {executor!r}{did_you_mean(executor, EXECUTORS)}")
     results, data = Path(results), None if data is None else Path(data)
+    rule = None if until is None else checked(until)
+    if rule and seeds is not None:
+        raise ConfigError("--seeds and --until exclude each other: a rule adds the seeds; --max-seeds bounds them")
     asked = file.load(matrix, changes, seeds=seeds, skip_broken=skip_broken)
-    jobs = expand(asked)
+    jobs, boards = by_look(asked, rule) if rule else ByLook(expand(asked), ())
     where = places(device, workers, threads=threads)
-    splits = check(jobs, data)
+    everything = [*jobs, *(job for board in boards for job in board)]
+    splits = check(everything, data)
     for label, remark in ((label, remark) for label, split in splits.items() for remark in remarks(split)):
         warn(f"{label}: {remark}", stacklevel=2)
-    queue = Queue(jobs, _stored(jobs, splits, results), partial(_row, results), choose=asked.controls)
+    stored, read = _stored(everything, splits, results), partial(_row, results)
+    looks = []
+    if rule:
+        score = partial(_score, _scores(stored, rule.metric), results, rule.metric)
+        looks = [stages(board, rule, score) for board in boards]
+    queue = Queue(jobs, stored, read, choose=asked.controls, looks=looks)
     yield from queue.plan()
     if not queue.waiting:
         return
@@ -108,3 +124,17 @@ def _compare(jobs: Sequence[Job], splits: Mapping[str, Split]) -> Iterator[Event
 def _row(results: Path, key: str) -> pd.DataFrame:
     """What is stored of one job."""
     return store.load(results / key / "row.parquet")
+
+
+def _score(known: dict[str, float], results: Path, metric: str, key: str) -> float:
+    """What a job that has ended scores, NaN where it has no score; those `known` are not read again."""
+    if key not in known:
+        known |= _scores(_row(results, key), metric)
+    return known.get(key, math.nan)
+
+
+def _scores(rows: pd.DataFrame, metric: str) -> dict[str, float]:
+    """Key -> score of the rows that have one."""
+    done = rows[rows["status"] == "done"]
+    found = zip(done["key"], done[metric].astype(float), strict=True) if metric in done else ()
+    return {key: score for key, score in found if not math.isnan(score)}

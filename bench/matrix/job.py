@@ -99,6 +99,8 @@ class Job(BaseModel):
     """Whether it is there for an ensemble to be held against. What it computes does not depend on that."""
     protocol: int = PROTOCOL
     """The version of the harness's computations: of a stored job, that of then."""
+    stopping: str | None = Field(None, exclude=True)
+    """The rule by which its seed was added, in words; None where the matrix names the seed. No part of the identity."""
 
     def changed(self, **fields: Any) -> "Job":
         """The same job but for these fields, and so with a key of its own."""

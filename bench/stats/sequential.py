@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
-from bench.stats.difference import difference, methods, pairs
+from bench.stats.difference import Methods, difference, mean, methods, pairs
 from bench.stats.estimate import Estimate, Numbers
 from bench.stats.ranks import Flags, holm, separated
 from bench.stats.shrinkage import PRIOR_SEEDS
@@ -65,7 +65,7 @@ def weights(count: int) -> tuple[float, ...]:
 
 
 def leaders(
-    scores: ArrayLike, *, most: int = 10, alpha: float = 0.05, outside: ArrayLike = False
+    scores: ArrayLike, *, most: int = 10, alpha: float = 0.05, outside: ArrayLike = False, shared: ArrayLike = False
 ) -> Iterator[LeadersLook]:
     """The looks that `scores` [..., m, S] allow, by the rule that looks for the leading group; replayed from the start.
 
@@ -84,7 +84,7 @@ def leaders(
         if look > values.shape[-1] or not running.any():
             return
         seen = _next(values, seen, look, running)
-        found, spread = _all_pairs(seen, outside)
+        found, spread = _all_pairs(seen, outside, shared)
         limit = share * alpha / max(size - 1, 1)
         rival, p = _strongest_rival(found)
         dropped = leading & (p <= limit) & running.any(axis=-1, keepdims=True)
@@ -94,7 +94,9 @@ def leaders(
         yield LeadersLook(look, limit, leading, dropped, rival, p, running)
 
 
-def order(scores: ArrayLike, *, most: int = 10, alpha: float = 0.05, outside: ArrayLike = False) -> Iterator[OrderLook]:
+def order(
+    scores: ArrayLike, *, most: int = 10, alpha: float = 0.05, outside: ArrayLike = False, shared: ArrayLike = False
+) -> Iterator[OrderLook]:
     """The looks that `scores` [..., m, S] allow, by the rule that looks for the whole order; see `leaders`.
 
     q of a pair is the smallest over the looks of p / weight; Holm's correction on q separates. Pairs once separated
@@ -111,7 +113,7 @@ def order(scores: ArrayLike, *, most: int = 10, alpha: float = 0.05, outside: Ar
         if look > values.shape[-1] or not running.any():
             return
         seen = _next(values, seen, look, running)
-        found, spread = _all_pairs(seen, outside)
+        found, spread = _all_pairs(seen, outside, shared)
         apart = found.at(first, second)
         now = np.minimum(1.0, apart.p_two_sided() / share)
         now = np.where(running.any(axis=-1, keepdims=True), now, np.nan)  # a board that has stopped looks no more
@@ -139,17 +141,30 @@ def _next(values: Numbers, seen: Numbers, look: int, running: Flags) -> Numbers:
     return np.concatenate([seen, added], axis=-1)
 
 
-def _all_pairs(seen: Numbers, outside: ArrayLike) -> tuple[Estimate, Numbers]:
+def _all_pairs(seen: Numbers, outside: ArrayLike, shared: ArrayLike) -> tuple[Estimate, Numbers]:
     """Row less column for all pairs, [..., m, m] each, and the variance of the difference of two single runs.
 
     A method of one seed decides nothing: its comparisons are NaN.
     """
-    found = methods(seen, outside=outside)
-    found = found._replace(variance=np.where(found.seeds > 1, found.variance, np.nan))
+    found = _of_several_seeds(methods(seen, outside=outside))
     size = seen.shape[-2]
     rows, columns = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
     apart = difference(found, rows, columns)
-    return apart, found.variance[..., rows] + found.variance[..., columns]
+    spread = found.variance[..., rows] + found.variance[..., columns]
+    first, second = np.nonzero(np.triu(np.broadcast_to(np.asarray(shared), (size, size)), 1))
+    if len(first):
+        # Differences per seed, their variances shrunk over all such pairs.
+        gains = _of_several_seeds(methods(seen[..., first, :] - seen[..., second, :]))
+        once = mean(gains)
+        for one, other, sign in ((first, second, 1), (second, first, -1)):
+            for whole, part in zip(apart, once._replace(mean=sign * once.mean), strict=True):
+                whole[..., one, other] = part
+            spread[..., one, other] = gains.variance
+    return apart, spread
+
+
+def _of_several_seeds(found: Methods) -> Methods:
+    return found._replace(variance=np.where(found.seeds > 1, found.variance, np.nan))
 
 
 def _strongest_rival(found: Estimate) -> tuple[NDArray[np.intp], Numbers]:

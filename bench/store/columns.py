@@ -146,6 +146,13 @@ COLUMNS = (
         "what the data has and was not used, counted and named: pictures that cannot be read, classes too small; null "
         "where nothing is left out",
     ),
+    Column(
+        ("stopping",),
+        "provenance",
+        TEXT,
+        "rule by which this seed was added, as in `leaders, alpha 0.05, at most 10 seeds, by recall_at_1`; null where "
+        "the number of seeds was chosen beforehand",
+    ),
     Column(("started",), "provenance", TEXT, "UTC"),
     Column(("commit",), "provenance", TEXT, "of the harness"),
     Column(("dirty",), "provenance", FLAG, "whether the harness had uncommitted changes"),

@@ -64,6 +64,7 @@ class Row(BaseModel):
     overlap: str | None = None
     near_duplicates: int | None = None
     left_out: str | None = None
+    stopping: str | None = None
     started: str | None = None
     provenance: Provenance = Provenance()
 
@@ -82,6 +83,7 @@ class Row(BaseModel):
             seed=job.seed,
             recipe=json.dumps(job.recipe.model_dump(mode="json")),
             protocol=job.protocol,
+            stopping=job.stopping,
             status=status,
             **rest,
         )

@@ -3,6 +3,7 @@ from io import StringIO
 from rich.console import Console
 from support.jobs import tiny
 
+from bench.analysis.seed_decisions import Decision
 from bench.cli.progress import display
 from bench.execute.event import Event
 
@@ -49,6 +50,15 @@ def test_plain_lines_where_there_is_no_terminal():
 
 def test_a_run_with_nothing_to_do_says_so():
     assert drawn([Event("stored", ONE)], force_terminal=False) == "1 cells, 1 done before\n"
+
+
+def test_what_a_rule_decides_is_told_on_lines_of_its_own():
+    said = ("contrastive drops out at 2 seeds: triplet is better.", "Decided: triplet leads.")
+    decided = Event("decided", ONE, decision=Decision(2, ("triplet",), (), said))
+    lines = drawn([Event("stored", ONE), decided, Event("planned", TWO)], force_terminal=False).splitlines()
+    place = f"{ONE.dataset.label} {ONE.backbone.label}"
+    assert lines == ["1 cells, 1 done before", *(f"{place}: {line}" for line in said), "1 cells, 0 done before"]
+    assert said[1] in drawn([decided], force_terminal=True)
 
 
 def test_a_bar_for_the_matrix_and_for_every_job_on_a_terminal():

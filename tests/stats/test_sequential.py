@@ -3,6 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from bench.stats.difference import mean, methods
 from bench.stats.sequential import leaders, looks, order, weights
 
 
@@ -82,3 +83,32 @@ def test_a_failed_seed_and_a_method_without_any_decide_nothing() -> None:
 def test_one_method_is_no_contest() -> None:
     with pytest.raises(ValueError, match="two methods"):
         next(leaders(np.zeros((1, 3))))
+
+
+@pytest.mark.parametrize("rule", [leaders, order])
+def test_methods_that_share_models_are_compared_seed_by_seed(rule: type) -> None:
+    """An ensemble that is always a little better than its member, however much the seed moves both."""
+    generator = np.random.default_rng(4)
+    common = generator.normal(0, 0.03, 10)
+    scores = np.stack([0.6 + common, 0.62 + common + generator.normal(0, 0.004, 10), generator.normal(0.55, 0.03, 10)])
+    shared = np.zeros((3, 3), bool)
+    shared[0, 1] = shared[1, 0] = True
+    looks_apart, looks_paired = list(rule(scores)), list(rule(scores, shared=shared))
+    if rule is leaders:
+        assert looks_apart[-1].leading[0]
+        assert not looks_paired[-1].leading[0]
+    else:
+        assert not looks_apart[-1].better[1, 0]
+        assert looks_paired[-1].better[1, 0]
+    np.testing.assert_array_equal(
+        list(rule(scores, shared=np.zeros((3, 3), bool)))[-1].running, looks_apart[-1].running
+    )
+
+
+def test_a_shared_pair_has_the_p_value_of_its_gains() -> None:
+    generator = np.random.default_rng(5)
+    scores = generator.normal(0.5, 0.02, (2, 2))
+    scores[1] += 0.03
+    (look,) = leaders(scores, shared=~np.eye(2, dtype=bool), most=2)
+    assert look.p[0] == mean(methods([scores[1] - scores[0]])).p_above()[0]
+    assert look.rival[0] == 1
