@@ -64,6 +64,8 @@ class Row(BaseModel):
     overlap: str | None = None
     near_duplicates: int | None = None
     left_out: str | None = None
+    embeddings_sha: str | None = None
+    first_hits_sha: str | None = None
     started: str | None = None
     provenance: Provenance = Provenance()
 
