@@ -3,9 +3,10 @@
 from importlib import import_module
 from typing import Any
 
-__all__ = ["compare", "evaluate", "load", "run"]
+__all__ = ["check", "compare", "evaluate", "load", "run"]
 
 _HOME = {
+    "check": "bench.execute.regression_check",
     "compare": "bench.analysis.comparisons",
     "evaluate": "bench.scoring.evaluation",
     "load": "bench.store",

@@ -157,8 +157,8 @@ COLUMNS = (
         ("embeddings_sha", "first_hits_sha"),
         "provenance",
         TEXT,
-        "SHA-256 of the test embeddings' bytes (of a model ensemble that only orders: of its order), and of the ranks of "
-        "all first hits; equal ones say that a change of the program changed nothing; null in older rows",
+        "SHA-256 of the test embeddings' bytes (of a model ensemble that only orders: of its order), and of the ranks "
+        "of all first hits; equal ones say that a change of the program changed nothing; null in older rows",
     ),
     Column(
         ("weights_sha",),
