@@ -14,7 +14,8 @@ from bench.store.columns import scores
 
 __all__ = ["Absent", "Baseline", "NotComparable", "comparable"]
 
-ANOTHER_MATRIX = "it has no method of this matrix"
+UNKNOWN = "the baseline does not have it"
+ANOTHER_MATRIX = "it is one of another matrix, and has no method of this one"
 
 
 class NotComparable(ValueError):
@@ -26,7 +27,7 @@ class Absent(NamedTuple):
 
     label: str
     reason: str
-    """What it would have to be compared with, as the end of a sentence."""
+    """Why not, or in what the nearest stored one differs; the end of a sentence."""
 
 
 class Baseline(NamedTuple):
@@ -82,8 +83,7 @@ def comparable(
 
 def _causes(absent: Iterable[Absent]) -> list[str]:
     """The reasons, each once; that of another matrix only where there is no better one."""
-    reasons = list(dict.fromkeys(one.reason for one in absent))
-    return [why for why in reasons if why != ANOTHER_MATRIX] or reasons
+    return list(dict.fromkeys(one.reason for one in absent if one.reason != UNKNOWN)) or [ANOTHER_MATRIX]
 
 
 def _check_scores(done: pd.DataFrame, source: Path, metric: str) -> None:
@@ -124,7 +124,7 @@ def _why_absent(job: Job, stored: Mapping[str, Job | None]) -> str:
         return "it was stored by another version of bench, whose jobs this version cannot read"
     same = [(cell, one) for cell, one in stored.items() if one and _alike(one, job)]
     if not same:
-        return ANOTHER_MATRIX
+        return UNKNOWN
     return min((_differences(cell, one, job) for cell, one in same), key=len)
 
 
