@@ -31,7 +31,8 @@ def headline(found: Checked) -> str:
         return "Same bits: every embedding and every first hit is that of the baseline."
     open_ = sum(one.verdict == CANNOT_TELL for one in found.verdicts)
     parts = [f"{open_} of {len(found.verdicts)} verdicts cannot be told" if open_ else "Not worse than the baseline"]
-    parts += [f"{len(found.absent)} methods have no baseline"] if found.absent else []
+    count = len(found.absent)
+    parts += [f"{count} method{'s have' if count > 1 else ' has'} no baseline"] if count else []
     return f"{'; '.join(parts)}."
 
 

@@ -57,8 +57,8 @@ def test_another_version_of_a_part(rows: pd.DataFrame, monkeypatch: pytest.Monke
 def test_other_data(rows: pd.DataFrame) -> None:
     with pytest.raises(NotComparable, match=r"measured on other data of glyphs\(.*whose images or labels have changed"):
         compared(rows, data=dict.fromkeys(DATA, "0" * 64))
+    other = matrix(datasets=[{**matrix().datasets[0].parameters, "name": "glyphs", "classes": 13}])
     with pytest.raises(NotComparable, match="dataset classes is 12 there, 13 here"):
-        other = matrix(datasets=[{**matrix().datasets[0].parameters, "name": "glyphs", "classes": 13}])
         comparable(rows, expand(other), source=Path("b.parquet"), metric="recall_at_1", data=DATA)
 
 
