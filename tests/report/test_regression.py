@@ -15,32 +15,25 @@ def verdict(label="triplet", verdict="no worse", **changes) -> Verdict:
     return found._replace(**changes)
 
 
-def checked(*methods, absent=(), mean=None, notes=()) -> Checked:
-    mean = mean or verdict("mean of all", "no worse")
-    return Checked(
-        "b.parquet", "recall_at_1", 3, (CheckedBoard("glyphs", "conv4", methods, mean, True),), absent, notes
-    )
+def checked(*methods, absent=(), notes=()) -> Checked:
+    board = CheckedBoard("glyphs", "conv4", methods, verdict("mean of all"), True)
+    return Checked("b.parquet", "recall_at_1", 3, (board,), absent, notes)
 
 
-NAN = {name: np.nan for name in ("drop", "upper", "p", "seen")}
+NAN = dict.fromkeys(("drop", "upper", "p", "seen"), np.nan)
+FINE = "Not worse than the baseline"
 ABSENT = (Absent("margin", "the baseline does not have it"),)
 
 
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
-        (checked(verdict(), verdict("b")), "Not worse than the baseline."),
+        (checked(verdict(), verdict("b")), f"{FINE}."),
         (checked(verdict(), verdict("b", "cannot tell")), "1 of 3 verdicts cannot be told."),
-        (checked(verdict(), absent=ABSENT), "Not worse than the baseline; 1 method has no baseline."),
-        (
-            checked(verdict(verdict="same bits"), absent=ABSENT),
-            "Not worse than the baseline; 1 method has no baseline.",
-        ),
+        (checked(verdict(), absent=ABSENT), f"{FINE}; 1 method has no baseline."),
+        (checked(verdict(verdict="same bits"), absent=2 * ABSENT), f"{FINE}; 2 methods have no baseline."),
         (checked(verdict(), verdict("b", "failed")), "Worse than the baseline: b failed."),
-        (
-            checked(verdict(verdict="worse"), verdict("b", "failed")),
-            "Worse than the baseline: triplet worse, b failed.",
-        ),
+        (checked(verdict("a", "worse"), verdict("b", "failed")), "Worse than the baseline: a worse, b failed."),
     ],
 )
 def test_the_headline(found, sentence):

@@ -1,4 +1,4 @@
-"""Runs of a tiny matrix with scores that a test chooses: stored as a baseline, or by an executor that trains nothing."""
+"""Runs of a tiny matrix with scores that a test chooses: a baseline, or an executor that trains nothing."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
