@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, TypedDict, Unpack
@@ -24,7 +25,7 @@ from bench.stats.regression_gate import LOOKS, SAME_BITS, WEIGHTS
 from bench.store.columns import role, scores
 from bench.store.packing import refuse_foreign
 
-__all__ = ["SEEDS", "NothingMeasured", "RunOptions", "check", "make_baseline"]
+__all__ = ["SEEDS", "Looked", "NothingMeasured", "RunOptions", "check", "look_by_look", "make_baseline"]
 
 SEEDS = 10
 """Of a baseline: paid once, and more seeds there find smaller drops."""
@@ -44,6 +45,15 @@ class RunOptions(TypedDict, total=False):
     threads: int
     changes: Sequence[str]
     skip_broken: bool
+
+
+class Looked(NamedTuple):
+    """The last look that was needed."""
+
+    seeds: int
+    boards: tuple[CheckedBoard, ...]
+    rows: pd.DataFrame
+    """The fresh ones."""
 
 
 class _Asked(NamedTuple):
@@ -91,12 +101,29 @@ def check(
     data = {label: split.sha for label, split in check_data(jobs, asked.options.get("data")).items()}
     found = comparable(rows, jobs, source=source, metric=metric, data=data)
     with _folder(reuse) as results:
-        for seeds, weight in zip(looks, WEIGHTS[-len(looks) :], strict=True):
-            fresh = _fresh(asked, seeds, results)
-            boards = judge(found, fresh, metric=metric, weight=weight)
-            if _over(boards, found, seeds):
-                break
-    return Checked(str(source), metric, seeds, boards, found.absent, tuple(notes(boards, found, fresh)))
+        looked = look_by_look(found, partial(_fresh, asked, results=results), metric=metric, looks=looks)
+    return Checked(
+        str(source), metric, looked.seeds, looked.boards, found.absent, tuple(notes(looked.boards, found, looked.rows))
+    )
+
+
+def look_by_look(
+    found: Baseline, fresh: Callable[[int], pd.DataFrame], *, metric: str, looks: Sequence[int] = LOOKS
+) -> Looked:
+    """Look at more and more fresh seeds until nothing is open, or there are no more looks.
+
+    Args:
+        found: as `comparable` gives it.
+        fresh: gives the rows of so many seeds.
+        metric: the score that decides.
+        looks: at how many seeds; the last ones have the weights of the last looks.
+    """
+    for seeds, weight in zip(looks, WEIGHTS[-len(looks) :], strict=True):
+        rows = fresh(seeds)
+        boards = judge(found, rows, metric=metric, weight=weight)
+        if _over(boards, found, seeds):
+            break
+    return Looked(seeds, boards, rows)
 
 
 def make_baseline(
@@ -175,7 +202,7 @@ def _folder(reuse: str | Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _fresh(asked: _Asked, seeds: int, results: Path) -> pd.DataFrame:
+def _fresh(asked: _Asked, seeds: int, *, results: Path) -> pd.DataFrame:
     _run(asked, seeds, results)
     rows, keys = store.load(results), {job.key for job in _jobs(asked, seeds)}
     own = rows[rows["key"].isin(keys)]
