@@ -68,8 +68,9 @@ def comparable(
     wanted = {job.cell: job for job in reversed(jobs)}
     common = [job for job in reversed(wanted.values()) if job.cell in set(done["cell"])]
     stored = _stored(known)
+    several = len({(job.dataset.label, job.backbone.label) for job in wanted.values()}) > 1
     absent = tuple(
-        Absent(job.objective.label, _why_absent(job, stored))
+        Absent(_name(job, several=several), _why_absent(job, stored))
         for job in reversed(wanted.values())
         if job.cell not in {one.cell for one in common}
     )
@@ -79,6 +80,11 @@ def comparable(
     _check_scores(own[own["status"] == "done"], source, metric)
     _check_data(own, common, source, data)
     return Baseline(source, own, tuple(common), absent)
+
+
+def _name(job: Job, *, several: bool) -> str:
+    place = f" on {job.dataset.label}, {job.backbone.label}" if several else ""
+    return f"{job.objective.label}{place}"
 
 
 def _causes(absent: Iterable[Absent]) -> list[str]:

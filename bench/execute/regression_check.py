@@ -17,12 +17,12 @@ from bench.execute.event import Event
 from bench.execute.matrix_run import run
 from bench.execute.plan import check as check_data
 from bench.matrix import file
-from bench.matrix.catalogue import did_you_mean
+from bench.matrix.catalogue import did_you_mean, entries
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError, Job
 from bench.stats.regression_gate import LOOKS, SAME_BITS, WEIGHTS
-from bench.store.columns import role, scores
+from bench.store.columns import role
 from bench.store.packing import refuse_foreign
 
 __all__ = ["SEEDS", "Looked", "NothingMeasured", "RunOptions", "check", "look_by_look", "make_baseline"]
@@ -95,7 +95,7 @@ def check(
     """
     asked, source = _asked(matrix, tell, options), Path(baseline)
     if role(metric) != "score":
-        raise ConfigError(f"there is no score {metric!r}{did_you_mean(metric, _scores(asked))}")
+        raise ConfigError(f"there is no score {metric!r}{did_you_mean(metric, _scores(asked.matrix))}")
     looks = _looks(asked.matrix)
     jobs, rows = _jobs(asked, looks[-1]), _rows(source)
     data = {label: split.sha for label, split in check_data(jobs, asked.options.get("data")).items()}
@@ -174,8 +174,11 @@ def _run(asked: _Asked, seeds: int, results: Path) -> None:
             asked.tell(event)
 
 
-def _scores(asked: _Asked) -> tuple[str, ...]:
-    return scores([*(f"recall_at_{k}" for k in asked.matrix.recipe.recall_at), "map_at_r", "r_precision", "nmi", "ami"])
+def _scores(matrix: Matrix) -> list[str]:
+    """Names of the scores that a run has."""
+    found = entries("metrics").items()
+    by_k = [f"{name}_{k}" for name, entry in found if "k" in entry.positional for k in matrix.recipe.recall_at]
+    return by_k + [name for name, entry in found if "k" not in entry.positional]
 
 
 def _looks(matrix: Matrix) -> list[int]:

@@ -26,7 +26,7 @@ def headline(found: Checked) -> str:
     """The outcome in one sentence."""
     bad = [f"{one.label} {one.verdict}" for one in found.verdicts if one.verdict in (WORSE, FAILED)]
     if bad:
-        return f"Worse than the baseline: {', '.join(bad)}."
+        return f"Worse than the baseline: {', '.join(dict.fromkeys(bad))}."
     if all(one.verdict == SAME_BITS for one in found.verdicts) and not found.absent:
         return "Same bits: every embedding and every first hit is that of the baseline."
     open_ = sum(one.verdict == CANNOT_TELL for one in found.verdicts)

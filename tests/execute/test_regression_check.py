@@ -198,6 +198,17 @@ def test_methods_without_a_baseline_are_named_and_the_others_compared(runs, tmp_
     assert told["arc_face(margin=0.4)"] == "objective margin is 0.5 there, 0.4 here"
 
 
+def test_a_method_without_a_baseline_is_named_with_its_place_where_there_are_several(runs, tmp_path):
+    file = write_baseline(tmp_path / "b.parquet")
+    runs(level)
+    found = bench.check(matrix(backbones=[{"name": "conv4", "width": 8}, {"name": "conv4", "width": 4}]), file)
+    assert len(found.boards) == 1
+    assert [one.label.partition(", ")[0].partition("(")[0] for one in found.absent] == [
+        f"{name} on glyphs" for name in METHODS
+    ]
+    assert {one.reason for one in found.absent} == {"backbone width is 8 there, 4 here"}
+
+
 def test_an_older_baseline_has_no_hashes(runs, tmp_path):
     file = write_baseline(tmp_path / "b.parquet")
     rows = bench.load(file).drop(columns=["embeddings_sha", "first_hits_sha"])
