@@ -146,10 +146,10 @@ def _scores(rows: pd.DataFrame, jobs: Sequence[Job], metric: str) -> Side:
 
 
 def _equal(before: pd.DataFrame, after: pd.DataFrame, jobs: Sequence[Job], columns: Sequence[str]) -> NDArray[np.bool_]:
-    """[m]: whether these columns are there and equal in every seed that both sides have, of which there is one."""
-    same = []
+    """[m]: whether these columns are there and equal in every seed that the baseline has a score of, and one is."""
+    same, known = [], before[before["status"] == "done"]
     for job in jobs:
-        sides = [_values(rows[rows["cell"] == job.cell], columns) for rows in (before, after)]
+        sides = [_values(rows[rows["cell"] == job.cell], columns) for rows in (known, after)]
         seeds = sides[0].keys() & sides[1].keys()
         same.append(bool(seeds) and all(_known(sides[0][seed]) and sides[0][seed] == sides[1][seed] for seed in seeds))
     return np.array(same, bool)
