@@ -92,6 +92,8 @@ def main() -> None:
     todo = [(one, job) for one, job in tasks(jobs, sizes) if job.key not in known[one.label]]
     run(todo, asked.results, seconds=60 * asked.minutes)
     conditions = (CLEAN, ONE_ULP, *FAULTS, UNNORMALISED)
+    if not all(folder(asked.results, one).exists() for one in conditions):
+        sys.exit("too little is trained for a page; the same command again continues")
     rows = {one.label: store.load(folder(asked.results, one)) for one in conditions}
     asked.output.write_text(page(rows, jobs[0], sizes, command="make calibrate"), encoding="utf-8")
     print(f"wrote {asked.output}", file=sys.stderr)
