@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint tables reference small bench-perf
+.PHONY: demo test lint tables check baseline calibrate reference small bench-perf
 
 demo: .venv/ready
 	$(BIN)/bench run demo > /dev/null
@@ -19,6 +19,15 @@ lint: .venv/ready
 
 tables: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -P tests/support/generated.py
+
+check: .venv/ready
+	$(BIN)/bench check smoke --baseline results/smoke.parquet
+
+baseline: .venv/ready
+	$(BIN)/bench check smoke --make-baseline results/smoke.parquet
+
+calibrate: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/calibrate.py
 
 reference: .venv/ready
 	$(BIN)/bench run demo --seeds 3 --results results/reference

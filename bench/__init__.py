@@ -3,10 +3,11 @@
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Until", "compare", "evaluate", "load", "run"]
+__all__ = ["Until", "check", "compare", "evaluate", "load", "run"]
 
 _HOME = {
     "Until": "bench.analysis.stopping",
+    "check": "bench.execute.regression_check",
     "compare": "bench.analysis.comparisons",
     "evaluate": "bench.scoring.evaluation",
     "load": "bench.store",

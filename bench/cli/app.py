@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from bench.cli import compare, data, evaluate, report, run
+from bench.cli import check, compare, data, evaluate, report, run
 from bench.cli.catalogue import list_
 from bench.cli.options import guarded
 
@@ -15,11 +15,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Which loss, or which ensemble of losses, retrieves best on your data, and is the difference real?",
-    epilog="Exit codes: 0 all good, 1 a job failed, 2 the request is wrong, 3 nothing was measured, 130 interrupted.",
+    epilog="Exit codes: 0 all good, 1 a job failed or results are worse, 2 the request is wrong, "
+    "3 nothing was measured, 130 interrupted.",
 )
 
 for command in (
-    *(run.run, run.plan, report.report, compare.compare, report.complement, report.pack),
+    *(run.run, run.plan, report.report, compare.compare, check.check, report.complement, report.pack),
     *(list_, evaluate.evaluate),
 ):
     guarded(app)(command)

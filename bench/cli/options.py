@@ -16,17 +16,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAILED",
+    "INTERRUPTED",
     "NOTHING",
     "REPORT",
     "RESULTS",
     "WRONG",
     "DataOption",
+    "DeviceOption",
     "JsonOption",
     "MatrixArgument",
     "ResultsOption",
     "SeedsOption",
     "SetOption",
     "SkipOption",
+    "ThreadsOption",
+    "WorkersOption",
     "asked_for",
     "controls_of",
     "guarded",
@@ -58,6 +62,13 @@ SetOption = Annotated[
 ]
 SkipOption = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out, and count, images that are missing or cannot be read.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Jobs at a time; default: one per GPU, or core.")
+]
+ThreadsOption = Annotated[
+    int, typer.Option("--threads", min=1, help="Threads of a worker; results are compared at equal threads.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 RESULTS = Path("results/runs")

@@ -1,5 +1,6 @@
 """One job, from its description to its result."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -203,6 +204,7 @@ def _result(job: Job, outcome: Outcome, compared: Compared, fits: Sequence[Fitte
     if scored is not None:
         scores = scored.scores | selection([(one.history, one.snapshot.epoch) for one in fits])
         cost |= {"embedding_dim": embeddings.shape[1] if embeddings is not None else None}
+        cost |= _hashes(compared, scored)
     known = {name: value if math.isfinite(value) else None for name, value in scores.items()}
     return Result(
         Row.of(job, outcome.status, reason=outcome.reason, scores=known, **cost),
@@ -212,3 +214,10 @@ def _result(job: Job, outcome: Outcome, compared: Compared, fits: Sequence[Fitte
         members=tuple(entry for one in fits for entry in one.members),
         training=compared.training if scored is not None else None,
     )
+
+
+def _hashes(compared: Compared, scored: Evaluation) -> dict[str, str]:
+    """Of what was compared, and of the ranks that it gave: equal bits have equal hashes."""
+    bits = compared.order if compared.embeddings is None else compared.embeddings.float().cpu().numpy()
+    both = {"embeddings_sha": bits, "first_hits_sha": scored.queries.first_hit}
+    return {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in both.items() if array is not None}

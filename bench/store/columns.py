@@ -161,6 +161,13 @@ COLUMNS = (
     Column(("threads",), "provenance", WHOLE, "threads of the worker"),
     Column(("dataset_sha",), "provenance", TEXT, "SHA-256 over all images, labels and class names"),
     Column(
+        ("embeddings_sha", "first_hits_sha"),
+        "provenance",
+        TEXT,
+        "SHA-256 of the test embeddings' bytes (of a model ensemble that only orders: of its order), and of the ranks "
+        "of all first hits; equal ones say that a change of the program changed nothing; null in older rows",
+    ),
+    Column(
         ("weights_sha",),
         "provenance",
         TEXT,

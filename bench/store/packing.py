@@ -14,16 +14,17 @@ from bench.store.packed import schema
 from bench.store.places import DRAFT, StoreError
 from bench.store.queries import pack_queries, packed_encodings
 
-__all__ = ["pack"]
+__all__ = ["pack", "refuse_foreign"]
 
 GROUP = 32
 """Jobs per row group of a packed file: as many are read where one is asked for."""
 
 
-def pack(results: Path, file: Path) -> int:
+def pack(results: Path, file: Path, *, queries: bool = True) -> int:
     """Every stored row, with its histories and queries, in one Parquet file; returns how many.
 
-    A row that is damaged is named in a warning and left out. Without any row, no file is written.
+    A row that is damaged is named in a warning and left out. Without any row, no file is written. Without `queries` the
+    file is small, and knows nothing of single queries.
 
     Raises:
         FileNotFoundError: there is no such folder of results.
@@ -36,8 +37,8 @@ def pack(results: Path, file: Path) -> int:
     if not table.num_rows:
         return 0
     try:
-        _refuse_foreign(file)
-        _write(_whole(table, results), file)
+        refuse_foreign(file)
+        _write(_whole(table, results, queries=queries), file)
     except StoreError:
         raise
     except OSError as error:
@@ -47,8 +48,12 @@ def pack(results: Path, file: Path) -> int:
     return int(table.num_rows)
 
 
-def _refuse_foreign(file: Path) -> None:
-    """See that nothing is overwritten but what `pack` made before; in an empty file there is nothing to lose."""
+def refuse_foreign(file: Path) -> None:
+    """See that nothing is overwritten but what `pack` made before; in an empty file there is nothing to lose.
+
+    Raises:
+        StoreError: there is something else in its place.
+    """
     if file.is_dir():
         raise StoreError(f"{file}: is a folder; name a file to write, for example {file / 'packed.parquet'}")
     if not os.path.lexists(file) or (file.is_file() and not file.stat().st_size):
@@ -61,14 +66,14 @@ def _refuse_foreign(file: Path) -> None:
         raise StoreError(f"{file}: is there already and was not made by `bench pack`; name another file")
 
 
-def _whole(table: pa.Table, results: Path) -> pa.Table:
-    """The rows with what lies beside them: logs and queries."""
+def _whole(table: pa.Table, results: Path, *, queries: bool) -> pa.Table:
+    """The rows with what lies beside them: logs, and queries where they are wanted."""
     keys = table["key"].to_pylist()
     for name, kind in LOGS.items():
         lines = {key: part.drop(columns="key").to_dict("records") for key, part in log(results, name).groupby("key")}
         nested = pa.array([lines.get(key, []) for key in keys], pa.list_(pa.struct(kind.columns)))
         table = table.append_column(kind.packed, nested)
-    for name, column in pack_queries(results, keys).items():
+    for name, column in (pack_queries(results, keys) if queries else {}).items():
         table = table.append_column(name, column)
     return table.sort_by("key")
 

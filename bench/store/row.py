@@ -65,6 +65,8 @@ class Row(BaseModel):
     near_duplicates: int | None = None
     left_out: str | None = None
     stopping: str | None = None
+    embeddings_sha: str | None = None
+    first_hits_sha: str | None = None
     started: str | None = None
     provenance: Provenance = Provenance()
 

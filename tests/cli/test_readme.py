@@ -8,9 +8,9 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 import typer.main
+from support.command_line import parsed
 from support.jobs import matrix_file
 
 import bench
@@ -24,7 +24,8 @@ from bench.scoring.conventions.rules import CONVENTIONS
 ROOT = Path(__file__).parents[2]
 WRITTEN = ("README.md", "CONTRIBUTING.md", "results/README.md", "losses/README.md", "reports/ensembles.md")
 BESIDE = tuple(f"bench/{folder}/README.md" for folder in ("datasets", "matrices", "scoring"))
-PAGES = [*WRITTEN, *BESIDE, "reports/README.md", "reports/small/README.md", "reports/complement.md"]
+MEASURED = [name for name in ("results/calibration.md",) if (ROOT / name).exists()]
+PAGES = [*MEASURED, *WRITTEN, *BESIDE, "reports/README.md", "reports/small/README.md", "reports/complement.md"]
 
 
 def text_of(page: str) -> str:
@@ -172,14 +173,13 @@ COMMANDS = sorted({line for page in (*WRITTEN, *BESIDE) for line in command_line
 @pytest.mark.parametrize("line", COMMANDS)
 def test_command_lines_parse(line):
     """Every option is known and every value of its type; a name alone, as in running text, may leave arguments out."""
-    _, *words = shlex.split(line, comments=True)
-    command: click.Command = typer.main.get_command(app)
-    context = click.Context(command)
-    while isinstance(command, click.Group):
-        name, command, words = command.resolve_command(context, words)
-        context = click.Context(command, info_name=name, parent=context)
-    if words or not any(parameter.required for parameter in command.params):
-        command.make_context(context.info_name, words, parent=context.parent)
+    parsed(shlex.split(line, comments=True))
+
+
+@pytest.mark.parametrize("line", ["bench run demo --seds 3", "bench rnu demo", "bench data verify --nope"])
+def test_a_wrong_command_line_does_not_parse(line):
+    with pytest.raises(Exception, match=r"(?i)no such (option|command)|no command"):
+        parsed(shlex.split(line))
 
 
 @pytest.mark.parametrize("page", [*WRITTEN, *BESIDE])

@@ -65,6 +65,28 @@ def test_the_same_job_gives_the_same_bits(tmp_path):
     second = go(job, tmp_path / "b")
     assert np.array_equal(first.embeddings, second.embeddings)
     assert first.row.scores == second.row.scores
+    assert hashes(first) == hashes(second)
+
+
+def hashes(result):
+    return result.row.embeddings_sha, result.row.first_hits_sha
+
+
+def test_a_row_has_the_hashes_of_its_embeddings_and_first_hits(tmp_path):
+    results = [go(job, tmp_path) for job in tiny(seeds=2, floors=["pixels"])]
+    for result in results[:2]:
+        stored = store.embeddings(tmp_path, result.row.key), store.read_queries(tmp_path, result.row.key).first_hit
+        assert hashes(result) == tuple(hashlib.sha256(array.tobytes()).hexdigest() for array in stored)
+    assert hashes(results[2]) == hashes(results[3]) != (None, None)  # a floor does not depend on the seed
+    assert len(set(map(hashes, results))) == 3
+
+
+def test_an_order_without_embeddings_has_a_hash(tmp_path):
+    fused = {"name": "rank_fusion", "members": ["triplet", "contrastive"]}
+    results = [go(job, tmp_path) for job in tiny(losses=["triplet", "contrastive"], model_ensembles=[fused])]
+    assert results[-1].embeddings is None
+    assert len(set(map(hashes, results))) == 3
+    assert None not in hashes(results[-1])
 
 
 def test_every_loss_sees_the_same_batches(tmp_path, monkeypatch):

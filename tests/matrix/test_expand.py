@@ -48,7 +48,7 @@ def test_a_wrong_floor_is_refused_in_a_sentence(floor, sentence):
 
 @pytest.mark.parametrize("name", matrices())
 def test_every_matrix_that_comes_along_expands(name):
-    assert len({job.key for job in expand(load(name))}) >= 10
+    assert len({job.key for job in expand(load(name))}) >= 6
 
 
 @pytest.mark.parametrize(

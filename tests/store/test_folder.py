@@ -124,6 +124,17 @@ def test_a_log_that_cannot_be_read_is_named_and_left_out(tmp_path, read):
         assert set(read(tmp_path)["key"]) == {two.key}
 
 
+def test_a_file_packed_without_queries_has_the_rows_and_histories(tmp_path):
+    for job in tiny(seeds=2):
+        store.write(tmp_path / "runs", result(job))
+    files = [tmp_path / "whole.parquet", tmp_path / "small.parquet"]
+    store.pack(tmp_path / "runs", files[0])
+    assert store.pack(tmp_path / "runs", files[1], queries=False) == 2
+    pd.testing.assert_frame_equal(*map(bench.load, files))
+    pd.testing.assert_frame_equal(*map(store.history, files))
+    assert not any(name.startswith("query_") for name in pq.read_schema(files[1]).names)
+
+
 def test_a_file_that_bench_did_not_pack_is_a_sentence(tmp_path):
     for name, table in {"other": pa.table({"a": [1]}), "half": pa.table({"key": ["a"], "status": ["done"]})}.items():
         pq.write_table(table, tmp_path / name)
