@@ -54,7 +54,7 @@ def markdown(found: Checked | None, problems: Sequence[str] = ()) -> str:
     parts = [f"## bench check: {plain(headline(found))}"]
     for board in found.boards:
         rows = tuple(
-            tuple(Cell(word, best=one.verdict in (WORSE, FAILED)) for word in _row(one)) for one in board.verdicts
+            tuple(Cell(word, marked=one.verdict in (WORSE, FAILED)) for word in _row(one)) for one in board.verdicts
         )
         parts += [plain(_title(board, found)), markdown_table(Table(HEADS, rows, texts=2))]
         parts += ["\n".join(f"- {plain(sentence)}" for sentence in _reasons(board))]
