@@ -12,13 +12,13 @@ import pandas as pd
 from bench import datasets
 from bench.datasets.held_out import folds
 from bench.datasets.split import DataError, Images, Split
-from bench.matrix.catalogue import did_you_mean
+from bench.matrix.catalogue import did_you_mean, find
 from bench.matrix.job import TRAINED, ConfigError, Job, Part
 from bench.matrix.recipe import Recipe
 from bench.store.folder import TRAINING
 from bench.store.row import Status
 
-__all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "without_result"]
+__all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "unsuited", "without_result"]
 
 FINAL = ("done", "diverged")
 """Outcomes that the same job would reach again; other cells are run again."""
@@ -126,6 +126,23 @@ def _unknown_models(backbones: Iterable[Part]) -> list[str]:
         elif pretrained and not timm.is_model_pretrained(name):
             problems.append(f"timm has no weights of {name!r}: remove pretrained = true, or choose another model")
     return problems
+
+
+def unsuited(job: Job, split: Split) -> str | None:
+    """Why a job will be skipped, as far as that can be known without building it: no text for what compares with it."""
+    if split.train.texts is not None:
+        return None
+    for one in job.members or (job,):
+        if one.kind in TRAINED and (name := _comparing_with_text(one.objective)):
+            return f"{name} needs a text for each class, and {job.dataset.label} has none"
+    return None
+
+
+def _comparing_with_text(part: Part) -> str | None:
+    """The name of a loss, or of a member of an ensemble, that looks at the texts of classes."""
+    if "text" in find("ensembles" if part.members else "losses", part.name).needs:
+        return part.name
+    return next(filter(None, map(_comparing_with_text, part.members)), None)
 
 
 def forecast(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFrame) -> Forecast:
