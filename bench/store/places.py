@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 __all__ = [
+    "DAY",
     "DRAFT",
     "FILES",
     "KEY",
@@ -33,6 +34,8 @@ FILES = frozenset(
 """What a job leaves in its folder."""
 DRAFT = ".lossbench-draft-"
 """How the name of everything begins that is only there while something is written."""
+DAY = 86400
+"""Seconds after which a draft is of no command under way, but of one that was killed."""
 
 
 class StoreError(OSError):
