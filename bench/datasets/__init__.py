@@ -25,7 +25,9 @@ def load(dataset: Part, data: Path | None) -> Split:
         return _load(dataset.name, json.dumps(dataset.parameters, sort_keys=True), data)
     except OSError as error:
         place = error.filename or data
-        raise DataError(f"{dataset.label}: {place} cannot be opened ({reason(error)}): allow it, or move it.") from error
+        raise DataError(
+            f"{dataset.label}: {place} cannot be opened ({reason(error)}): allow it, or move it."
+        ) from error
 
 
 @lru_cache(maxsize=2)

@@ -75,8 +75,8 @@ def own_split(found: Collection, reading: Reading, *, choice: Mapping[str, objec
     absent = [one.path for one, is_there in zip(found.pictures, there, strict=True) if not is_there]
     if absent and not reading.skip_broken:
         raise DataError(
-            f"{found.place} has {len(absent):,} picture(s) that {_why_absent(found.root / absent[0])}, such as {printable(absent[0])}: correct the "
-            f"paths, {REPAIR}."
+            f"{found.place} has {len(absent):,} picture(s) that {_why_absent(found.root / absent[0])}, such as "
+            f"{printable(absent[0])}: correct the paths, {REPAIR}."
         )
     present = list(compress(found.pictures, there))
     said = repr((found.pictures, found.order, found.names, found.texts, found.notes))
