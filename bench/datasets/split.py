@@ -24,8 +24,8 @@ __all__ = [
 LEFT_OUT = ("classes left out", "pictures left out", "files left out")
 WARNINGS = ("copies", "two labels", "encoding", "folders")
 """Keys of the notes that a user should see; the others are provenance."""
-CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-"""What would move the cursor of a terminal; of the ends of lines all but one."""
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What would end the line or move the cursor of a terminal."""
 
 
 class DataError(ValueError):
@@ -41,7 +41,7 @@ def legible(text: str) -> str:
 
 
 def without_control(text: str) -> str:
-    """Text with its control characters but the end of a line as escapes."""
+    """Text on one line: its control characters as escapes."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 

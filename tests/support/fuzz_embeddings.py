@@ -1,4 +1,4 @@
-"""Random files of embeddings and labels, of which the right scores are known: `bench evaluate` gives these or refuses."""
+"""Random files of embeddings and labels, of which the right scores are known: these, or a refusal, are the answer."""
 
 import json
 from pathlib import Path

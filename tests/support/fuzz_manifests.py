@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from support.one_sentence import refused
 
 from bench.datasets.manifest import manifest
 from bench.datasets.split import DataError, Split
@@ -37,9 +38,7 @@ def trial(draws: Draws, folder: Path) -> str:
     try:
         split = manifest(folder, path=file.name, size=8)
     except DataError as error:
-        assert len(str(error).splitlines()) == 1, f"not one sentence: {error}"
-        assert str(error).isprintable() or "\u200b" in str(error) or "\u00a0" in str(error), repr(str(error))
-        return "refused"
+        return refused(error)
     if damaged:
         return "read though damaged"
     if "encoding" in split.notes:

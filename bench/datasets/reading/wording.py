@@ -10,7 +10,7 @@ __all__ = ["printable", "some"]
 
 def printable(name: str) -> str:
     """A name as it can be printed and stored: composed (NFC), on one line, bytes that are not UTF-8 as \\xNN."""
-    return without_control(unicodedata.normalize("NFC", legible(name))).replace("\n", "\\n")
+    return without_control(unicodedata.normalize("NFC", legible(name)))
 
 
 def some(names: Sequence[str]) -> str:
