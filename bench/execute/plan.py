@@ -81,7 +81,7 @@ def _unfit(job: Job, train: Images) -> str | None:
     if recipe.crop is not None and recipe.crop > min(train.images.shape[1:3]):
         have = min(train.images.shape[1:3])
         return (
-            f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels: set recipe.crop={have}, "
+            f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels: add --set recipe.crop={have}, "
             "or a larger size of the dataset"
         )
     sizes = np.bincount(train.labels, minlength=len(train.classes))
@@ -93,7 +93,7 @@ def _unfit(job: Job, train: Images) -> str | None:
     if recipe.classes_per_batch > fewest:
         return (
             f"{label}: a batch needs {recipe.classes_per_batch} classes; only {fewest} are for training: "
-            f"set recipe.classes_per_batch={fewest}"
+            f"add --set recipe.classes_per_batch={fewest}"
         )
     if recipe.validation and max(len(fold.classes) for fold in parted) > len(sizes) - 2:
         return f"{label}: fewer than two classes are held out of {len(sizes)}: {_more_held_out(recipe, len(sizes))}"
@@ -105,8 +105,8 @@ def _more_held_out(recipe: Recipe, classes: int) -> str:
     if classes < 4:
         return "remove recipe.validation, or add classes"
     if recipe.validation and recipe.validation.folds:
-        return f"set recipe.validation.folds={classes // 2} or fewer"
-    return f"set recipe.validation.share={math.ceil(200 / classes) / 100} or more"
+        return f"add --set recipe.validation.folds={classes // 2} or fewer"
+    return f"add --set recipe.validation.share={math.ceil(200 / classes) / 100} or more"
 
 
 def _unknown_models(backbones: Iterable[Part]) -> list[str]:
