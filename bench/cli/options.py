@@ -1,6 +1,8 @@
 """What commands share: options, exit codes, reading the matrix, and how to say what is wrong."""
 
 import errno
+import io
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -83,6 +85,8 @@ def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
             from bench.matrix.job import ConfigError
             from bench.store.places import StoreError
 
+            if isinstance(sys.stdout, io.TextIOWrapper):  # many terminals and pipes have no Unicode
+                sys.stdout.reconfigure(errors="backslashreplace")
             try:
                 with _told_in_sentences():
                     function(*args, **kwargs)
