@@ -46,9 +46,14 @@ def ranked_list(
     Needs: P × K batches.
     """
     if margin > alpha:
-        raise ValueError(f"ranked_list pulls positives to within alpha - margin: lower margin = {margin} to {alpha}.")
+        raise ValueError(
+            f"ranked_list pulls positives to within alpha - margin, which is below 0: set margin to {alpha} (alpha) or "
+            f"less, not to {margin}."
+        )
     if form == "tpami" and balance is not None and balance > 1:
-        raise ValueError(f'ranked_list shares weight 1 out by balance: lower {balance} to 1, or set form = "cvpr".')
+        raise ValueError(
+            f'ranked_list shares out a weight of 1: set balance to 1 or less, not to {balance}, or form to "cvpr".'
+        )
     weight = (0.5 if form == "tpami" else 1.0) if balance is None else balance
     return Loss(
         shape,

@@ -24,7 +24,6 @@ from bench.cli.options import (
     WorkersOption,
     talk,
 )
-from bench.cli.run import told_in_sentences
 
 if TYPE_CHECKING:
     from bench.analysis.regression import Checked
@@ -117,7 +116,7 @@ def _checked(matrix: str, baseline: Path, metric: str, reuse: Path | None, optio
     import bench
     from bench.cli.progress import display
 
-    with told_in_sentences(), display(talk()) as shown:
+    with display(talk()) as shown:
         found: Checked = bench.check(matrix, baseline, metric=metric, reuse=reuse, tell=shown.show, **options)
     return found
 
@@ -126,7 +125,7 @@ def _make(matrix: str, file: Path, seeds: int | None, options: "RunOptions") -> 
     from bench.cli.progress import display
     from bench.execute.regression_check import SEEDS, make_baseline
 
-    with told_in_sentences(), display(talk()) as shown:
+    with display(talk()) as shown:
         count = make_baseline(matrix, file, seeds=seeds or SEEDS, tell=shown.show, **options)
     typer.echo(f"{file}: {count} rows", err=True)
 

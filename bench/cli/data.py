@@ -41,6 +41,7 @@ def prepare(
     from bench.datasets.acquire.prepare import prepare_dataset
     from bench.datasets.acquire.targets import targets
     from bench.datasets.split import DataError, remarks
+    from bench.matrix.job import ConfigError
 
     problems = []
     for part in targets(names or [], matrix, changes, data, skip_broken=skip_broken):
@@ -54,7 +55,7 @@ def prepare(
             for remark in remarks(split):
                 typer.echo(f"    {remark}")
     if problems:
-        raise DataError("\n".join(problems))
+        raise ConfigError("\n".join(problems))
 
 
 @guarded(app)

@@ -185,8 +185,12 @@ def _labels(file: Path, stored: "FileEmbeddings", labels: Path | None, option: s
     found = stored.labels if labels is None else read_labels(labels)
     assert found is not None
     if len(found) != len(stored.points):
+        heading = (
+            f", or name it 'label' if {str(found[0])!r} is a heading" if len(found) == len(stored.points) + 1 else ""
+        )
         raise ConfigError(
-            f"{file} has {len(stored.points):,} rows, but {labels} has {len(found):,} labels: give one label per row."
+            f"{file} has {len(stored.points):,} rows, but {labels} has {len(found):,} labels: give one label per row"
+            f"{heading}."
         )
     return found
 

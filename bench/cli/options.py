@@ -1,6 +1,11 @@
 """What commands share: options, exit codes, reading the matrix, and how to say what is wrong."""
 
-from collections.abc import Callable, Sequence
+import errno
+import io
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,7 +87,7 @@ def talk() -> Console:
 
 
 def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command of `app`: expected errors become sentences, an interruption exit code 130."""
+    """Make a function a command of `app`: warnings and expected errors become sentences, an interruption 130."""
 
     def command(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
@@ -91,12 +96,17 @@ def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
             from bench.matrix.job import ConfigError
             from bench.store.places import StoreError
 
+            if isinstance(sys.stdout, io.TextIOWrapper):  # many terminals and pipes have no Unicode
+                sys.stdout.reconfigure(errors="backslashreplace")
             try:
-                function(*args, **kwargs)
-            except (ConfigError, DataError, StoreError, FileNotFoundError) as error:
-                for sentence in str(error).splitlines():
-                    typer.echo(f"bench: {sentence}", err=True)
-                raise typer.Exit(WRONG) from None
+                with _told_in_sentences():
+                    function(*args, **kwargs)
+            except (ConfigError, DataError, StoreError) as error:
+                raise _refused(str(error)) from None
+            except OSError as error:
+                if error.errno == errno.EPIPE:  # the reader of a pipe has seen enough: click ends in silence
+                    raise
+                raise _refused(_unusable(error)) from None
             except KeyboardInterrupt:
                 typer.echo("bench: interrupted; the same command continues", err=True)
                 raise typer.Exit(INTERRUPTED) from None
@@ -104,6 +114,32 @@ def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
         return app.command(name=function.__name__.rstrip("_"))(run)
 
     return command
+
+
+@contextmanager
+def _told_in_sentences() -> Iterator[None]:
+    """Warnings as the sentences that they are, without the line of code that gave them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: typer.echo(f"bench: {message}", err=True)
+        yield
+
+
+def _refused(sentences: str) -> typer.Exit:
+    """The end of a command whose request is wrong, once that is said."""
+    for sentence in sentences.splitlines():
+        typer.echo(f"bench: {sentence}", err=True)
+    return typer.Exit(WRONG)
+
+
+def _unusable(error: OSError) -> str:
+    """What the system says of a place that nobody asked before; our own errors of this kind have no number."""
+    if error.errno is None:
+        return str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"{place}the disk is full; free some space and give the same command again"
+    return f"{place}cannot be used ({error.strerror}); see that you may open it, or name another place"
 
 
 def asked_for(matrix: str, seeds: int | None, changes: Sequence[str], skip_broken: bool = False) -> "Matrix":

@@ -20,7 +20,6 @@ from bench.cli.options import (
     asked_for,
     controls_of,
 )
-from bench.cli.run import told_in_sentences
 
 __all__ = ["complement", "pack", "report"]
 
@@ -43,9 +42,8 @@ def report(
     from bench.matrix.expand import expand
     from bench.matrix.job import Job
 
-    with told_in_sentences():
-        rows, jobs = store.load(results), tuple[Job, ...]()
-        history, members = store.history(results), store.members(results)
+    rows, jobs = store.load(results), tuple[Job, ...]()
+    history, members = store.history(results), store.members(results)
     if rows.empty:
         _nothing(f"{results} has no results to report; run a matrix first, for example: bench run demo")
     if matrix is not None:
@@ -84,8 +82,7 @@ def complement(
 
     jobs = expand(asked_for(matrix, seeds, changes, skip_broken))
     splits = plan.check(jobs, data)
-    with told_in_sentences():
-        plan.check_same_data(jobs, splits, store.load(results))
+    plan.check_same_data(jobs, splits, store.load(results))
     if results.is_file():
         raise ConfigError(f"{results}: is a packed file, which holds no embeddings; name a folder of results")
     studies = study(jobs, splits, results, size=size)
@@ -101,8 +98,7 @@ def pack(
     """Write all stored results, with their training histories, to one Parquet file."""
     from bench import store
 
-    with told_in_sentences():
-        count = store.pack(results, file)
+    count = store.pack(results, file)
     if not count:
         _nothing(f"{results} has no results to pack; run a matrix first, for example: bench run demo")
     typer.echo(f"{file}: {count} rows", err=True)

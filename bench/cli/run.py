@@ -2,9 +2,8 @@
 
 import json
 import signal
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,11 +31,14 @@ from bench.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from bench.analysis.stopping import Until
+    from bench.datasets.split import Split
     from bench.matrix.job import Job
     from bench.store.row import Status
 
-__all__ = ["plan", "run", "told_in_sentences"]
+__all__ = ["plan", "run"]
 
 
 def run(
@@ -84,7 +86,7 @@ def run(
         until=_rule(until, {"most": max_seeds, "alpha": alpha, "metric": metric}),
     )
     jobs: dict[str, Job] = {}
-    with closing(events), told_in_sentences(), display(talk()) as shown:
+    with closing(events), display(talk()) as shown:
         for event in events:
             jobs[event.job.key] = event.job
             shown.show(event)
@@ -101,15 +103,6 @@ def _rule(name: str | None, choices: "Mapping[str, Any]") -> "Until | None":
         option = {"most": "max-seeds"}.get(next(iter(chosen)), next(iter(chosen)))
         raise ConfigError(f"--{option} belongs to --until: add --until leaders, or leave it out")
     return None if name is None else Until(name, **chosen)
-
-
-@contextmanager
-def told_in_sentences() -> Iterator[None]:
-    """Warnings as the sentences that they are, without the line of code that gave them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: typer.echo(f"bench: {message}", err=True)
-        yield
 
 
 def _finish(jobs: "Sequence[Job]", results: Path) -> None:
@@ -139,6 +132,25 @@ def _trace(job: "Job", statuses: "Mapping[str, Status]", results: Path) -> Path 
     """The file that says where a job failed, if it did and there is one."""
     file = results / job.key / "error.txt"
     return file if statuses.get(job.key) == "failed" and file.exists() else None
+
+
+def _stored(results: Path) -> "DataFrame":
+    from bench import store
+
+    try:
+        return store.load(results)
+    except FileNotFoundError:
+        return store.empty()
+
+
+def _remark(job: "Job", split: "Split", status: str, trace: Path | None) -> str:
+    """What there is to say of a cell of the plan, after its name."""
+    from bench.execute.plan import unsuited
+
+    if trace is not None:
+        return f": {trace} says where it failed"
+    why = unsuited(job, split) if status in ("new", "skipped") else None
+    return f": will be skipped, for {why}" if why else ""
 
 
 def plan(
@@ -173,7 +185,7 @@ def plan(
         return
     jobs = expand(asked)
     splits = planning.check(jobs, data)
-    rows = store.load(results) if results.exists() else store.empty()
+    rows = _stored(results)
     statuses = store.statuses(rows)
     planning.check_same_data(jobs, splits, rows)
     undecided = waiting(jobs, rows) if asked.controls else 0
@@ -186,14 +198,19 @@ def plan(
         said = {label: remarks(split) for label, split in splits.items()}
         found = {"cells": cells, "seconds": cost.seconds, "bytes": cost.bytes, "remarks": said}
         typer.echo(json.dumps(found, indent=2))
+        store.check_writable(results)
         return
     for label, remark in ((label, remark) for label, split in splits.items() for remark in remarks(split)):
         typer.echo(f"{label}: {remark}")
     for job in jobs:
-        trace = _trace(job, statuses, results)
-        typer.echo(f"{statuses.get(job.key, 'new'):9} {name(job)}{f': {trace} says where it failed' if trace else ''}")
+        status = statuses.get(job.key, "new")
+        remark = _remark(job, splits[job.dataset.label], status, _trace(job, statuses, results))
+        typer.echo(f"{status:9} {name(job)}{remark}")
     time = "unknown until the first job ends" if cost.seconds is None else f"{cost.seconds / 60:.1f} min of one worker"
     typer.echo(f"\n{', '.join(f'{n} {status}' for status, n in sorted(counts.items()))}; to run: {len(todo)}")
     typer.echo(f"forecast: {time}, {cost.bytes / 1e6:.0f} MB of embeddings")
     if undecided:
         typer.echo(f"and the controls of {undecided} ensembles, which are chosen once their members are done")
+    store.check_writable(results)
+    if todo:
+        typer.echo("not tried here: building each backbone and objective, which `bench run` does before it trains")

@@ -4,7 +4,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from bench.datasets.split import Split
+from bench.datasets.split import DataError, Split, reason
 from bench.matrix.catalogue import find
 from bench.matrix.job import Part
 
@@ -19,9 +19,15 @@ def load(dataset: Part, data: Path | None) -> Split:
         data: data folder with one subfolder per dataset.
 
     Raises:
-        DataError: the data is missing or broken.
+        DataError: the data is missing or broken, or cannot be opened.
     """
-    return _load(dataset.name, json.dumps(dataset.parameters, sort_keys=True), data)
+    try:
+        return _load(dataset.name, json.dumps(dataset.parameters, sort_keys=True), data)
+    except OSError as error:
+        place = error.filename or data
+        raise DataError(
+            f"{dataset.label}: {place} cannot be opened ({reason(error)}): allow it, or move it."
+        ) from error
 
 
 @lru_cache(maxsize=2)

@@ -15,6 +15,7 @@ from bench.datasets.reading.picture_files import Walk
 from bench.datasets.reading.side_folders import sides
 from bench.datasets.reading.stable_choice import choose
 from bench.datasets.reading.text_file import read_text
+from bench.datasets.reading.there import is_folder
 from bench.datasets.reading.wording import printable, some
 from bench.datasets.split import DataError, Split, reason
 
@@ -86,7 +87,7 @@ def _root(data: Path | None, path: str) -> Path:
     if data is None and not os.path.isabs(own):
         raise DataError(f"folder needs an absolute path, or --data DIR (or BENCH_DATA) that holds {path!r}.")
     root = (data or Path()) / own
-    if not os.path.isdir(root):
+    if not is_folder(root):
         raise DataError(f"{root} is not a folder: set path to the folder that holds one sub-folder per class.")
     return root
 

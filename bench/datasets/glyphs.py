@@ -30,7 +30,7 @@ ROOM = 15 / 16  # of the picture's side
 SHIFT = 7 / 128  # of the picture's side
 FADE = 88  # of 255: the most that ink and ground come nearer to each other, each
 NOISE = 17.5  # of 255: standard deviation
-DRAWS = 8  # random numbers a picture, besides its noise
+DRAWS = 8  # random numbers per picture, besides its noise
 
 
 class Style(NamedTuple):
@@ -63,9 +63,9 @@ def glyphs(
     Args:
         data: not needed.
         classes: training classes, of the 1,219 that DejaVu 2.35 has, chosen by `seed`.
-        images_per_class: training pictures a class.
+        images_per_class: training pictures per class.
         test_classes: of 419.
-        test_images_per_class: test pictures a class.
+        test_images_per_class: test pictures per class.
         difficulty: strength of all distortions; 0: none but the face, 1: easily read, 2: hard.
         size: side of a picture in pixels.
         seed: of the choice of classes and of the pictures.

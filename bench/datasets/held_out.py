@@ -23,7 +23,7 @@ class Fold(NamedTuple):
 
 
 def folds(labels: NDArray[np.int64], validation: Validation | None, *, seed: int) -> tuple[Fold, ...]:
-    """The folds of training labels [N], numbers from 0: one a model to train.
+    """The folds of training labels [N], numbers from 0: one per model to train.
 
     Which classes are held out depends on the job's `seed` and on how many there are. A share holds out at least one
     class; folds hold out each class once, in numbers that differ by one at most.

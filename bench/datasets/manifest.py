@@ -15,6 +15,7 @@ from bench.datasets.reading.copied import Placed
 from bench.datasets.reading.file_kinds import PARQUET
 from bench.datasets.reading.own_pictures import Collection, Reading, own_split
 from bench.datasets.reading.text_file import read_text
+from bench.datasets.reading.there import is_file
 from bench.datasets.reading.wording import some
 from bench.datasets.split import DataError, Split
 
@@ -73,7 +74,7 @@ def _find(data: Path | None, path: str) -> Path:
     if data is None and not os.path.isabs(own):
         raise DataError(f"manifest needs an absolute path, or --data DIR (or BENCH_DATA) that holds {path!r}.")
     file = Path(os.path.abspath((data or Path()) / own))
-    if not os.path.isfile(file):
+    if not is_file(file):
         raise DataError(f"{file} is not a file: set path to the CSV or Parquet that lists the pictures.")
     return file
 

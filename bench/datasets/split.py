@@ -1,5 +1,6 @@
 """What every dataset returns: images and labels of both sides of a class-disjoint split."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -7,23 +8,41 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEFT_OUT", "WARNINGS", "DataError", "Images", "Split", "left_out", "legible", "reason", "remarks"]
+__all__ = [
+    "LEFT_OUT",
+    "WARNINGS",
+    "DataError",
+    "Images",
+    "Split",
+    "left_out",
+    "legible",
+    "reason",
+    "remarks",
+    "without_control",
+]
 
 LEFT_OUT = ("classes left out", "pictures left out", "files left out")
 WARNINGS = ("copies", "two labels", "encoding", "folders")
 """Keys of the notes that a user should see; the others are provenance."""
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What would end the line or move the cursor of a terminal."""
 
 
 class DataError(ValueError):
     """One sentence: what is wrong with the data, and what to do. It can be printed, whatever the names in it are."""
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(legible(sentence))
+        super().__init__(without_control(legible(sentence)))
 
 
 def legible(text: str) -> str:
     """Text as it can be printed and stored: bytes of file names that are not UTF-8 as \\xNN."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def without_control(text: str) -> str:
+    """Text on one line: its control characters as escapes."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def reason(error: Exception) -> str:

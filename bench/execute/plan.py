@@ -12,13 +12,13 @@ import pandas as pd
 from bench import datasets
 from bench.datasets.held_out import folds
 from bench.datasets.split import DataError, Images, Split
-from bench.matrix.catalogue import did_you_mean
+from bench.matrix.catalogue import did_you_mean, find
 from bench.matrix.job import TRAINED, ConfigError, Job, Part
 from bench.matrix.recipe import Recipe
 from bench.store.folder import TRAINING
 from bench.store.row import Status
 
-__all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "without_result"]
+__all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "unsuited", "without_result"]
 
 FINAL = ("done", "diverged")
 """Outcomes that the same job would reach again; other cells are run again."""
@@ -81,7 +81,7 @@ def _unfit(job: Job, train: Images) -> str | None:
     if recipe.crop is not None and recipe.crop > min(train.images.shape[1:3]):
         have = min(train.images.shape[1:3])
         return (
-            f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels: set recipe.crop={have}, "
+            f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels: add --set recipe.crop={have}, "
             "or a larger size of the dataset"
         )
     sizes = np.bincount(train.labels, minlength=len(train.classes))
@@ -93,7 +93,7 @@ def _unfit(job: Job, train: Images) -> str | None:
     if recipe.classes_per_batch > fewest:
         return (
             f"{label}: a batch needs {recipe.classes_per_batch} classes; only {fewest} are for training: "
-            f"set recipe.classes_per_batch={fewest}"
+            f"add --set recipe.classes_per_batch={fewest}"
         )
     if recipe.validation and max(len(fold.classes) for fold in parted) > len(sizes) - 2:
         return f"{label}: fewer than two classes are held out of {len(sizes)}: {_more_held_out(recipe, len(sizes))}"
@@ -105,8 +105,8 @@ def _more_held_out(recipe: Recipe, classes: int) -> str:
     if classes < 4:
         return "remove recipe.validation, or add classes"
     if recipe.validation and recipe.validation.folds:
-        return f"set recipe.validation.folds={classes // 2} or fewer"
-    return f"set recipe.validation.share={math.ceil(200 / classes) / 100} or more"
+        return f"add --set recipe.validation.folds={classes // 2} or fewer"
+    return f"add --set recipe.validation.share={math.ceil(200 / classes) / 100} or more"
 
 
 def _unknown_models(backbones: Iterable[Part]) -> list[str]:
@@ -126,6 +126,23 @@ def _unknown_models(backbones: Iterable[Part]) -> list[str]:
         elif pretrained and not timm.is_model_pretrained(name):
             problems.append(f"timm has no weights of {name!r}: remove pretrained = true, or choose another model")
     return problems
+
+
+def unsuited(job: Job, split: Split) -> str | None:
+    """Why a job will be skipped, as far as that can be known without building it: no text for what compares with it."""
+    if split.train.texts is not None:
+        return None
+    for one in job.members or (job,):
+        if one.kind in TRAINED and (name := _comparing_with_text(one.objective)):
+            return f"{name} needs a text for each class, and {job.dataset.label} has none"
+    return None
+
+
+def _comparing_with_text(part: Part) -> str | None:
+    """The name of a loss, or of a member of an ensemble, that looks at the texts of classes."""
+    if "text" in find("ensembles" if part.members else "losses", part.name).needs:
+        return part.name
+    return next(filter(None, map(_comparing_with_text, part.members)), None)
 
 
 def forecast(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFrame) -> Forecast:

@@ -107,7 +107,7 @@ def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
     Only wrong values count: what does not suit the dataset is skipped when its turn comes, and what breaks in another
     way becomes a failed row with its traceback.
     """
-    found: dict[str, None] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     trained = [job for job in jobs if job.kind in TRAINED]
     for job in {(j.dataset.label, j.backbone.label, j.objective.label): j for j in trained}.values():
         try:
@@ -116,8 +116,14 @@ def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
             build(job, split, fold, seed=job.seed, device=torch.device("cpu"))
         except Exception as error:
             if isinstance(error, ValueError) and not isinstance(error, Unsuitable):
-                found[f"{job.objective.label} on {job.backbone.label}: {error}"] = None
-    return list(found)
+                found.setdefault((job.backbone.label, str(error)), []).append(job.objective.label)
+    return [f"{_first_of(labels)} on {backbone}: {why}" for (backbone, why), labels in found.items()]
+
+
+def _first_of(labels: Sequence[str]) -> str:
+    """The first label, and how many others there are: a trunk that does not fit concerns every objective."""
+    others = len(dict.fromkeys(labels)) - 1
+    return f"{labels[0]} and {others} more" if others else labels[0]
 
 
 def _side_by_side(fits: Sequence[Fitted]) -> Compared:

@@ -196,7 +196,9 @@ def _refuse_lone_images(jobs: list[Job]) -> None:
     for job in (job for job in jobs if job.kind in TRAINED):
         comparing = [name for name in _losses(job.objective) if "P × K batches" in find("losses", name).needs]
         if comparing and job.recipe.epochs and job.recipe.images_per_class == 1:
-            raise ConfigError(f"{comparing[0]} compares images of a class; set recipe.images_per_class=2 or more")
+            raise ConfigError(
+                f"{comparing[0]} compares images of a class; add --set recipe.images_per_class=2, or more"
+            )
 
 
 def _losses(part: Part) -> list[str]:

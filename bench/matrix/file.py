@@ -89,8 +89,10 @@ def _read(matrix: str) -> dict[str, Any]:
     path = matrices().get(matrix, Path(os.path.expanduser(matrix)))
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError:
+    except FileNotFoundError:
         raise ConfigError(f"{matrix}: no such matrix file{did_you_mean(matrix, matrices())}") from None
+    except OSError as error:
+        raise ConfigError(f"{matrix}: cannot be opened ({error.strerror}); name a matrix file that can") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8; save the matrix as UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.datasets.split import DataError
+from bench.datasets.reading.there import is_file
+from bench.datasets.split import DataError, reason
 
 __all__ = ["first", "npy", "npz", "one_of", "parquet", "read", "without_nulls"]
 
@@ -24,20 +25,22 @@ def read(file: Path, readers: Mapping[str, Callable[[Path], T]]) -> T:
     kind = file.suffix.lower()
     if kind not in readers:
         raise DataError(f"{file} is none of {', '.join(readers)}: save it as one of them.")
-    if not file.is_file():
-        raise DataError(f"{file} is not there: check the path.")
+    if not is_file(file):
+        raise DataError(f"{file} is {'no ordinary file' if file.exists() else 'not there'}: check the path.")
     try:
         return readers[kind](file)
     except DataError:
         raise
+    except PermissionError as error:
+        raise DataError(f"{file} cannot be opened ({reason(error)}): allow it, or name another file.") from error
     except Exception as error:  # damaged bytes can raise nearly anything in numpy, zlib and zipfile
         if "allow_pickle" in str(error):
             raise DataError(
                 f"{file} is no plain array, and pickled objects, which can run code, are not read: save it anew with "
                 "numpy.save."
             ) from None
-        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-        raise DataError(f"{file} cannot be read ({reason}): write it again.") from error
+        why = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise DataError(f"{file} cannot be read ({why}): write it again.") from error
 
 
 def npy(file: Path) -> NDArray[Any]:

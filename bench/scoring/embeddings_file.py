@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.datasets.reading.there import is_folder
 from bench.datasets.split import DataError
 from bench.scoring.array_file import first, npy, npz, one_of, parquet, read, without_nulls
 from bench.scoring.labels_file import LABELS, as_labels
@@ -43,7 +44,7 @@ def read_embeddings(file: Path) -> FileEmbeddings:
         DataError: there is no such file, it cannot be read, what it holds is no finite matrix, or it can be understood
             in several ways.
     """
-    file = file / "embeddings.npy" if file.is_dir() else file
+    file = file / "embeddings.npy" if is_folder(file) else file
     found = read(file, {".npy": _npy_vectors, ".npz": _npz_vectors, ".parquet": _parquet_vectors})
     points = _matrix(file, found.points)
     labels = None if found.labels is None else as_labels(file, found.labels)

@@ -1,6 +1,6 @@
 """What `evaluate` is given, checked: embeddings, labels, an order and the K. Every error is one sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-__all__ = ["Given", "check_ks", "check_whole", "checked", "checked_order", "numbered"]
+__all__ = ["Given", "check_ks", "check_whole", "checked", "checked_order", "numbered", "scale_of"]
 
 Values = Tensor | ArrayLike
 TINY = 2.0**-40
@@ -178,11 +178,18 @@ def _check_kinds(labels: NDArray[Any], others: NDArray[Any]) -> None:
         raise ValueError(f"labels are {kinds[0]}, gallery_labels {kinds[1]}: {shown}; give both of one kind.")
 
 
+def scale_of(largest: Iterable[float]) -> float:
+    """What values, given the largest of each part, are to be multiplied by in double precision: 1 unless all are tiny.
+
+    By a power of two no digit is lost, in double precision none below the range of single precision either.
+    """
+    most = max(largest)
+    return 2.0 ** -int(np.frexp(most)[1]) if 0 < most < TINY else 1.0
+
+
 def _scaled(given: Given) -> Given:
-    largest = max(float(part.abs().max()) for part in (given.points, given.gallery) if part is not None)
-    if not 0 < largest < TINY:
+    scale = scale_of(float(part.abs().max()) for part in (given.points, given.gallery) if part is not None)
+    if scale == 1:
         return given
-    # By a power of two no digit is lost, in double precision none below the range of single precision either.
-    scale = 2.0 ** -int(np.frexp(largest)[1])
     gallery = None if given.gallery is None else given.gallery.double() * scale
     return given._replace(points=given.points.double() * scale, gallery=gallery, scale=scale)

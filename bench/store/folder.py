@@ -30,7 +30,7 @@ from bench.store.job_row import DamagedError, read_row, read_rows
 from bench.store.logs import LOGS
 from bench.store.older import identified
 from bench.store.packed import read_packed, schema
-from bench.store.places import DRAFT, StoreError, holds_job, only_ours, unopened
+from bench.store.places import DAY, DRAFT, StoreError, holds_job, only_ours, unopened
 from bench.store.queries import PACKED, write_queries
 from bench.store.row import Result, Status
 
@@ -50,7 +50,6 @@ __all__ = [
 
 TRAINING = 2048
 """Training images whose embeddings are stored, at most: enough to learn a projection from."""
-DAY = 86400
 
 
 def prepare(results: Path) -> None:

@@ -2,7 +2,11 @@
 
 import errno
 import os
+import re
 import secrets
+import stat
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +15,7 @@ import pyarrow.parquet as pq
 from bench.store.folder import rows_of
 from bench.store.logs import LOGS, log
 from bench.store.packed import schema
-from bench.store.places import DRAFT, StoreError
+from bench.store.places import DAY, DRAFT, StoreError
 from bench.store.queries import pack_queries, packed_encodings
 
 __all__ = ["pack", "refuse_foreign"]
@@ -83,6 +87,7 @@ def _write(table: pa.Table, file: Path) -> None:
     split = packed_encodings()
     columns = [name for name in table.column_names if not any(path.startswith(f"{name}.") for path in split)]
     file.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(file.parent)
     draft = file.with_name(f"{DRAFT}{secrets.token_hex(4)}")
     try:
         with draft.open("xb") as opened:
@@ -92,3 +97,18 @@ def _write(table: pa.Table, file: Path) -> None:
         os.replace(draft, file)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove files that killed commands left here: a day old, of a draft's name, and empty or begun as Parquet."""
+    for draft in folder.glob(f"{DRAFT}*"):
+        with suppress(OSError):  # another command has just removed it, or it is another user's
+            found = draft.lstat()
+            ours = re.fullmatch("[0-9a-f]{8}", draft.name.removeprefix(DRAFT)) and stat.S_ISREG(found.st_mode)
+            if ours and time.time() - found.st_mtime > DAY and _beginning(draft) in (b"", b"PAR1"):
+                draft.unlink()
+
+
+def _beginning(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(4)

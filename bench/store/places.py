@@ -5,7 +5,18 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["DRAFT", "FILES", "KEY", "StoreError", "holds_job", "job_folders", "only_ours", "unopened"]
+__all__ = [
+    "DAY",
+    "DRAFT",
+    "FILES",
+    "KEY",
+    "StoreError",
+    "check_writable",
+    "holds_job",
+    "job_folders",
+    "only_ours",
+    "unopened",
+]
 
 KEY = re.compile(r"([A-Za-z0-9_.]+-){3}s\d+-[0-9a-f]{12}")
 """The form of a job's key (see `Job.key`): dataset, backbone, objective, seed, hash."""
@@ -23,6 +34,8 @@ FILES = frozenset(
 """What a job leaves in its folder."""
 DRAFT = ".lossbench-draft-"
 """How the name of everything begins that is only there while something is written."""
+DAY = 86400
+"""Seconds after which a draft is of no command under way, but of one that was killed."""
 
 
 class StoreError(OSError):
@@ -63,6 +76,22 @@ def only_ours(folder: Path) -> bool:
         StoreError: it cannot be listed.
     """
     return _names(folder) <= FILES and all(os.path.isfile(folder / name) for name in _names(folder))
+
+
+def check_writable(results: Path) -> None:
+    """See that jobs could be stored here; nothing is made or written.
+
+    Raises:
+        StoreError: they could not.
+    """
+    place = next(path for path in (results.absolute(), *results.absolute().parents) if os.path.lexists(path))
+    if not os.path.isdir(place):
+        why = f"{place} is no folder"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        why = f"{place} is not yours to write"
+    else:
+        return
+    raise StoreError(f"{results}: cannot be written ({why}); name another folder with --results")
 
 
 def unopened(path: Path, error: OSError) -> StoreError:

@@ -198,7 +198,7 @@ def test_a_wrong_request_is_a_sentence_and_exit_code_2(tmp_path, verb, changes, 
     ("losses", "sentence"),
     [
         ('[{ name = "group", anchors = 4 }]', "set recipe.images_per_class=5 or more, or fewer anchors"),
-        ('[{ name = "ranked_list", margin = 2.0 }]', "lower margin = 2.0"),
+        ('[{ name = "ranked_list", margin = 2.0 }]', "set margin to 1.2 (alpha) or less"),
         ('[{ name = "multimodal", modalities = 40 }]', "cannot cut 16 dimensions into 40 modalities"),
     ],
 )

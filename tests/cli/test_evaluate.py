@@ -199,3 +199,25 @@ def test_the_columns_of_a_wide_table_are_named(tmp_path: Path) -> None:
     assert "the 4 float columns e0 to e3; left out: target" in result.stderr
     without = write_table(tmp_path / "y.parquet", target=range(40), **numbers)
     assert "name the column that holds them 'label'; it has target" in call(without).stderr
+
+
+@pytest.mark.parametrize(
+    ("heading", "hint"), [("target\n", ", or name it 'label' if 'target' is a heading."), ("", ".")]
+)
+def test_a_heading_that_was_taken_for_a_label_is_named(tmp_path: Path, heading: str, hint: str) -> None:
+    points, labels = sample()
+    rows = labels if heading else [*labels, *labels[:2]]
+    (tmp_path / "y.csv").write_text(heading + "".join(f"{label}\n" for label in rows))
+    result = call(saved(tmp_path / "x.npy", points), tmp_path / "y.csv")
+    assert (result.exit_code, result.stderr.endswith(f"labels: give one label per row{hint}\n")) == (2, True)
+
+
+@pytest.mark.parametrize(("scale", "kind"), [(1e-30, "f4"), (1e-30, "f8"), (1e-100, "f8"), (1e10, "f4")])
+def test_the_size_of_the_values_changes_no_score(tmp_path: Path, scale: float, kind: str) -> None:
+    """k-means in single precision takes tiny values for one point, beside a right Recall."""
+    points, labels = sample()[0].astype(np.float64), sample()[1]
+    y = saved(tmp_path / "y.npy", labels)
+    plain = as_json(saved(tmp_path / "plain.npy", points), y, "--convention", "all")
+    scaled = as_json(saved(tmp_path / "x.npy", (points * scale).astype(kind)), y, "--convention", "all")
+    for one, other in zip(plain["conventions"], scaled["conventions"], strict=True):
+        assert other["scores"] == pytest.approx(one["scores"], abs=1e-3, nan_ok=True), one["name"]

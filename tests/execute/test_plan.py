@@ -34,12 +34,12 @@ def test_a_good_matrix_has_its_splits():
     [
         (
             {"recipe": {"classes_per_batch": 13}},
-            "only 12 are for training: set recipe.classes_per_batch=12",
+            "only 12 are for training: add --set recipe.classes_per_batch=12",
         ),
         ({"datasets": ["omniglot"]}, "omniglot"),
         (
             {"recipe": {"crop": 40}},
-            "crop = 40 is larger than the pictures, 32 pixels: set recipe.crop=32, or a larger size",
+            "crop = 40 is larger than the pictures, 32 pixels: add --set recipe.crop=32, or a larger size",
         ),
         (
             {"recipe": {"validation": {"folds": 2}, "classes_per_batch": 7}},
@@ -47,7 +47,7 @@ def test_a_good_matrix_has_its_splits():
         ),
         (
             {"recipe": {"validation": {"share": 0.1}}},
-            "fewer than two classes are held out of 12: set recipe.validation.share=0.17 or more",
+            "fewer than two classes are held out of 12: add --set recipe.validation.share=0.17 or more",
         ),
         ({"recipe": {"validation": {"folds": 12}}}, "set recipe.validation.folds=6 or fewer"),
         ({"backbones": ["timm/resnet99"]}, "timm has no model 'resnet99'; did you mean"),

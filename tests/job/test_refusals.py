@@ -35,6 +35,14 @@ def test_a_trunk_that_does_not_suit_the_pictures_is_refused_in_one_sentence(back
     assert "\n" not in said
 
 
+def test_what_concerns_every_objective_is_said_once():
+    jobs = tiny(
+        losses=["triplet", "contrastive", "margin"], backbones=[{"name": "conv4", "width": 8, "pooling": "token"}]
+    )
+    (said,) = refusals(jobs, None)
+    assert said.startswith("triplet and 2 more on conv4(width=8, pooling=token): the features have no class token")
+
+
 @pytest.mark.parametrize("name", ["timm/vit_tiny_patch16_224", "timm/deit_tiny_distilled_patch16_224"])
 def test_a_transformer_made_for_larger_pictures_is_built_for_these(name):
     assert refusals(tiny(backbones=[name]), None) == []

@@ -140,7 +140,7 @@ def test_references_are_the_ranked_list() -> None:
     assert lists.far.tolist() == pytest.approx(far[len(others) :], abs=1e-12)
 
 
-@pytest.mark.parametrize(("setting", "word"), [({"margin": 1.3}, "lower margin"), ({"balance": 1.5}, "balance")])
+@pytest.mark.parametrize(("setting", "word"), [({"margin": 1.3}, "set margin to 1.2"), ({"balance": 1.5}, "balance")])
 def test_settings_that_do_not_fit_are_named(setting: dict[str, float], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         ranked_list(shape(), **setting)

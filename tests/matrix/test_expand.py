@@ -172,7 +172,7 @@ def test_a_wrong_entry_is_refused_in_a_sentence(change, sentence):
 def test_a_loss_that_compares_images_of_a_class_is_refused_one_image_a_class(objectives):
     lone = {"losses": ["normalized_softmax"], **objectives, "recipe": {"images_per_class": 1}}
     with pytest.raises(
-        ConfigError, match=r"triplet compares images of a class; set recipe\.images_per_class=2 or more"
+        ConfigError, match=r"triplet compares images of a class; add --set recipe\.images_per_class=2, or more"
     ):
         expand(matrix(**lone))
     expand(matrix(**{**lone, "recipe": {"images_per_class": 1, "epochs": 0}}))

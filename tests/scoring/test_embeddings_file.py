@@ -142,6 +142,27 @@ def test_a_float_column_named_unlike_the_others_is_refused(extra: str, tmp_path:
     refused(f"e0 to e3, but also {extra}:", file)
 
 
+@pytest.mark.parametrize(
+    ("extra", "sentence"),
+    [
+        ({"score": [0.5, 0.6]}, "e_0_x to e_3_x, but also score:"),
+        ({"vector": [[1.0], [2.0]]}, "has no column of lists 'embedding', but vector: give the one"),
+        ({"e_4_x": [1, 2]}, "has 1 numbered column(s) of integers, such as e_4_x: store them as floats"),
+        ({f"q{number}": [1, 2] for number in range(9)}, "has 9 numbered column(s) of integers, such as q0"),
+        ({"x1": [1, 2], "x2": [3, 4]}, ""),
+    ],
+)
+def test_what_may_be_the_embedding_rather_than_the_float_columns_is_refused(
+    tmp_path: Path, extra: dict[str, Any], sentence: str
+) -> None:
+    """Numbers may stand anywhere in a name; a box of whole numbers is none of the embedding."""
+    file = write_table(tmp_path / "x.parquet", **{f"e_{number}_x": [0.1, 0.2] for number in range(4)}, **extra)
+    if sentence:
+        refused(sentence, file)
+    else:
+        assert read_embeddings(file).points.shape == (2, 4)
+
+
 def test_float_columns_that_are_not_numbered_are_taken_together(tmp_path: Path) -> None:
     found = read_embeddings(write_table(tmp_path / "x.parquet", x=[1.0, 2.0], y=[3.0, 4.0], label=["a", "b"]))
     assert found.points.tolist() == [[1, 3], [2, 4]]

@@ -33,7 +33,7 @@ def inventory(data: Path | None) -> list[dict[str, Any]]:
 
 
 def inventory_lines(found: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """For a terminal: a few lines a dataset."""
+    """For a terminal: a few lines per dataset."""
     for one in found:
         yield one["name"]
         yield f"    {one['label']}"

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from bench.datasets.reading.file_kinds import PARQUET
@@ -26,7 +27,7 @@ def read_columns(file: Path, needed: Sequence[str], optional: Sequence[str] = ()
 
     Parquet where the name ends in .parquet or .pq. Everything else is CSV: the separator is the one that a line such as
     "sep=;" states, else that of comma, semicolon, tab and bar which parts the first line into needed columns. Encodings
-    are those of `read_text`; empty lines are passed over.
+    are those of `read_text`; empty lines are passed over. Names are found in any case, first as asked for.
 
     Raises:
         DataError: the file cannot be read, lacks a needed column, has a name twice, or a row without a needed value.
@@ -61,7 +62,8 @@ def _csv(file: Path, needed: Sequence[str], optional: Sequence[str]) -> Columns:
         stated = STATED.match(text)
         body = text[stated.end() :] if stated else text
         separator = stated[1] if stated else max(SEPARATORS, key=lambda one: _fit(body, one, needed))
-        places = _places(file, next(_parted(body, separator, strict=False), []), needed, optional)
+        first, second = (*islice(_parted(body, separator, strict=False), 2), [], [])[:2]
+        places = _places(file, first, needed, optional, second=second)
         header, *rows = list(_parted(body, separator)) or [[]]
     except csv.Error as error:
         raise DataError(f"{file} cannot be read as CSV ({reason(error)}): write it again.") from error
@@ -72,7 +74,7 @@ def _csv(file: Path, needed: Sequence[str], optional: Sequence[str]) -> Columns:
 def _fit(text: str, separator: str, needed: Sequence[str]) -> tuple[int, int]:
     """How many needed columns, and how many at all, the first line has with this separator."""
     try:
-        names = [name.strip() for name in next(_parted(text, separator, strict=False), [])]
+        names = [name.strip().lower() for name in next(_parted(text, separator, strict=False), [])]
     except csv.Error:
         return 0, 0
     return len(set(names) & set(needed)), len(names)
@@ -116,18 +118,27 @@ def _parquet(file: Path, needed: Sequence[str], optional: Sequence[str]) -> Colu
     return {name: [(value or "").strip() for value in values] for name, values in texts.items()}
 
 
-def _places(file: Path, header: Sequence[str], needed: Sequence[str], optional: Sequence[str]) -> dict[str, int]:
-    """Name -> place of the columns asked for."""
-    names = [name.strip() for name in header]
+def _places(
+    file: Path, header: Sequence[str], needed: Sequence[str], optional: Sequence[str], *, second: Sequence[str] = ()
+) -> dict[str, int]:
+    """Name -> place of the columns asked for; `second` is the line after the header, to know an index by."""
+    names = _in_lower_case([name.strip() for name in header], (*needed, *optional))
     for name in (*needed, *optional):
         if names.count(name) > 1:
             raise DataError(f"{file} has {names.count(name)} columns called {name!r}: keep one, or rename the others.")
     missing = [name for name in needed if name not in names]
     if missing:
+        index = {place for place, value in enumerate(second, 1) if value.strip() in ("0", "1")}
         unnamed = [place for place, name in enumerate(names, 1) if not name or name.startswith("Unnamed: ")]
+        unnamed = [place for place in unnamed if place not in index]
         hint = f"; column {unnamed[0]} has no name, perhaps it is this one" if unnamed and len(missing) == 1 else ""
         raise DataError(
             f"{file} needs the columns {', '.join(needed)}, but has no {missing[0]!r}"
             f"{hint or did_you_mean(missing[0], filter(None, names))}"
         )
     return {name: names.index(name) for name in (*needed, *optional) if name in names}
+
+
+def _in_lower_case(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The names, where a wanted one is there in other letters alone, "Path" for "path", as it is wanted."""
+    return [name.lower() if name.lower() in wanted and name.lower() not in names else name for name in names]

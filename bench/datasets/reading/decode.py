@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 from PIL import __version__ as pillow
 
-from bench.datasets.reading.bit_depth import eight_bits, is_deep, stated_white
+from bench.datasets.reading.bit_depth import eight_bits, stated_depth
 from bench.datasets.reading.file_kinds import PICTURES, refused
 from bench.datasets.reading.scratch import room
 from bench.datasets.split import reason
@@ -36,7 +36,7 @@ def _heif_version() -> str | None:
         return None
 
 
-DECODERS = ["2", pillow, features.version("jpg"), features.version("avif"), _heif_version()]
+DECODERS = ["3", pillow, features.version("jpg"), features.version("avif"), _heif_version()]
 """For the identity of a cached split: this reader's version, raised when a pixel changes, and the libraries' own."""
 REPAIR = "repair or remove them, or leave out all such pictures with skip_broken = true (--skip-broken)"
 REPORT_SECONDS = 0.1
@@ -62,7 +62,8 @@ def read_picture(file: Path | BytesIO, size: int, channels: int) -> NDArray[np.u
     """One picture as [size, size, channels] uint8: the middle square, resized with antialiasing (bilinear).
 
     Turned as its EXIF tag says; transparency is laid on white; of several frames the first is taken; more than 8 bits
-    become 8, see `bit_depth`. `channels` is 1 (luminance) or 3 (RGB).
+    become 8, see `bit_depth`. Colour profiles are not applied, as in the loaders that pretrained trunks were trained
+    with. `channels` is 1 (luminance) or 3 (RGB).
 
     Raises:
         Exception: whatever Pillow raises where the file is broken.
@@ -71,8 +72,8 @@ def read_picture(file: Path | BytesIO, size: int, channels: int) -> NDArray[np.u
         _verify_kind(file)
     with Image.open(file, formats=_formats()) as opened:
         opened.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at 1/2, 1/4 or 1/8, never below twice `size`
-        white, deep = stated_white(opened), is_deep(opened)
-        picture = eight_bits(ImageOps.exif_transpose(opened), white=white, deep=deep)
+        depth = stated_depth(opened)
+        picture = eight_bits(ImageOps.exif_transpose(opened), depth)
     side = min(picture.size)
     left, top = ((length - side) // 2 for length in picture.size)
     middle = _opaque(picture.crop((left, top, left + side, top + side))).convert("L" if channels == 1 else "RGB")

@@ -17,7 +17,7 @@ from bench.datasets.reading.decode import DECODERS, REPAIR, read_pictures
 from bench.datasets.reading.picture_files import fingerprint
 from bench.datasets.reading.small_classes import kept, numbered
 from bench.datasets.reading.wording import printable, some
-from bench.datasets.split import DataError, Images, Split
+from bench.datasets.split import DataError, Images, Split, reason
 
 __all__ = ["Collection", "Reading", "own_split"]
 
@@ -74,10 +74,9 @@ def own_split(found: Collection, reading: Reading, *, choice: Mapping[str, objec
     there = [os.path.isfile(found.root / one.path) for one in found.pictures]
     absent = [one.path for one, is_there in zip(found.pictures, there, strict=True) if not is_there]
     if absent and not reading.skip_broken:
-        why = "are there, but are no files" if os.path.lexists(found.root / absent[0]) else "are not there"
         raise DataError(
-            f"{found.place} has {len(absent):,} picture(s) that {why}, such as {printable(absent[0])}: correct the "
-            f"paths, {REPAIR}."
+            f"{found.place} has {len(absent):,} picture(s) that {_why_absent(found.root / absent[0])}, such as "
+            f"{printable(absent[0])}: correct the paths, {REPAIR}."
         )
     present = list(compress(found.pictures, there))
     said = repr((found.pictures, found.order, found.names, found.texts, found.notes))
@@ -88,6 +87,16 @@ def own_split(found: Collection, reading: Reading, *, choice: Mapping[str, objec
         "decoders": DECODERS,
     }
     return cached({**identity, **reading._asdict(), **choice}, lambda: _split(found, reading, present, absent))
+
+
+def _why_absent(picture: Path) -> str:
+    try:
+        os.stat(picture)
+    except PermissionError as error:
+        return f"cannot be opened ({reason(error)})"
+    except (OSError, ValueError):
+        return "are there, but are no files" if os.path.lexists(picture) else "are not there"
+    return "are there, but are no files"
 
 
 def _verify_parts(found: Collection) -> None:

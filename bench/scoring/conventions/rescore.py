@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from bench.scoring.clustering import Clustering, by_faiss, clusterings, kmeans
 from bench.scoring.conventions.rules import SENTENCES, Rules
 from bench.scoring.evaluation import clustering_metrics, query_values
+from bench.scoring.inputs import scale_of
 from bench.scoring.ranking import Ranking, blocks, first_hit
 
 __all__ = ["Cause", "EmbeddedImages", "Scorer", "causes", "scorer"]
@@ -42,6 +43,16 @@ class EmbeddedImages(NamedTuple):
     """[N]"""
 
 
+def _scaled(images: EmbeddedImages) -> EmbeddedImages:
+    """The same, scaled up where all values are tiny, as the harness does: k-means would take them for one point."""
+    parts = [part for part in (images.points, images.gallery) if part is not None]
+    scale = scale_of(float(np.abs(part).max()) for part in parts)
+    if scale == 1:
+        return images
+    gallery = None if images.gallery is None else images.gallery.astype(np.float64) * scale
+    return images._replace(points=images.points.astype(np.float64) * scale, gallery=gallery)
+
+
 class Cause(NamedTuple):
     """One rule that changes a score."""
 
@@ -61,6 +72,7 @@ def scorer(images: EmbeddedImages, *, ks: Sequence[int] = (1, 2, 4, 8), restarts
     What rules share is searched and clustered once. `restarts` and `seed` are those of k-means where the rules do not
     set their own; without restarts no rules cluster. Ties are by lower index unless the rules say otherwise.
     """
+    images = _scaled(images)
     others = images.labels if images.gallery_labels is None else images.gallery_labels
     n_same = (np.bincount(others, minlength=images.labels.max() + 1))[images.labels]
     n_others = n_same - (images.gallery is None)

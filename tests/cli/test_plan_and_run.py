@@ -1,0 +1,44 @@
+"""What `bench plan` foretells, `bench run` does."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from support.jobs import matrix_file
+from support.sample_photos import classes
+from typer.testing import CliRunner
+
+import bench
+from bench.cli.app import app
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+
+
+@pytest.fixture
+def matrix(tmp_path: Path) -> Path:
+    """Of photos without texts."""
+    classes(tmp_path / "photos", "abcdefgh")
+    return matrix_file(
+        tmp_path,
+        datasets=f'[{{ name = "folder", path = "{tmp_path / "photos"}", size = 16, label = "photos" }}]',
+        losses='["triplet", "adaptive_additive"]',
+        ensembles='[{ name = "sum", members = ["triplet", { name = "sum", members = ["adaptive_additive"] }] }]',
+        model_ensembles='[{ name = "concatenate", members = ["triplet", "adaptive_additive"] }]',
+        controls="false",
+    )
+
+
+def test_what_a_plan_calls_unsuited_is_skipped(tmp_path: Path, matrix: Path) -> None:
+    small = ["--set", "recipe.classes_per_batch=2", "--set", "recipe.images_per_class=2", "--set", "recipe.epochs=0"]
+    asked = [matrix, "--results", tmp_path / "runs", *small]
+    lines = call("plan", *asked).stdout.splitlines()
+    foretold = {line.split(" seed ")[0].split("conv4(width=8) ")[1] for line in lines if "will be skipped, for" in line}
+    assert sum("for adaptive_additive needs a text for each class, and photos has none" in line for line in lines) == 3
+    assert call("run", *asked).exit_code == 0
+    rows = bench.load(tmp_path / "runs")
+    assert set(rows["objective"][rows["status"] == "skipped"]) == foretold
+    assert sorted(rows["status"]) == ["done", "skipped", "skipped", "skipped"]
+    again = call("plan", *asked).stdout.splitlines()
+    assert sum(line.startswith("skipped") and "needs a text for each class" in line for line in again) == 3
