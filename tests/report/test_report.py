@@ -55,7 +55,7 @@ def test_provenance_lists_every_value(name: str, tmp_path: Path) -> None:
         "CPU, NVIDIA H100",
         "0123456789, ffffffffff with uncommitted changes",
         "a dddddddd, b dddddddd",
-        "Student t interval",
+        "shrunk toward what is typical of the board",
         "ECCV 2020",
         "without the seed it is compared",
     ):
