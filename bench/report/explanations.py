@@ -37,9 +37,10 @@ GUIDE = (
     (
         "Rank, Ties",
         "Rank is the set of ranks that the seeds leave open: 2–5 means that one method is shown to be better, and all "
-        "but the best five are shown to be worse. Two lines that share a letter under Ties cannot be told apart. A "
-        "pair is told apart by a t test with Holm's correction over all pairs of the board, at .05. Controls are not "
-        "ranked. `bench compare A B` says what is known about one pair, and how many seeds it would need.",
+        "but the best five are shown to be worse. Two lines that share a letter under Ties cannot be told apart; of "
+        "more than eight letters the rest is left out, and `bench compare --all` shows them. A pair is told apart by a "
+        "t test with Holm's correction over all pairs of the board, at .05. Controls are not ranked. `bench compare A "
+        "B` says what is known about one pair, and how many seeds it would need.",
     ),
     (
         "Recall@K",

@@ -38,6 +38,7 @@ KINDS = {
     "floor": "floor",
 }
 
+MOST_LETTERS = 8
 LAST = -1e6
 """Where a line without a rank is sorted; the best rank is the largest, so that it comes first as in other columns."""
 
@@ -117,7 +118,8 @@ def _place(place: Standing | None) -> tuple[Cell, Cell]:
         return Cell(NONE, LAST), Cell(NONE, LAST)
     best, worst = place.ranks
     order = -best + worst / LAST
-    return Cell(rank_set(best, worst), order), Cell(place.letters, order)
+    letters = place.letters if len(place.letters) <= MOST_LETTERS else f"{place.letters[:MOST_LETTERS]}…"
+    return Cell(rank_set(best, worst), order), Cell(letters, order)
 
 
 def rank_set(best: int, worst: int) -> str:
