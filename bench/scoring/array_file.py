@@ -66,6 +66,7 @@ def parquet(file: Path) -> Any:
     from pyarrow.parquet import ParquetFile  # slow to import, and most files need none of it
 
     table = ParquetFile(file).read()
+    table.validate(full=True)  # the letters of a damaged file
     names = table.column_names
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{file} has several columns named {twice[0]!r}: give each a name of its own.")

@@ -126,6 +126,15 @@ def test_parquet_that_holds_no_embeddings_is_refused(table: dict[str, Any], sent
     refused(sentence, write_table(tmp_path / "x.parquet", **table))
 
 
+@pytest.mark.parametrize("labels", [False, True], ids=["embeddings", "labels"])
+def test_damaged_letters_of_labels_are_a_sentence(labels: bool, tmp_path: Path) -> None:
+    file = tmp_path / "x.parquet"
+    columns = {"a": [0.5, 1.0], "b": [1.0, 2.0], "label": ["straße", "x"]}
+    parquet.write_table(pa.table(columns), file, compression="none", use_dictionary=False)
+    file.write_bytes(file.read_bytes().replace("ß".encode(), b"\xdea"))
+    refused("x.parquet cannot be read (Column 2", file, labels=labels)
+
+
 def test_integers_of_a_wide_table_are_no_dimensions(tmp_path: Path) -> None:
     points, labels = sample()
     numbers = {f"e{i}": column for i, column in enumerate(points.T)}

@@ -111,7 +111,11 @@ def _parquet(file: Path, needed: Sequence[str], optional: Sequence[str]) -> Colu
     try:
         table = parquet.ParquetFile(file)
         places = _places(file, table.schema_arrow.names, needed, optional)
-        texts = {name: table.read(columns=[name])[name].cast(pa.string()).to_pylist() for name in places}
+        stored = {name: table.schema_arrow.names[place] for name, place in places.items()}
+        columns = {name: table.read(columns=[own])[own].cast(pa.string()) for name, own in stored.items()}
+        for column in columns.values():
+            column.validate(full=True)  # the letters of a damaged file
+        texts = {name: column.to_pylist() for name, column in columns.items()}
     except (pa.ArrowException, OSError) as error:
         first = str(error).splitlines()[0]
         raise DataError(f"{file} cannot be read as Parquet with columns of text ({first}): write it again.") from error

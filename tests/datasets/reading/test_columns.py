@@ -19,6 +19,19 @@ def test_the_columns_asked_for_are_read_as_text(tmp_path: Path) -> None:
     assert columns == {"path": ["a b.png", "c.png"], "label": ["007", "NA"], "extra": ["", "1"]}
 
 
+def test_names_of_parquet_columns_are_found_in_any_case(tmp_path: Path) -> None:
+    pd.DataFrame({"Path": ["a"], "LABEL": ["x"], "Split": ["train"]}).to_parquet(tmp_path / "my.parquet")
+    assert read_columns(tmp_path / "my.parquet", NEEDED) == {"path": ["a"], "label": ["x"], "split": ["train"]}
+
+
+def test_damaged_letters_of_parquet_are_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "my.parquet"
+    pd.DataFrame({"path": ["straße"], "label": ["x"], "split": ["train"]}).to_parquet(file, compression=None)
+    file.write_bytes(file.read_bytes().replace("ß".encode(), b"\xdea"))
+    with pytest.raises(DataError, match=r"my.parquet cannot be read as Parquet .*: write it again\.$"):
+        read_columns(file, NEEDED)
+
+
 def test_parquet_of_any_type_is_read_as_text(tmp_path: Path) -> None:
     columns = {"label": [3, 10], "score": [2.0, None], "split": pd.Categorical(["b ", "a"]), "box": [[1], [2]]}
     pd.DataFrame(columns).to_parquet(tmp_path / "my.pq")
