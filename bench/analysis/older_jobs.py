@@ -12,12 +12,12 @@ from bench.analysis.controls import reduced
 from bench.matrix.expand import expand
 from bench.matrix.file import load, matrices
 from bench.matrix.job import Job
-from bench.matrix.recipe import LATER, Recipe, complete
+from bench.matrix.recipe import Recipe, complete
 
 __all__ = ["older_jobs", "with_jobs"]
 
-NEWEST = ("interpolation", "fill")
-"""Fields of the recipe that no row without its job can have changed."""
+READING = ("interpolation", "fill")
+"""Fields of the recipe that a matrix of the project has changed since rows without their jobs were stored."""
 
 Known = Mapping[tuple[Any, ...], Sequence[Job]]
 """Labels of dataset, backbone and objective, and the seed -> jobs."""
@@ -54,16 +54,16 @@ def _candidates(row: Mapping[Any, Any], known: Known) -> Iterator[Job]:
     except ValueError:  # a recipe that is no longer possible
         return
     same = {"recipe": recipe, "control": row["kind"] == "control", "protocol": row["protocol"]}
-    yield from (_then(job).changed(**same) for job in known.get((*place, row["objective"]), ()))
+    yield from (_then(job, recipe).changed(**same) for job in known.get((*place, row["objective"]), ()))
     if same["control"] and not pd.isna(row["embedding_dim"]):
         ensembles = [job for label in row["members"] for job in known.get((*place, label), ())]
-        yield from (reduced(_then(job), int(row["embedding_dim"])) for job in ensembles)
+        yield from (reduced(_then(job, recipe), int(row["embedding_dim"])) for job in ensembles)
 
 
-def _then(job: Job) -> Job:
-    """The job with what came into recipes after a row knew its job as it was before, in its members too."""
-    recipe = job.recipe.model_copy(update={name: LATER[name] for name in NEWEST})
-    return job.changed(recipe=recipe, members=tuple(map(_then, job.members)))
+def _then(job: Job, recipe: Recipe) -> Job:
+    """The job with the pictures read as by this recipe, in its members too: a matrix may read them otherwise by now."""
+    own = job.recipe.model_copy(update={name: getattr(recipe, name) for name in READING})
+    return job.changed(recipe=own, members=tuple(_then(member, recipe) for member in job.members))
 
 
 @cache
