@@ -70,8 +70,9 @@ def _refuse_other_kinds(file: Path, types: Mapping[str, Any]) -> None:
         )
     floats = _stems([name for name, kind in types.items() if is_floating(kind)])
     whole = _stems([name for name, kind in types.items() if is_integer(kind)])
+    unlike = set(floats) <= {UNNUMBERED}
     for stem, names in whole.items():
-        if stem != UNNUMBERED and (stem in floats or len(names) > sum(map(len, floats.values()))):
+        if stem != UNNUMBERED and (unlike or stem in floats or len(names) > sum(map(len, floats.values()))):
             raise DataError(
                 f"{file} has {len(names):,} numbered column(s) of integers, such as {names[0]}: store them as floats "
                 "if they are dimensions of the embedding, and remove them if not."

@@ -151,6 +151,11 @@ def test_a_float_column_named_unlike_the_others_is_refused(extra: str, tmp_path:
     refused(f"e0 to e3, but also {extra}:", file)
 
 
+def test_numbered_integers_beside_a_float_column_of_another_kind_are_refused(tmp_path: Path) -> None:
+    file = write_table(tmp_path / "x.parquet", e0=[1, 2], fold=[0.0, 1.0])
+    refused("has 1 numbered column(s) of integers, such as e0: store them as floats", file)
+
+
 @pytest.mark.parametrize(
     ("extra", "sentence"),
     [
