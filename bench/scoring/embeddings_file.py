@@ -131,5 +131,5 @@ def _of_a_job(folder: Path) -> bool:
 
     try:
         return {"key", "protocol", "status"} <= set(read_schema(folder / "row.parquet").names)
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException, UnicodeDecodeError):
         return False

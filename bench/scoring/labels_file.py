@@ -14,6 +14,8 @@ __all__ = ["LABELS", "as_labels", "read_labels"]
 
 LABELS = ("labels", "label")
 """Names of arrays and columns."""
+HEADINGS = (*LABELS, "target", "targets", "class", "classes", "category", "y")
+"""First lines of a single column that are no label, unless they stand again below."""
 
 
 def read_labels(file: Path) -> NDArray[np.str_]:
@@ -76,7 +78,10 @@ def _csv_labels(file: Path) -> NDArray[Any]:
         return np.asarray(read_columns(file, ["label"])["label"])
     if len(head) != 1:
         raise DataError(f"{file} has several columns and none is named label: name it in the first line.")
-    return _lines(file)
+    lines = _lines(file)
+    # Where this is wrong there is a label too few, which is refused; a heading among the labels would be scored.
+    heading = len(lines) and lines[0].lower() in HEADINGS and lines[0] not in lines[1:]
+    return lines[1:] if heading else lines
 
 
 def _lines(file: Path) -> NDArray[Any]:

@@ -97,6 +97,6 @@ def _parsed(content: bytes, file: Path) -> pa.Table | None:
         table = pq.ParquetFile(pa.BufferReader(content)).read()
     except pa.ArrowNotImplementedError as error:
         raise StoreError(f"{file}: this version of pyarrow cannot read it ({error}); install a newer one") from error
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise DamagedError from error
     return typed(table) if table.num_rows == 1 else None

@@ -98,7 +98,7 @@ def _with_key(file: Path) -> pa.Table | None:
     """A job's log, or None and a warning."""
     try:
         table = pq.ParquetFile(file).read()
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException, UnicodeDecodeError):
         warnings.warn(f"{file}: cannot be read and is left out; its job's row is not concerned", stacklevel=2)
         return None
     return table.append_column("key", pa.array([file.parent.name] * table.num_rows, pa.string()))

@@ -88,7 +88,7 @@ def _table(file: Path, only: Collection[str] | None) -> pa.Table:
         table = whole.read([name for name in whole.schema_arrow.names if _wanted(name, only)])
     except FileNotFoundError:
         raise
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno:
             raise ConfigError(str(unopened(file, error))) from error
         raise ConfigError(f"{file}: is damaged; delete the folder {file.parent} and run the matrix again") from error

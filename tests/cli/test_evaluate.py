@@ -202,7 +202,7 @@ def test_the_columns_of_a_wide_table_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("heading", "hint"), [("target\n", ", or name it 'label' if 'target' is a heading."), ("", ".")]
+    ("heading", "hint"), [("animal\n", ", or name it 'label' if 'animal' is a heading."), ("", ".")]
 )
 def test_a_heading_that_was_taken_for_a_label_is_named(tmp_path: Path, heading: str, hint: str) -> None:
     points, labels = sample()

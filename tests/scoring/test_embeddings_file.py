@@ -126,6 +126,16 @@ def test_parquet_that_holds_no_embeddings_is_refused(table: dict[str, Any], sent
     refused(sentence, write_table(tmp_path / "x.parquet", **table))
 
 
+@pytest.mark.parametrize("heading", ["label", "Labels", "target", "class", "y"])
+def test_a_heading_of_a_single_column_is_no_label(heading: str, tmp_path: Path) -> None:
+    file = tmp_path / "y.csv"
+    file.write_text(f"{heading}\n3\n10\n3\n")
+    assert read_labels(file).tolist() == ["3", "10", "3"]
+    file.write_text(f"{heading}\n3\n{heading}\n3\n")
+    expected = ["3", heading, "3"] if heading == "label" else [heading, "3", heading, "3"]
+    assert read_labels(file).tolist() == expected
+
+
 @pytest.mark.parametrize("labels", [False, True], ids=["embeddings", "labels"])
 def test_damaged_letters_of_labels_are_a_sentence(labels: bool, tmp_path: Path) -> None:
     file = tmp_path / "x.parquet"

@@ -116,7 +116,7 @@ def _parquet(file: Path, needed: Sequence[str], optional: Sequence[str]) -> Colu
         for column in columns.values():
             column.validate(full=True)  # the letters of a damaged file
         texts = {name: column.to_pylist() for name, column in columns.items()}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0]
         raise DataError(f"{file} cannot be read as Parquet with columns of text ({first}): write it again.") from error
     return {name: [(value or "").strip() for value in values] for name, values in texts.items()}

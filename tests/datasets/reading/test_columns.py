@@ -24,9 +24,11 @@ def test_names_of_parquet_columns_are_found_in_any_case(tmp_path: Path) -> None:
     assert read_columns(tmp_path / "my.parquet", NEEDED) == {"path": ["a"], "label": ["x"], "split": ["train"]}
 
 
-def test_damaged_letters_of_parquet_are_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("column", "value"), [("path", "straße"), ("straße", "x")])
+def test_damaged_letters_of_parquet_are_a_sentence(tmp_path: Path, column: str, value: str) -> None:
     file = tmp_path / "my.parquet"
-    pd.DataFrame({"path": ["straße"], "label": ["x"], "split": ["train"]}).to_parquet(file, compression=None)
+    columns = {"path": ["x"], "label": ["x"], "split": ["train"], column: [value]}
+    pd.DataFrame(columns).to_parquet(file, compression=None)
     file.write_bytes(file.read_bytes().replace("ß".encode(), b"\xdea"))
     with pytest.raises(DataError, match=r"my.parquet cannot be read as Parquet .*: write it again\.$"):
         read_columns(file, NEEDED)
