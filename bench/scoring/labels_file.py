@@ -72,7 +72,7 @@ def _parquet_labels(file: Path) -> NDArray[Any]:
 
 
 def _csv_labels(file: Path) -> NDArray[Any]:
-    rows = _decoded(file).lstrip().splitlines()
+    rows = [row for row in _decoded(file).splitlines() if row.strip()]
     head = [name.strip().strip('"') for name in rows[0].replace(";", ",").replace("\t", ",").split(",")] if rows else []
     if "label" in head:
         return np.asarray(read_columns(file, ["label"])["label"])

@@ -126,6 +126,15 @@ def test_parquet_that_holds_no_embeddings_is_refused(table: dict[str, Any], sent
     refused(sentence, write_table(tmp_path / "x.parquet", **table))
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_an_index_beside_labels_of_another_name_is_a_second_column(separator: str, tmp_path: Path) -> None:
+    file = tmp_path / "y.csv"
+    file.write_text("".join(f"{separator.join(row)}\n" for row in (("", "target"), ("0", "a"), ("1", "b"))))
+    refused("has several columns and none is named label", file, labels=True)
+    file.write_text(file.read_text().replace("target", "label"))
+    assert read_labels(file).tolist() == ["a", "b"]
+
+
 @pytest.mark.parametrize("heading", ["label", "Labels", "target", "class", "y"])
 def test_a_heading_of_a_single_column_is_no_label(heading: str, tmp_path: Path) -> None:
     file = tmp_path / "y.csv"
