@@ -22,6 +22,7 @@ from bench.cli.options import (
     SkipOption,
     ThreadsOption,
     WorkersOption,
+    say,
     talk,
 )
 
@@ -81,12 +82,12 @@ def check(
             return
         found = _checked(matrix, baseline, metric, results if reuse else None, options)
     except KeyboardInterrupt:
-        typer.echo("bench: interrupted; the same command begins anew", err=True)
+        say("interrupted; the same command begins anew")
         raise typer.Exit(INTERRUPTED) from None
     except (NotComparable, NothingMeasured) as error:
         problems = str(error).splitlines()
         for sentence in problems:
-            typer.echo(f"bench: {sentence}", err=True)
+            say(sentence)
         _write(None, files, problems=problems)
         raise typer.Exit(NOTHING) from None
     _write(found, files, strict=strict)

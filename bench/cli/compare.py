@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import NOTHING, RESULTS, JsonOption, asked_for, controls_of
+from bench.cli.options import NOTHING, RESULTS, JsonOption, asked_for, controls_of, say
 
 if TYPE_CHECKING:
     from bench.analysis.scored_methods import Source
@@ -49,7 +49,7 @@ def compare(
             other = None if against is None else _source(against, matrix)
             found = compare_pair(a, b, source=source, other=other, dataset=dataset, metric=metric)
     except NothingToCompare as error:
-        typer.echo(f"bench: {error}", err=True)
+        say(str(error))
         raise typer.Exit(NOTHING) from None
     text = all_pairs_text if every else pair_text
     typer.echo(json.dumps(json_values(found), indent=2, ensure_ascii=False) if as_json else text(found))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from bench.cli.options import NOTHING
+from bench.cli.options import NOTHING, say
 
 if TYPE_CHECKING:
     from bench.matrix.file import Matrix
@@ -30,7 +30,7 @@ def decide(
         found = seeds_to_decide(*methods, source=Source(results, rows, expand(asked)), matrix=matrix, metric=metric)
     except NothingToCompare as error:
         for sentence in str(error).splitlines():
-            typer.echo(f"bench: {sentence}", err=True)
+            say(sentence)
         raise typer.Exit(NOTHING) from None
     if as_json:
         typer.echo(json.dumps(json_values(found), indent=2, ensure_ascii=False))

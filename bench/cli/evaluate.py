@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import NOTHING, JsonOption
+from bench.cli.options import NOTHING, JsonOption, say
 
 if TYPE_CHECKING:
     from bench.scoring.conventions.rescore import EmbeddedImages
@@ -81,7 +81,7 @@ def evaluate(
     if images.gallery is not None:  # which a job's folder may hold as well
         chosen = _chosen(convention, distance, has_gallery=True)
         if silent := [name for name, one in CONVENTIONS.items() if "all" in convention and one.gallery is None]:
-            typer.echo(f"bench: {' and '.join(silent)} have no rules for a gallery, so they are left out", err=True)
+            say(f"{' and '.join(silent)} have no rules for a gallery, so they are left out")
         _warn_of_copies(images)
     _check_directions(images, chosen)
     table = side_by_side(chosen, scorer(images, ks=ks, restarts=restarts, seed=seed))
@@ -137,10 +137,9 @@ def _images(file: Path, labels: Path | None, gallery: Path | None, gallery_label
             )
     every = names[:cut] if other_names is None else np.concatenate([names[:cut], other_names])
     if other_names is not None and not np.isin(names[:cut], other_names).any():
-        typer.echo(
-            f"bench: no label of a query is in the gallery, so nothing can be found: the queries have '{names[0]}', "
-            f"the gallery '{other_names[0]}'; write both alike",
-            err=True,
+        say(
+            f"no label of a query is in the gallery, so nothing can be found: the queries have '{names[0]}', the "
+            f"gallery '{other_names[0]}'; write both alike"
         )
         raise typer.Exit(NOTHING)
     classes, numbers = np.unique(every, return_inverse=True)
@@ -155,7 +154,7 @@ def _images(file: Path, labels: Path | None, gallery: Path | None, gallery_label
 def _told(file: Path, stored: "FileEmbeddings") -> "FileEmbeddings":
     """The same, after saying which columns of a wide table it was made of."""
     if stored.table is not None:
-        typer.echo(f"bench: {file}: {stored.table}", err=True)
+        say(f"{file}: {stored.table}")
     return stored
 
 
@@ -167,10 +166,9 @@ def _warn_of_copies(images: "EmbeddedImages") -> None:
     kind = np.result_type(images.points, images.gallery)
     gallery = {row.tobytes() for row in images.gallery.astype(kind)}
     if copies := sum(row.tobytes() in gallery for row in images.points.astype(kind)):
-        typer.echo(
-            f"bench: {copies:,} of {len(images.points):,} queries are in the gallery with the very same embedding, so "
-            "each finds itself: leave copies out of the gallery",
-            err=True,
+        say(
+            f"{copies:,} of {len(images.points):,} queries are in the gallery with the very same embedding, so each "
+            "finds itself: leave copies out of the gallery"
         )
 
 

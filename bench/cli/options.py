@@ -86,6 +86,13 @@ def talk() -> Console:
     return Console(stderr=True)
 
 
+def say(sentence: str) -> None:
+    """Tell the user one sentence, with control characters of names and labels in it as escapes."""
+    from bench.datasets.split import legible, without_control
+
+    typer.echo(f"bench: {without_control(legible(sentence))}", err=True)
+
+
 def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a command of `app`: warnings and expected errors become sentences, an interruption 130."""
 
@@ -108,7 +115,7 @@ def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
                     raise
                 raise _refused(_unusable(error)) from None
             except KeyboardInterrupt:
-                typer.echo("bench: interrupted; the same command continues", err=True)
+                say("interrupted; the same command continues")
                 raise typer.Exit(INTERRUPTED) from None
 
         return app.command(name=function.__name__.rstrip("_"))(run)
@@ -121,14 +128,14 @@ def _told_in_sentences() -> Iterator[None]:
     """Warnings as the sentences that they are, without the line of code that gave them."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: typer.echo(f"bench: {message}", err=True)
+        warnings.showwarning = lambda message, *_: say(str(message))
         yield
 
 
 def _refused(sentences: str) -> typer.Exit:
     """The end of a command whose request is wrong, once that is said."""
     for sentence in sentences.splitlines():
-        typer.echo(f"bench: {sentence}", err=True)
+        say(sentence)
     return typer.Exit(WRONG)
 
 

@@ -19,6 +19,7 @@ from bench.cli.options import (
     SkipOption,
     asked_for,
     controls_of,
+    say,
 )
 
 __all__ = ["complement", "pack", "report"]
@@ -105,5 +106,5 @@ def pack(
 
 
 def _nothing(sentence: str) -> NoReturn:
-    typer.echo(f"bench: {sentence}", err=True)
+    say(sentence)
     raise typer.Exit(NOTHING)

@@ -212,6 +212,16 @@ def test_a_heading_that_was_taken_for_a_label_is_named(tmp_path: Path, heading: 
     assert (result.exit_code, result.stderr.endswith(f"labels: give one label per row{hint}\n")) == (2, True)
 
 
+@pytest.mark.parametrize("labels", [["/\x04a"] * 40, ["/\x04a"] * 20 + ["b"] * 20], ids=["one class", "two sides"])
+def test_control_characters_of_labels_do_not_reach_the_terminal(tmp_path: Path, labels: list[str]) -> None:
+    stored, y = saved(tmp_path / "x.npy", sample()[0]), saved(tmp_path / "y.npy", np.array(labels))
+    others = ("--gallery", stored, "--gallery-labels", saved(tmp_path / "z.npy", np.array(["c\x1b", "d"] * 20)))
+    result = call(stored, y, *(others if "b" in labels else ()))
+    assert result.exit_code in (2, 3)
+    assert r"/\x04a" in result.stderr
+    assert all(line.isprintable() for line in result.stderr.splitlines())
+
+
 @pytest.mark.parametrize(("scale", "kind"), [(1e-30, "f4"), (1e-30, "f8"), (1e-100, "f8"), (1e10, "f4")])
 def test_the_size_of_the_values_changes_no_score(tmp_path: Path, scale: float, kind: str) -> None:
     """k-means in single precision takes tiny values for one point, beside a right Recall."""
