@@ -8,10 +8,10 @@ import pandas as pd
 
 from bench.analysis.gains import EnsembleGain, gains
 from bench.analysis.identity import identify
-from bench.analysis.line_methods import Verdict, leading_groups, verdict
-from bench.analysis.lines import Line, lines
+from bench.analysis.line_methods import Verdict, leading, verdict
+from bench.analysis.lines import FIRST, Line, lines
 from bench.analysis.older_jobs import with_jobs
-from bench.analysis.settings import UNUSED, differing_fields, flat, settings, told_apart, usual
+from bench.analysis.settings import UNUSED, differing_fields, recipe_fields, settings, told_apart, usual
 from bench.analysis.stopping import stopping_notes
 from bench.analysis.trained_models import Models, trained_models
 from bench.matrix.job import Job
@@ -88,13 +88,14 @@ def _board(
     done = latest[latest["status"] == "done"]
     present = tuple(name for name in metrics if done[name].notna().any())
     found = lines(latest, done, present, models)
+    order = verdict(found)
     return Board(
         dataset=str(cells["dataset"].iloc[0]),
         backbone=str(cells["backbone"].iloc[0]),
         metrics=present,
         lines=tuple(found),
-        verdict=verdict(found),
-        leading=leading_groups(found, present),
+        verdict=order,
+        leading={name: order.leading if name == FIRST else leading(found, name) for name in present},
         chance={name: float(done[f"{name}_chance"].mean()) for name in present if _has(done, f"{name}_chance")},
         queries=_queries(done),
         recipe=", ".join(f"{name}={value}" for name, value in most.items() if UNUSED.get(name) != value),
@@ -112,8 +113,9 @@ def _board(
 
 def _variants(cells: pd.DataFrame, jobs: Mapping[str, Job], most: Mapping[str, str]) -> "pd.Series[str]":
     """In what each row's recipe differs from the usual one; and where that leaves two cells alike, in what they do."""
-    recipes = {text: differing_fields(flat(json.loads(text)), most) for text in cells["recipe"].unique()}
-    found = cells.assign(variant=cells["recipe"].map(recipes)).drop_duplicates("cell").set_index("cell")
+    recipes = {text: differing_fields(recipe_fields(text), most) for text in cells["recipe"].unique()}
+    first = cells[["cell", "objective", "recipe"]].drop_duplicates("cell")
+    found = first.assign(variant=first["recipe"].map(recipes)).set_index("cell")
     variants = found["variant"].to_dict()
     for _, alike in found.groupby(["objective", "variant"]):
         if len(alike) > 1:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bench.matrix.job import TRAINED, Job, Part
-from bench.stats.intervals import best_elsewhere
+from bench.stats.choice import best_elsewhere
 
 __all__ = [
     "Alone",

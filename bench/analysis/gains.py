@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from bench.analysis.controls import Trained, alone, epochs, opponents, trained
 from bench.analysis.gain_intervals import Gain, Runs, estimated
 from bench.analysis.lines import Line
 from bench.matrix.job import Job
-from bench.stats.intervals import best_elsewhere, interval
+from bench.stats.choice import best_elsewhere
 
 __all__ = ["EnsembleGain", "gains"]
 
@@ -78,7 +79,7 @@ def _held(line: Line, job: Job | None, found: Trained, lines: Mapping[str, Line]
     seeds = sorted(set(line.recalls).intersection(*recalls.values()))
     if not seeds:
         return Held(EnsembleGain(line, why="not stated: no seed was finished by it and by every member"))
-    naive = members[max(recalls, key=lambda member: interval([recalls[member][seed] for seed in seeds]).mean)]
+    naive = members[max(recalls, key=lambda member: fmean(recalls[member][seed] for seed in seeds))]
     stated = {"naive": _runs((seed, line, _of(naive, lines)) for seed in seeds)}
     chosen = {seed: best for seed in seeds if (name := best_elsewhere(recalls, seed)) and (best := members[name])}
     if not chosen:

@@ -7,7 +7,7 @@ from bench.analysis.compare import BoardComparison, Method, Standing, compare, l
 from bench.analysis.lines import FIRST, Line
 from bench.analysis.verdicts import board_in_words
 
-__all__ = ["Verdict", "compared", "leading_groups", "line_methods", "verdict"]
+__all__ = ["Verdict", "compared", "leading", "line_methods", "verdict"]
 
 
 class Verdict(NamedTuple):
@@ -15,6 +15,8 @@ class Verdict(NamedTuple):
 
     sentence: str
     """Who leads; empty for fewer than two lines."""
+    leading: frozenset[str]
+    """The cells that no other is better than."""
     places: Mapping[str, Standing]
     """By cell, of the lines that are compared."""
     comparison: BoardComparison | None
@@ -48,19 +50,18 @@ def verdict(lines: Sequence[Line]) -> Verdict:
     """The order by Recall@1 of the lines of one board, but for controls."""
     known = compared(lines, FIRST)
     if len(known) < 2:
-        return Verdict("", {}, None)
+        return Verdict("", frozenset(), {}, None)
     found = compare(line_methods(known, FIRST))
     places = standings(found)
     by_cell = {line.cell: place for line, place in zip(known, places, strict=True)}
-    return Verdict(board_in_words(found, places), by_cell, found)
+    return Verdict(board_in_words(found, places), _cells(known, found), by_cell, found)
 
 
-def leading_groups(lines: Sequence[Line], metrics: Sequence[str]) -> dict[str, frozenset[str]]:
-    """By metric, the cells that no other is better than; empty where nothing can be ranked."""
-    return {metric: _leading(compared(lines, metric), metric) for metric in metrics}
+def leading(lines: Sequence[Line], metric: str) -> frozenset[str]:
+    """The cells of the leading group under a metric; empty where nothing can be ranked."""
+    known = compared(lines, metric)
+    return _cells(known, compare(line_methods(known, metric))) if len(known) > 1 else frozenset()
 
 
-def _leading(lines: Sequence[Line], metric: str) -> frozenset[str]:
-    if len(lines) < 2:
-        return frozenset()
-    return frozenset(lines[place].cell for place in leaders(compare(line_methods(lines, metric))))
+def _cells(lines: Sequence[Line], found: BoardComparison) -> frozenset[str]:
+    return frozenset(lines[place].cell for place in leaders(found))

@@ -1,6 +1,5 @@
 """The lines of a board: what is averaged over seeds, each score with its interval."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analysis.settings import flat
+from bench.analysis.settings import recipe_fields
 from bench.analysis.shrunk_scores import Column, Score, shrunk_scores
 from bench.analysis.trained_models import Models, TrainedModel
 from bench.stats.estimate import Numbers
@@ -120,7 +119,7 @@ def _line(cell: str, cells: Mapping[str, NDArray[Any]], asked: int, metrics: Seq
         seeds=asked,
         dim=None if pd.isna(dim) else int(dim),
         seconds=float(np.mean((whole if pd.isna(trained).any() else trained).astype(float))),
-        recipe=flat(json.loads(cells["recipe"][0])),
+        recipe=recipe_fields(str(cells["recipe"][0])),
         looks={},
         gap=None,
         epochs=tuple(int(epoch) for epochs in cells["epoch"] if np.ndim(epochs) for epoch in epochs),

@@ -1,29 +1,16 @@
 """One look at the seeds of a board so far: what the rule decides, who gets more seeds, and why, in sentences."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from bench.analysis.stopping import Until
+from bench.analysis.stopping import Decision, Until
 from bench.analysis.verdicts import look_in_words, order_look_in_words
 from bench.stats.estimate import Numbers
 from bench.stats.ranks import Flags
 from bench.stats.sequential import LOOKS, LeadersLook, OrderLook, leaders, order
 
-__all__ = ["Decision", "decide"]
-
-
-class Decision(NamedTuple):
-    """What a rule decided at one look of one board."""
-
-    seeds: int
-    """That were looked at: 0 to this number - 1."""
-    leading: tuple[str, ...]
-    """Methods that none was shown to be better than."""
-    running: tuple[str, ...]
-    """Methods that get more seeds; empty when all is decided that can be."""
-    sentences: tuple[str, ...]
+__all__ = ["decide"]
 
 
 def decide(scores: Numbers, labels: Sequence[str], until: Until, *, shared: Flags) -> Decision:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from bench.matrix.job import Job, Part
 from bench.matrix.recipe import complete
 
-__all__ = ["UNUSED", "differing_fields", "flat", "settings", "told_apart", "usual"]
+__all__ = ["UNUSED", "differing_fields", "flat", "recipe_fields", "settings", "told_apart", "usual"]
 
 
 def flat(value: Any, *, prefix: str = "") -> dict[str, str]:
@@ -21,6 +22,12 @@ def flat(value: Any, *, prefix: str = "") -> dict[str, str]:
     return {prefix.strip("."): value if isinstance(value, str) else json.dumps(value)}
 
 
+@cache
+def recipe_fields(recipe: str) -> Mapping[str, str]:
+    """Every field of a recipe (JSON) as text; many rows share one."""
+    return flat(json.loads(recipe))
+
+
 UNUSED = flat(complete({}))
 """Newer fields of the recipe at what was done without them, which no one needs to read."""
 
@@ -28,7 +35,7 @@ UNUSED = flat(complete({}))
 def usual(recipes: "pd.Series[str]") -> dict[str, str]:
     """The fields of the most common recipe (JSON); of equally common ones, the first in order of its text."""
     counts = recipes.value_counts()
-    return flat(json.loads(min(counts[counts == counts.max()].index))) if len(counts) else {}
+    return dict(recipe_fields(min(counts[counts == counts.max()].index))) if len(counts) else {}
 
 
 def differing_fields(own: Mapping[str, str], other: Mapping[str, str]) -> str:

@@ -38,7 +38,7 @@ def shrunk_scores(columns: Sequence[Column]) -> list[Score | None]:
     """One score for each line of a board, None where it has none."""
     known = [place for place, column in enumerate(columns) if column.values is not None]
     ranked = [place for place in known if not columns[place].control]
-    found = _scores(columns, known) | _scores(columns, ranked)
+    found = (_scores(columns, known) if len(ranked) < len(known) else {}) | _scores(columns, ranked)
     return [found.get(place) for place in range(len(columns))]
 
 

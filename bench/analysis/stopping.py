@@ -1,4 +1,4 @@
-"""Seeds that a rule adds look by look: which rule is asked for, and what a board says of rows that were run by one."""
+"""Seeds that a rule adds look by look: which rule is asked for, what it decides, and what a board says of its rows."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -8,7 +8,7 @@ from bench.matrix.catalogue import did_you_mean, entries
 from bench.matrix.job import ConfigError
 from bench.store.columns import role
 
-__all__ = ["RULES", "Until", "checked", "mark", "stopping_notes"]
+__all__ = ["RULES", "Decision", "Until", "checked", "mark", "stopping_notes"]
 
 Rule = Literal["leaders", "order"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -25,6 +25,18 @@ class Until(NamedTuple):
     """Error rate of all looks together."""
     metric: str = "recall_at_1"
     """The score that decides."""
+
+
+class Decision(NamedTuple):
+    """What a rule decided at one look of one board."""
+
+    seeds: int
+    """That were looked at: 0 to this number - 1."""
+    leading: tuple[str, ...]
+    """Methods that none was shown to be better than."""
+    running: tuple[str, ...]
+    """Methods that get more seeds; empty when all is decided that can be."""
+    sentences: tuple[str, ...]
 
 
 def checked(until: Until | str) -> Until:

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple, get_args
 
-from bench.analysis.seed_decisions import Decision
+from bench.analysis.stopping import Decision
 from bench.matrix.job import Job
 from bench.store.row import Status
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.analysis.seed_decisions import Decision, decide
-from bench.analysis.stopping import Until, mark
+from bench.analysis.seed_decisions import decide
+from bench.analysis.stopping import Decision, Until, mark
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError, Job

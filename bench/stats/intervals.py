@@ -1,13 +1,12 @@
-"""Numbers over seeds: the interval of a mean, and which is best without one seed."""
+"""Numbers over seeds: the interval of a mean."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-__all__ = ["Interval", "best_elsewhere", "half_width", "interval"]
+__all__ = ["Interval", "half_width", "interval"]
 
 
 class Interval(NamedTuple):
@@ -43,15 +42,3 @@ def interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
         raise ValueError("an interval over NaN or infinite values means nothing; drop them first.")
     sd = array.std(ddof=1) if array.size > 1 else np.nan
     return Interval(float(array.mean()), float(half_width(sd, array.size, level=level)))
-
-
-def best_elsewhere(scores: Mapping[str, Mapping[int, float]], seed: int) -> str | None:
-    """Whose mean over the seeds other than `seed` is highest; the first of equals, None where there are no others.
-
-    `scores` map a name and a seed to a value. Only seeds that all have count. What is picked so was not picked by the
-    luck of `seed`, so a difference from it there is not biased against either side.
-    """
-    shared = set.intersection(*(set(values) for values in scores.values())) - {seed} if scores else set()
-    if not shared:
-        return None
-    return max(scores, key=lambda name: float(np.mean([scores[name][other] for other in sorted(shared)])))

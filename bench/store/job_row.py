@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 from bench.store.columns import types
 from bench.store.places import StoreError, job_folders, unopened
 
-__all__ = ["ESSENTIAL", "DamagedError", "Rows", "read_row", "read_rows", "typed"]
+__all__ = ["ESSENTIAL", "UNREADABLE", "DamagedError", "Rows", "read_row", "read_rows", "typed"]
 
 ESSENTIAL = ("key", "dataset", "backbone", "objective", "kind", "seed", "recipe", "protocol", "status")
 """Columns that every row ever stored has."""
+UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError)
+"""What reading a file of rows raises where it is damaged or not ours: the letters of its names may be."""
 
 
 class Rows(NamedTuple):
@@ -97,6 +99,6 @@ def _parsed(content: bytes, file: Path) -> pa.Table | None:
         table = pq.ParquetFile(pa.BufferReader(content)).read()
     except pa.ArrowNotImplementedError as error:
         raise StoreError(f"{file}: this version of pyarrow cannot read it ({error}); install a newer one") from error
-    except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise DamagedError from error
     return typed(table) if table.num_rows == 1 else None

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.store.columns import LOOKS
+from bench.store.job_row import UNREADABLE
 from bench.store.packed import read_packed, schema
 from bench.store.places import StoreError, job_folders
 
@@ -98,7 +99,7 @@ def _with_key(file: Path) -> pa.Table | None:
     """A job's log, or None and a warning."""
     try:
         table = pq.ParquetFile(file).read()
-    except (OSError, pa.ArrowException, UnicodeDecodeError):
+    except UNREADABLE:
         warnings.warn(f"{file}: cannot be read and is left out; its job's row is not concerned", stacklevel=2)
         return None
     return table.append_column("key", pa.array([file.parent.name] * table.num_rows, pa.string()))

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.store.job_row import ESSENTIAL, typed
+from bench.store.job_row import ESSENTIAL, UNREADABLE, typed
 from bench.store.places import StoreError, unopened
 
 __all__ = ["read_packed", "schema"]
@@ -25,7 +25,7 @@ def schema(file: Path) -> pa.Schema:
     try:
         with file.open("rb") as opened:
             found = pq.ParquetFile(opened).schema_arrow
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise _refusal(file, error) from error
     if absent := [name for name in ESSENTIAL if name not in found.names]:
         raise StoreError(f"{file}: has no column {absent[0]!r}; {ADVICE}")
@@ -44,7 +44,7 @@ def read_packed(file: Path, columns: Sequence[str], *, key: str | None = None) -
     options: dict[str, Any] = {} if key is None else {"filters": [("key", "==", key)]}
     try:
         table = pq.read_table(file, columns=list(columns), partitioning=None, **options)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise _refusal(file, error) from error
     if not set(columns) >= set(ESSENTIAL):
         return table

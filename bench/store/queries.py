@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.matrix.job import ConfigError
+from bench.store.job_row import UNREADABLE
 from bench.store.packed import read_packed, schema
 from bench.store.places import unopened
 
@@ -88,7 +89,7 @@ def _table(file: Path, only: Collection[str] | None) -> pa.Table:
         table = whole.read([name for name in whole.schema_arrow.names if _wanted(name, only)])
     except FileNotFoundError:
         raise
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         if isinstance(error, OSError) and error.errno:
             raise ConfigError(str(unopened(file, error))) from error
         raise ConfigError(f"{file}: is damaged; delete the folder {file.parent} and run the matrix again") from error

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from bench.analysis.seed_decisions import Decision, decide
-from bench.analysis.stopping import Until
+from bench.analysis.seed_decisions import decide
+from bench.analysis.stopping import Decision, Until
 from bench.stats.sequential import leaders, looks, order
 
 LABELS = ["A", "B", "C", "D"]

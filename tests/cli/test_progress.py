@@ -3,7 +3,7 @@ from io import StringIO
 from rich.console import Console
 from support.jobs import tiny
 
-from bench.analysis.seed_decisions import Decision
+from bench.analysis.stopping import Decision
 from bench.cli.progress import display
 from bench.execute.event import Event
 

@@ -64,6 +64,8 @@ def foreign(packed: Path) -> dict[str, Path]:
     pq.write_table(whole.set_column(whole.column_names.index("seed"), "seed", seeds), places["types"])
     content = packed.read_bytes()
     places["half"].write_bytes(content[: len(content) // 2])
+    places["names"] = packed.with_name("names.parquet")
+    places["names"].write_bytes(content.replace(b"peak_memory", b"\xdeeak_memory"))
     places["page"] = packed.with_name("page.parquet")
     places["page"].write_bytes(content[:4] + b"?" * 2000 + content[2004:])
     places["log"] = packed.with_name("log.parquet")
@@ -79,6 +81,7 @@ SENTENCES = {
     "lacks": "has no column 'status'; name a folder of results",
     "types": "hold something else than results; name a folder",
     "half": "is damaged; pack the results again",
+    "names": "is damaged; pack the results again",
     "page": "is damaged; pack the results again",
     "log": "column 'history' is not one of `bench pack`",
 }

@@ -95,14 +95,15 @@ def test_packing_keeps_rows_and_history(tmp_path):
     assert [path.name for path in file.parent.iterdir()] == ["packed.parquet"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "absent"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "absent", "letters"])
 def test_a_row_that_cannot_be_read_is_set_aside_and_named(tmp_path, damage):
     one, two = tiny(seeds=2)
     store.write(tmp_path, result(one))
     store.write(tmp_path, result(two))
     row = tmp_path / one.key / "row.parquet"
     whole = row.read_bytes()
-    row.unlink() if damage == "absent" else row.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"")
+    left = {"cut": whole[: len(whole) // 2], "empty": b"", "letters": whole.replace(b"peak_memory", b"\xdeeak_memory")}
+    row.unlink() if damage == "absent" else row.write_bytes(left[damage])
     with pytest.warns(UserWarning, match=one.key):
         assert bench.load(tmp_path)["key"].tolist() == [two.key]
     (sentence,) = store.set_aside(tmp_path)
