@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from bench.analysis.stopping import Until
     from bench.datasets.split import Split
+    from bench.execute.plan import Forecast
     from bench.matrix.job import Job
     from bench.store.row import Status
 
@@ -180,10 +181,13 @@ def plan(
     from bench.matrix.expand import expand
 
     asked = asked_for(matrix, seeds, changes, skip_broken)
-    if decide:
-        two_methods(decide, matrix=matrix, asked=asked, results=results, metric=metric, as_json=as_json)
-        return
     jobs = expand(asked)
+    if decide:
+        from bench.analysis.scored_methods import Source
+
+        stored = Source(results, _stored(results), jobs)
+        two_methods(decide, matrix=matrix, source=stored, metric=metric, as_json=as_json)
+        return
     splits = planning.check(jobs, data)
     rows = _stored(results)
     statuses = store.statuses(rows)
@@ -193,24 +197,27 @@ def plan(
     todo = planning.without_result(jobs, statuses)
     cost = planning.forecast(todo, splits, rows)
     counts = planning.counts(jobs, statuses)
+    told = {label: remarks(split) for label, split in splits.items()}
     if as_json:
         cells = [{"key": job.key, "status": statuses.get(job.key, "new")} for job in jobs]
-        said = {label: remarks(split) for label, split in splits.items()}
-        found = {"cells": cells, "seconds": cost.seconds, "bytes": cost.bytes, "remarks": said}
+        found = {"cells": cells, "seconds": cost.seconds, "bytes": cost.bytes, "remarks": told}
         typer.echo(json.dumps(found, indent=2))
         store.check_writable(results)
         return
-    for label, remark in ((label, remark) for label, split in splits.items() for remark in remarks(split)):
+    for label, remark in ((label, remark) for label, several in told.items() for remark in several):
         typer.echo(f"{label}: {remark}")
     for job in jobs:
         status = statuses.get(job.key, "new")
         remark = _remark(job, splits[job.dataset.label], status, _trace(job, statuses, results))
         typer.echo(f"{status:9} {name(job)}{remark}")
-    time = "unknown until the first job ends" if cost.seconds is None else f"{cost.seconds / 60:.1f} min of one worker"
     typer.echo(f"\n{', '.join(f'{n} {status}' for status, n in sorted(counts.items()))}; to run: {len(todo)}")
-    typer.echo(f"forecast: {time}, {cost.bytes / 1e6:.0f} MB of embeddings")
+    typer.echo(f"forecast: {_time(cost)}, {cost.bytes / 1e6:.0f} MB of embeddings")
     if undecided:
         typer.echo(f"and the controls of {undecided} ensembles, which are chosen once their members are done")
     store.check_writable(results)
     if todo:
         typer.echo("not tried here: building each backbone and objective, which `bench run` does before it trains")
+
+
+def _time(cost: "Forecast") -> str:
+    return "unknown until the first job ends" if cost.seconds is None else f"{cost.seconds / 60:.1f} min of one worker"

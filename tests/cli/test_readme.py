@@ -110,6 +110,15 @@ def test_the_excerpt_of_the_leaderboard_is_from_the_committed_report():
     assert [row for row in rows if row not in kept] == []
 
 
+def test_what_the_readme_says_of_that_board_is_from_the_report_too():
+    text, report = text_of("README.md"), text_of("reports/README.md")
+    section = report.partition("\n## glyphs(classes=150), conv4-48\n")[2].partition("\n## ")[0]
+    (count,) = re.findall(r"(\d+) methods of this board", text)
+    assert f"**{count} methods lead and cannot be told apart" in section
+    (gain,) = re.findall(r"by (\d+\.\d ± \d+\.\d) points", text)
+    assert f"| concatenate | smooth proxy\\_nca | 4× | 4× | **+{gain}** |" in section
+
+
 def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
