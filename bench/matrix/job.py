@@ -4,13 +4,14 @@ import hashlib
 import json
 import re
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.matrix.recipe import LATER, Recipe, complete
 
-__all__ = ["PROTOCOL", "TRAINED", "ConfigError", "Digests", "Job", "Kind", "Part", "Role"]
+__all__ = ["NEWER", "PROTOCOL", "TRAINED", "ConfigError", "Digests", "Job", "Kind", "Part", "Role"]
 
 PROTOCOL = 1
 """Raised when the harness changes what a job computes, so that old rows are never mixed with new ones."""
@@ -27,6 +28,12 @@ REVISIONS = {"timm": 2}
 """Parts that compute something else than when rows were first stored: raised, they give new keys to their jobs alone.
 
 timm, 2: pooling leaves class, distillation and register tokens out.
+"""
+
+NEWER = MappingProxyType({"frozen": False, "hidden": None, "views": 0, "freeze_stages": 0})
+"""Parameters of backbones that came after rows were stored, at what was done before there were any.
+
+There they are left out of a job's identity, so that the rows keep their keys.
 """
 
 
@@ -62,11 +69,15 @@ class Part(BaseModel):
         """What decides the result: not the label, and the recipe only once it is merged into the job's."""
         found = {
             "name": self.name,
-            "parameters": self.parameters | self.contents,
+            "parameters": self._decisive() | self.contents,
             "members": [part.identity() for part in self.members],
         }
         revision = REVISIONS.get(self.name.partition("/")[0])
         return found if revision is None else found | {"revision": revision}
+
+    def _decisive(self) -> dict[str, Any]:
+        """The parameters, without newer ones that change nothing."""
+        return {name: value for name, value in self.parameters.items() if NEWER.get(name, ...) != value}
 
     @property
     def digest(self) -> str:
