@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from bench.cli import check, compare, data, evaluate, report, run
+from bench.cli import check, compare, data, evaluate, plugin, report, run
 from bench.cli.catalogue import list_
 from bench.cli.options import guarded
 
@@ -21,7 +21,7 @@ app = typer.Typer(
 
 for command in (
     *(run.run, run.plan, report.report, compare.compare, check.check, report.complement, report.pack),
-    *(list_, evaluate.evaluate),
+    *(list_, evaluate.evaluate, plugin.test_plugin),
 ):
     guarded(app)(command)
 app.add_typer(data.app, name="data")

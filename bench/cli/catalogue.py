@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import JsonOption
+from bench.cli.options import JsonOption, PluginOption
 
 __all__ = ["ListKind", "list_"]
 
@@ -30,11 +30,14 @@ def list_(
     kind: Annotated[ListKind, typer.Argument(help="What to list.")],
     as_json: JsonOption = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """List what a matrix may use, with its source, parameters and defaults; also the columns of a row."""
     from bench.cli import listing
     from bench.matrix import catalogue, file
+    from bench.matrix.plugins import use
 
+    use(plugin)
     if kind is ListKind.matrices:
         found: list[dict[str, Any]] = [{"name": n, "label": file.headline(p)} for n, p in file.matrices().items()]
         text = [f"{part['name']}\n    {part['label']}" for part in found]

@@ -17,6 +17,7 @@ from bench.cli.options import (
     DeviceOption,
     JsonOption,
     MatrixArgument,
+    PluginOption,
     SeedsOption,
     SetOption,
     SkipOption,
@@ -63,6 +64,7 @@ def check(
     seeds: SeedsOption = None,
     changes: SetOption = [],  # noqa: B006
     skip_broken: SkipOption = False,
+    plugin: PluginOption = [],  # noqa: B006
     junit: JUnitOption = None,
     markdown: MarkdownOption = None,
     as_json: JsonOption = False,
@@ -74,7 +76,7 @@ def check(
     files = {name: path for name, path in {"--junit": junit, "--markdown": markdown}.items() if path is not None}
     _check_request(baseline, make_baseline, seeds=seeds, reuse=reuse, files=files)
     options: RunOptions = {"data": data, "device": device, "workers": workers, "threads": threads}
-    options |= {"changes": changes, "skip_broken": skip_broken}
+    options |= {"changes": changes, "skip_broken": skip_broken, "plugins": plugin}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if baseline is None:

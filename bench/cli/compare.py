@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import NOTHING, RESULTS, JsonOption, asked_for, controls_of, say
+from bench.cli.options import NOTHING, RESULTS, JsonOption, PluginOption, asked_for, controls_of, say
 
 if TYPE_CHECKING:
     from bench.analysis.scored_methods import Source
@@ -34,19 +34,22 @@ def compare(
         str | None,
         typer.Option("--matrix", metavar="MATRIX", help="Only the cells of this matrix, so fewer pairs."),
     ] = None,
+    plugin: PluginOption = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
     """Say whether A is better than B, by how much and how sure, from stored results of several seeds."""
     from bench.analysis.comparisons import NothingToCompare, compare_all, compare_pair
+    from bench.matrix.plugins import use
     from bench.report.comparisons import all_pairs_text, json_values, pair_text
 
     _check_request(a, b, every, against)
+    use(plugin)
     try:
-        source = _source(results, matrix)
+        source = _source(results, matrix, plugin)
         if a is None or b is None:
             found = compare_all(source, dataset=dataset, metric=metric)
         else:
-            other = None if against is None else _source(against, matrix)
+            other = None if against is None else _source(against, matrix, plugin)
             found = compare_pair(a, b, source=source, other=other, dataset=dataset, metric=metric)
     except NothingToCompare as error:
         say(str(error))
@@ -64,7 +67,7 @@ def _check_request(a: str | None, b: str | None, every: bool, against: Path | No
         raise ConfigError("name two methods, as in bench compare triplet contrastive; or add --all.")
 
 
-def _source(path: Path, matrix: str | None) -> "Source":
+def _source(path: Path, matrix: str | None, plugins: list[Path]) -> "Source":
     from bench import store
     from bench.analysis.comparisons import NothingToCompare
     from bench.analysis.scored_methods import Source
@@ -73,7 +76,7 @@ def _source(path: Path, matrix: str | None) -> "Source":
     rows = store.load(path)
     if matrix is None:
         return Source(path, rows)
-    asked = asked_for(matrix, None, [])
+    asked = asked_for(matrix, None, [], plugins=plugins)
     jobs = expand(asked)
     jobs = (*jobs, *controls_of(asked, jobs, rows))
     kept = rows[rows["key"].isin({job.key for job in jobs})]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import NOTHING, JsonOption, say
+from bench.cli.options import NOTHING, JsonOption, PluginOption, say
 
 if TYPE_CHECKING:
     from bench.scoring.conventions.rescore import EmbeddedImages
@@ -68,13 +68,16 @@ def evaluate(
     k: KOption = "1,2,4,8",
     restarts: RestartsOption = 5,
     seed: SeedOption = 0,
+    plugin: PluginOption = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
     """Score stored embeddings. With several conventions, show them side by side and explain each difference."""
+    from bench.matrix.plugins import use
     from bench.scoring.conventions.rescore import scorer
     from bench.scoring.conventions.rules import CONVENTIONS
     from bench.scoring.conventions.side_by_side import side_by_side, text, values
 
+    use(plugin)
     ks = _ks(k)
     chosen = _chosen(convention, distance, has_gallery=gallery is not None)
     images = _images(embeddings, labels, gallery, gallery_labels)

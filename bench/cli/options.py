@@ -30,6 +30,7 @@ __all__ = [
     "DeviceOption",
     "JsonOption",
     "MatrixArgument",
+    "PluginOption",
     "ResultsOption",
     "SeedsOption",
     "SetOption",
@@ -75,6 +76,14 @@ WorkersOption = Annotated[
 ThreadsOption = Annotated[
     int, typer.Option("--threads", min=1, help="Threads of a worker; results are compared at equal threads.")
 ]
+PluginOption = Annotated[
+    list[Path],
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="A Python file with losses, ensembles, ... of your own, which is run. May be repeated.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 RESULTS = Path("results/runs")
 REPORT = Path("reports/latest")
@@ -118,7 +127,7 @@ def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
                 say("interrupted; the same command continues")
                 raise typer.Exit(INTERRUPTED) from None
 
-        return app.command(name=function.__name__.rstrip("_"))(run)
+        return app.command(name=function.__name__.rstrip("_").replace("_", "-"))(run)
 
     return command
 
@@ -149,14 +158,23 @@ def _unusable(error: OSError) -> str:
     return f"{place}cannot be used ({error.strerror}); see that you may open it, or name another place"
 
 
-def asked_for(matrix: str, seeds: int | None, changes: Sequence[str], skip_broken: bool = False) -> "Matrix":
-    """The matrix of a command, with the changes of its options.
+def asked_for(
+    matrix: str,
+    seeds: int | None,
+    changes: Sequence[str],
+    skip_broken: bool = False,
+    *,
+    plugins: "Sequence[Path]" = (),
+) -> "Matrix":
+    """The matrix of a command, with the changes of its options; the plugins that it may name are in use afterwards.
 
     Raises:
-        ConfigError: there is no such matrix, or it is wrong.
+        ConfigError: there is no such matrix, or it is wrong; or a plugin is.
     """
     from bench.matrix.file import load
+    from bench.matrix.plugins import use
 
+    use(plugins)
     return load(matrix, changes, seeds=seeds, skip_broken=skip_broken)
 
 

@@ -13,6 +13,7 @@ from bench.cli.options import (
     RESULTS,
     DataOption,
     MatrixArgument,
+    PluginOption,
     ResultsOption,
     SeedsOption,
     SetOption,
@@ -36,19 +37,22 @@ def report(
     seeds: SeedsOption = None,
     changes: SetOption = [],  # noqa: B006
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "Leaderboard",
+    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Print the leaderboard, and write it as Markdown, one HTML page and plots."""
     from bench import report as reporting
     from bench import store
     from bench.matrix.expand import expand
     from bench.matrix.job import Job
+    from bench.matrix.plugins import use
 
+    use(plugin)
     rows, jobs = store.load(results), tuple[Job, ...]()
     history, members = store.history(results), store.members(results)
     if rows.empty:
         _nothing(f"{results} has no results to report; run a matrix first, for example: bench run demo")
     if matrix is not None:
-        asked = asked_for(matrix, seeds, changes)
+        asked = asked_for(matrix, seeds, changes, plugins=plugin)
         jobs = expand(asked)
         jobs = (*jobs, *controls_of(asked, jobs, rows))
         rows = rows[rows["key"].isin({job.key for job in jobs})]
@@ -71,6 +75,7 @@ def complement(
     size: Annotated[int, typer.Option(min=1, help="Number of members of a committee.")] = 4,
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write the page to.")] = REPORT,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Who complements whom",
+    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Show which objectives find what others miss: overlaps, gains of fused pairs, the best committee."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small products, which more threads slow down
@@ -81,7 +86,7 @@ def complement(
     from bench.matrix.job import ConfigError
     from bench.report.complement import terminal, write
 
-    jobs = expand(asked_for(matrix, seeds, changes, skip_broken))
+    jobs = expand(asked_for(matrix, seeds, changes, skip_broken, plugins=plugin))
     splits = plan.check(jobs, data)
     plan.check_same_data(jobs, splits, store.load(results))
     if results.is_file():

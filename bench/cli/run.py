@@ -19,6 +19,7 @@ from bench.cli.options import (
     DeviceOption,
     JsonOption,
     MatrixArgument,
+    PluginOption,
     ResultsOption,
     SeedsOption,
     SetOption,
@@ -27,6 +28,7 @@ from bench.cli.options import (
     WorkersOption,
     asked_for,
     controls_of,
+    say,
     talk,
 )
 
@@ -52,6 +54,7 @@ def run(
     seeds: SeedsOption = None,
     changes: SetOption = [],  # noqa: B006
     skip_broken: SkipOption = False,
+    plugin: PluginOption = [],  # noqa: B006
     executor: Annotated[str, typer.Option(help="What runs the jobs: local.")] = "local",
     until: Annotated[
         str | None,
@@ -84,6 +87,7 @@ def run(
         seeds=seeds,
         changes=changes,
         skip_broken=skip_broken,
+        plugins=plugin,
         until=_rule(until, {"most": max_seeds, "alpha": alpha, "metric": metric}),
     )
     jobs: dict[str, Job] = {}
@@ -161,6 +165,7 @@ def plan(
     seeds: SeedsOption = None,
     changes: SetOption = [],  # noqa: B006
     skip_broken: SkipOption = False,
+    plugin: PluginOption = [],  # noqa: B006
     as_json: JsonOption = False,
     decide: Annotated[
         tuple[str, str] | None,
@@ -179,9 +184,13 @@ def plan(
     from bench.datasets.split import remarks
     from bench.execute import plan as planning
     from bench.matrix.expand import expand
+    from bench.matrix.plugins import unused
+    from bench.matrix.plugins_in_use import named
 
-    asked = asked_for(matrix, seeds, changes, skip_broken)
+    asked = asked_for(matrix, seeds, changes, skip_broken, plugins=plugin)
     jobs = expand(asked)
+    for sentence in unused(named(), jobs):
+        say(sentence)
     if decide:
         from bench.analysis.scored_methods import Source
 

@@ -4,6 +4,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+from bench.datasets.plugin_split import of_plugin
 from bench.datasets.split import DataError, Split, reason
 from bench.matrix.catalogue import find
 from bench.matrix.job import Part
@@ -22,7 +23,7 @@ def load(dataset: Part, data: Path | None) -> Split:
         DataError: the data is missing or broken, or cannot be opened.
     """
     try:
-        return _load(dataset.name, json.dumps(dataset.parameters, sort_keys=True), data)
+        return _load(dataset.name, json.dumps(dataset.parameters, sort_keys=True), data, dataset.plugin)
     except OSError as error:
         place = error.filename or data
         raise DataError(
@@ -31,6 +32,9 @@ def load(dataset: Part, data: Path | None) -> Split:
 
 
 @lru_cache(maxsize=2)
-def _load(name: str, parameters: str, data: Path | None) -> Split:
-    split: Split = find("datasets", name).function()(data, **json.loads(parameters))
+def _load(name: str, parameters: str, data: Path | None, plugin: str | None) -> Split:
+    entry = find("datasets", name)
+    if plugin is not None:
+        return of_plugin(entry, data, json.loads(parameters))
+    split: Split = entry.function()(data, **json.loads(parameters))
     return split

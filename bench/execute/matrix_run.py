@@ -23,6 +23,8 @@ from bench.matrix.catalogue import did_you_mean
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError, Job
+from bench.matrix.plugins import unused, use
+from bench.matrix.plugins_in_use import named
 
 __all__ = ["run"]
 
@@ -42,6 +44,7 @@ def run(
     changes: Sequence[str] = (),
     skip_broken: bool = False,
     until: Until | str | None = None,
+    plugins: Sequence[str | Path] = (),
 ) -> Generator[Event, None, None]:
     """Run the cells of a matrix that have no result yet, and tell how it goes; run it again to resume.
 
@@ -64,6 +67,8 @@ def run(
         until: "leaders" or "order", or an `Until` with more choices: instead of the matrix's seeds, add seeds look by
             look until it is decided which methods lead, or their order. Every look gives an event `decided`. Floors and
             untrained lines keep the matrix's seeds. Controls are chosen in the end, from what ran.
+        plugins: Python files whose losses, ensembles and so on the matrix may name; they are run as the user. They stay
+            in use in this process until the next call names others, or none.
 
     Raises:
         ConfigError: the request is wrong: an unknown name or value, unfit data, or what cannot be built.
@@ -71,6 +76,7 @@ def run(
     """
     if executor not in EXECUTORS:
         raise ConfigError(f"there is no executor {executor!r}{did_you_mean(executor, EXECUTORS)}")
+    use(plugins)
     results, data = Path(results), None if data is None else Path(data)
     rule = None if until is None else checked(until)
     if rule and seeds is not None:
@@ -80,8 +86,9 @@ def run(
     where = places(device, workers, threads=threads)
     everything = [*jobs, *(job for board in boards for job in board)]
     splits = check(everything, data)
-    for label, remark in ((label, remark) for label, split in splits.items() for remark in remarks(split)):
-        warn(f"{label}: {remark}", stacklevel=2)
+    doubtful = [f"{label}: {remark}" for label, split in splits.items() for remark in remarks(split)]
+    for sentence in (*unused(named(), everything), *doubtful):
+        warn(sentence, stacklevel=2)
     stored, read = _stored(everything, splits, results), partial(_row, results)
     looks = []
     if rule:

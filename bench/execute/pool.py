@@ -19,6 +19,7 @@ from bench import store
 from bench.execute.event import Event
 from bench.execute.worker import News, Setup
 from bench.matrix.job import ConfigError, Job
+from bench.matrix.plugins_in_use import named
 from bench.store.row import failure
 
 __all__ = ["execute"]
@@ -54,10 +55,11 @@ def execute(
         threads: of each worker on the processor. More threads round differently, so this is not the number of cores.
 
     Raises:
-        ConfigError: a backbone or an objective cannot be built as asked; nothing was trained.
+        ConfigError: a backbone or an objective cannot be built as asked, or a plugin not be imported; nothing was
+            trained. Or a plugin has changed since, and a worker had to start anew; finished jobs are kept.
         StoreError: results cannot be written any more; finished jobs are kept.
     """
-    workers = [_Worker(Setup(place, threads, results, data)) for place in places]
+    workers = [_Worker(Setup(place, threads, results, data, named())) for place in places]
     try:
         for worker in workers[: max(1, len(jobs))]:
             worker.start()  # all import while the first one checks

@@ -21,6 +21,7 @@ from bench.matrix.catalogue import did_you_mean, entries
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError, Job
+from bench.matrix.plugins import use
 from bench.stats.regression_gate import LOOKS, SAME_BITS, WEIGHTS
 from bench.store.columns import role
 from bench.store.packing import refuse_foreign
@@ -45,6 +46,7 @@ class RunOptions(TypedDict, total=False):
     threads: int
     changes: Sequence[str]
     skip_broken: bool
+    plugins: Sequence[str | Path]
 
 
 class Looked(NamedTuple):
@@ -159,6 +161,7 @@ def _asked(matrix: Matrix | str | Path, tell: Tell, options: RunOptions) -> _Ask
     changes, skip = rest.pop("changes", ()), rest.pop("skip_broken", False)
     if rest.get("data") is not None:
         rest["data"] = Path(rest["data"])
+    use(rest.get("plugins", ()))
     loaded = file.load(matrix, changes, skip_broken=skip)
     return _Asked(loaded.model_copy(update={"controls": False}), rest, tell)
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from bench import store
 from bench.matrix.job import Job
+from bench.matrix.plugin_file import Plugin, PluginError
+from bench.matrix.plugins_in_use import adopt
 from bench.store.row import Result, failure
 
 __all__ = ["News", "Setup", "work"]
@@ -23,6 +25,8 @@ class Setup(NamedTuple):
     threads: int
     results: Path
     data: Path | None
+    plugins: tuple[Plugin, ...] = ()
+    """The files that were named, as they were when the run began."""
 
 
 class News(NamedTuple):
@@ -37,7 +41,8 @@ def work(file: int) -> None:
     """Serve the process at the other end of a socket until it closes it, or ends.
 
     A list of jobs is answered with the sentences of `bench.job.run.refusals`. A job is run and stored, whatever goes
-    wrong becomes its row; every epoch and the ending are News. A row that cannot be stored is answered with the error.
+    wrong becomes its row; every epoch and the ending are News. A row that cannot be stored is answered with the error,
+    and so is a plugin that cannot be imported, or no longer is what the keys of the jobs say.
     """
     pool: Connection[Any, Any] = Connection(file)
     inbox: SimpleQueue[Any] = SimpleQueue()
@@ -52,10 +57,11 @@ def work(file: int) -> None:
             pool.send(refusals(asked, setup.data))
             continue
         progress = partial(_tell, pool)
+        news: News | Exception
         try:
             news = _stored(run(asked, data=setup.data, results=setup.results, device=device, progress=progress), setup)
         except Exception as error:  # one job's fault must not end the others
-            news = error if isinstance(error, store.StoreError) else _failed(asked, error, setup)
+            news = error if isinstance(error, (store.StoreError, PluginError)) else _failed(asked, error, setup)
         pool.send(news)
 
 
@@ -73,6 +79,7 @@ def _prepared(setup: Setup) -> Any:
     import faiss
     import torch
 
+    adopt(setup.plugins)
     torch.set_num_threads(setup.threads)
     faiss.omp_set_num_threads(setup.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)

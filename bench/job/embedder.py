@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.job.weights import load
-from bench.matrix.catalogue import find
+from bench.matrix.catalogue import Entry, find
 from bench.matrix.job import Part
 from losses.ensembles import widths
 
-__all__ = ["Embedder", "embedder", "embedder_for"]
+__all__ = ["Embedder", "built", "embedder", "embedder_for"]
 
 
 class Embedder(nn.Module):
@@ -115,7 +115,19 @@ def embedder_for(backbone: Part, example: Tensor, dim: int) -> Embedder:
     model = backbone.name.partition("/")[2]
     height, width = example.shape[2:]
     trunk = entry.function()(example.shape[1], *([model, (height, width)] if model else []), **own)
-    return embedder(trunk, example, dim, **shared)
+    return embedder(built(entry, trunk), example, dim, **shared)
+
+
+def built(entry: Entry, module: Any) -> nn.Module:
+    """What the function of a part has returned, if it is a module.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if isinstance(module, nn.Module):
+        return module
+    kind = type(module).__name__ if not isinstance(module, type) else f"the class {module.__name__}"
+    raise ValueError(f"{entry.name} of {entry.source} returns {kind}, not an nn.Module: return a module from it")
 
 
 _NORMS: dict[str, Callable[[int], list[nn.Module]]] = {

@@ -17,7 +17,7 @@ from bench.datasets.split import Split
 from bench.job.batches import Reader, epochs, example, generators, reader
 from bench.job.class_texts import class_vectors
 from bench.job.embed import embed
-from bench.job.embedder import Embedder, embedder_for
+from bench.job.embedder import Embedder, built, embedder_for
 from bench.job.optimizer import Rates, optimizer, schedule
 from bench.job.sampler import steps
 from bench.job.train import Snapshot, Training, train
@@ -145,10 +145,9 @@ def build(job: Job, split: Split, fold: Fold, *, seed: int, device: torch.device
 
 def _objective(part: Part, shape: Shape) -> nn.Module:
     """A loss, or an ensemble whose members are built the same way."""
-    build = find("ensembles" if part.members else "losses", part.name).function()
+    entry = find("ensembles" if part.members else "losses", part.name)
     members = [[partial(_member, member) for member in part.members]] if part.members else []
-    objective: nn.Module = build(shape, *members, **part.parameters)
-    return objective
+    return built(entry, entry.function()(shape, *members, **part.parameters))
 
 
 def _member(part: Part, shape: Shape) -> nn.Module:

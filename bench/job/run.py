@@ -21,10 +21,12 @@ from bench.job import provenance
 from bench.job.epoch_choice import selection
 from bench.job.fit import Fitted, build, fit, pictures
 from bench.job.fusion import Stored
-from bench.matrix.catalogue import find
+from bench.matrix.catalogue import Entry, entries, find
 from bench.matrix.job import TRAINED, Job
+from bench.matrix.plugin_file import PluginError
 from bench.matrix.seeds import derive
 from bench.scoring.evaluation import Evaluation, score, score_order
+from bench.scoring.plugin_metric import trial
 from bench.store.row import Result, Row, Status
 from losses.shape import Unsuitable
 
@@ -107,6 +109,8 @@ def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
     Only wrong values count: what does not suit the dataset is skipped when its turn comes, and what breaks in another
     way becomes a failed row with its traceback.
     """
+    if missing := _unimportable(jobs):
+        return missing
     found: dict[tuple[str, str], list[str]] = {}
     trained = [job for job in jobs if job.kind in TRAINED]
     for job in {(j.dataset.label, j.backbone.label, j.objective.label): j for j in trained}.values():
@@ -118,6 +122,21 @@ def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
             if isinstance(error, ValueError) and not isinstance(error, Unsuitable):
                 found.setdefault((job.backbone.label, str(error)), []).append(job.objective.label)
     return [f"{_first_of(labels)} on {backbone}: {why}" for (backbone, why), labels in found.items()]
+
+
+def _unimportable(jobs: Sequence[Job]) -> list[str]:
+    """Why plugins cannot be imported, one sentence each: also of what is not built to train."""
+    kinds = {"loss": "losses", "ensemble": "ensembles", "model_ensemble": "model_ensembles", "floor": "floors"}
+    parts = {(kinds[job.kind], job.objective.name) for job in jobs} | {("backbones", job.backbone.name) for job in jobs}
+    parts |= {("metrics", name) for name in entries("metrics")}
+    found = []
+    for entry in (find(kind, name) for kind, name in sorted(parts)):
+        try:
+            if entry.plugin:
+                (trial if entry.kind == "metrics" else Entry.function)(entry)
+        except PluginError as error:
+            found.append(str(error))
+    return list(dict.fromkeys(found))
 
 
 def _first_of(labels: Sequence[str]) -> str:
@@ -141,7 +160,8 @@ def _together(embeddings: Sequence[Tensor]) -> Tensor:
 
 def _floor(job: Job, split: Split) -> Compared:
     """What needs no learning."""
-    return Compared(torch.from_numpy(find("floors", job.objective.name).function()(split, **job.objective.parameters)))
+    vectors = find("floors", job.objective.name).function()(split, **job.objective.parameters)
+    return Compared(torch.as_tensor(np.asarray(vectors, np.float32)))
 
 
 def _fused(job: Job, split: Split, results: Path) -> Compared:

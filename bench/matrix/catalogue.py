@@ -2,7 +2,7 @@
 
 A part (loss, ensemble, dataset, backbone, model ensemble, metric) is a public function: its name is in the `__all__`
 of its file, the first line of its docstring is its label, its keyword-only arguments are what a matrix may set. Reading
-the syntax tree instead of importing keeps planning and listing free of torch.
+the syntax tree instead of importing keeps planning and listing free of torch. Plugins add parts of their own.
 """
 
 import ast
@@ -12,16 +12,21 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
 
 import annotated_types
 from pydantic import TypeAdapter, ValidationError
 
-__all__ = ["KINDS", "Entry", "Parameter", "check", "did_you_mean", "entries", "find"]
+from bench.matrix import plugin_import
+from bench.matrix.plugin_file import Plugin, functions, unreadable
+from bench.matrix.plugins_in_use import used
+
+__all__ = ["KINDS", "Entry", "Parameter", "check", "did_you_mean", "entries", "find", "own_entries", "plugin_entries"]
 
 BENCH = Path(__file__).parents[1]
 LOSSES = BENCH.parent / "losses"
 NAMESPACE = {**vars(annotated_types), "Annotated": Annotated, "Literal": Literal, "Sequence": Sequence}
+NAMESPACE |= {"Optional": Optional, "Union": Union}
 
 KINDS = {
     "losses": (LOSSES, "*.py", ("shape",)),
@@ -60,6 +65,18 @@ class Entry(NamedTuple):
     """The whole docstring."""
     positional: tuple[str, ...]
     parameters: dict[str, Parameter]
+    plugin: Plugin | None = None
+    """Where it is from, if it is not lossbench's own."""
+
+    @property
+    def source(self) -> str:
+        """Whose it is, for a sentence."""
+        return self.plugin.shown if self.plugin else "lossbench"
+
+    @property
+    def file(self) -> Path | None:
+        """Of a plugin's part its file."""
+        return self.plugin.file if self.plugin else None
 
     @property
     def family(self) -> str:
@@ -86,18 +103,44 @@ class Entry(NamedTuple):
         return next((line.removeprefix(start) for line in self.text.splitlines() if line.startswith(start)), "")
 
     def function(self) -> Callable[..., Any]:
-        """The function itself; this imports its module."""
+        """The function itself; this imports its module.
+
+        Raises:
+            PluginError: it is a plugin's, which cannot be imported.
+        """
+        if self.plugin:
+            return plugin_import.function(self.plugin, self.name)
         found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.name)
         return found
 
 
-@cache
 def entries(kind: str) -> dict[str, Entry]:
-    """Every part of a kind, by name.
+    """Every part of a kind, by name, those of the plugins in use last.
 
     Raises:
         KeyError: the kind is not in KINDS.
     """
+    return _entries(kind, used())
+
+
+@cache
+def _entries(kind: str, plugins: tuple[Plugin, ...]) -> dict[str, Entry]:
+    own = own_entries(kind)
+    added = {entry.name: entry for entry in plugin_entries(kind, plugins)}
+    return own | {name: entry for name, entry in added.items() if name not in own} if added else own
+
+
+def plugin_entries(kind: str, plugins: tuple[Plugin, ...]) -> list[Entry]:
+    """The parts of a kind that plugins have, but for those with parameters that no matrix could set."""
+    nodes = [(plugin, node) for plugin in plugins for node in functions(plugin, kind) if not any(unreadable(node))]
+    found = [_entry(kind, plugin.module, node)._replace(plugin=plugin) for plugin, node in nodes]
+    named = [entry if entry.label else entry._replace(label=entry.name.replace("_", " ")) for entry in found]
+    return list(_with_common_parameters({e.name: e for e in named}).values()) if kind == "backbones" else named
+
+
+@cache
+def own_entries(kind: str) -> dict[str, Entry]:
+    """Every part of a kind that lossbench has itself, by name."""
     folder, pattern, positional = KINDS[kind]
     found = [entry for file in sorted(folder.glob(pattern)) for entry in _read(kind, file)]
     wanted = {entry.name: entry for entry in found if positional is None or entry.positional == positional}
@@ -151,7 +194,7 @@ def _singular(kind: str) -> str:
 
 
 def _checked(entry: Entry, parameter: Parameter, value: Any) -> Any:
-    adapter = TypeAdapter(eval(parameter.annotation, NAMESPACE))  # our own source, never the user's text
+    adapter = TypeAdapter(eval(parameter.annotation, NAMESPACE))  # our own source, or what `unreadable` lets through
     try:
         return adapter.validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError) as error:

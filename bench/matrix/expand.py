@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from bench.matrix.catalogue import check, did_you_mean, entries, find
+from bench.matrix.catalogue import Entry, check, did_you_mean, entries, find
 from bench.matrix.file import Matrix, sentences
 from bench.matrix.file_hash import sha256
-from bench.matrix.job import TRAINED, ConfigError, Job, Kind, Part
+from bench.matrix.job import PLUGIN, TRAINED, ConfigError, Job, Kind, Part
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import block_from
 
@@ -99,9 +99,14 @@ def _resolve(part: Part, kind: str, labelled: Mapping[str, Part]) -> Part:
     label = part.label or _label(
         part.name, members, {k: v for k, v in parameters.items() if v != entry.parameters[k].default}
     )
-    contents = _contents(parameters) if kind == "backbones" else {}
+    contents = (_contents(parameters) if kind == "backbones" else {}) | _plugin(entry)
     update = {"parameters": parameters, "members": members, "label": label, "contents": contents}
     return part.model_copy(update=update)
+
+
+def _plugin(entry: Entry) -> dict[str, str]:
+    """What the plugin holds that a part is from."""
+    return {PLUGIN: entry.plugin.sha} if entry.plugin else {}
 
 
 def _contents(parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -130,7 +135,7 @@ def _resolve_fusion(part: Part) -> Part:
     parameters = check(entry, part.parameters)
     shown = {**part.parameters, **({"seeds": part.seeds} if part.seeds > 1 else {})}
     label = part.label or _label(part.name, part.members, shown)
-    return part.model_copy(update={"parameters": parameters, "label": label})
+    return part.model_copy(update={"parameters": parameters, "label": label, "contents": _plugin(entry)})
 
 
 def _fusion(index: int, part: Part, trained: list[Objective], problems: list[str]) -> Objective:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bench.matrix.recipe import LATER, Recipe, complete
 
-__all__ = ["NEWER", "PROTOCOL", "TRAINED", "ConfigError", "Digests", "Job", "Kind", "Part", "Role"]
+__all__ = ["NEWER", "PLUGIN", "PROTOCOL", "TRAINED", "ConfigError", "Digests", "Job", "Kind", "Part", "Role"]
 
 PROTOCOL = 1
 """Raised when the harness changes what a job computes, so that old rows are never mixed with new ones."""
@@ -36,6 +36,9 @@ NEWER = MappingProxyType({"frozen": False, "hidden": None, "views": 0, "freeze_s
 There they are left out of a job's identity, so that the rows keep their keys.
 """
 
+PLUGIN = "plugin file"
+"""What stands for a plugin among the contents of a part; no parameter can have that name."""
+
 
 class ConfigError(ValueError):
     """The request is wrong; each line is one sentence that says what to do."""
@@ -53,7 +56,10 @@ class Part(BaseModel):
     recipe: dict[str, Any] = {}
     seeds: int = Field(1, ge=1, strict=True, description="model ensembles: seeds of each member that are fused")
     contents: dict[str, str] = {}
-    """SHA-256 of the file that a parameter names, by parameter: the content decides the result, not the path."""
+    """SHA-256 of the file that a parameter names, by parameter: the content decides the result, not the path.
+
+    Under PLUGIN that of the plugin which the part is from, so that a changed plugin gives new keys.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -78,6 +84,11 @@ class Part(BaseModel):
     def _decisive(self) -> dict[str, Any]:
         """The parameters, without newer ones that change nothing."""
         return {name: value for name, value in self.parameters.items() if NEWER.get(name, ...) != value}
+
+    @property
+    def plugin(self) -> str | None:
+        """The hash of the plugin that it is from; None for a part of lossbench's own."""
+        return self.contents.get(PLUGIN)
 
     @property
     def digest(self) -> str:

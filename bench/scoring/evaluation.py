@@ -1,6 +1,5 @@
 """From test embeddings, or an order, to every score: neighbours once, clusters once per restart, then each metric."""
 
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from bench.matrix.catalogue import entries
 from bench.scoring import metrics
 from bench.scoring.clustering import Clustering, clusterings
 from bench.scoring.inputs import Given, check_ks, check_whole, checked, checked_order, numbered
+from bench.scoring.plugin_metric import of_plugin
 from bench.scoring.ranking import Nearest, Ranking, rank, rank_order
 from bench.store.queries import Queries
 
@@ -106,8 +106,8 @@ def score_order(
 def query_values(ranking: Ranking, ks: Sequence[int]) -> dict[str, NDArray[np.float64]]:
     """Every ranking metric of every query [Q], by column: NAME, or NAME_K where it takes a K."""
     values: dict[str, NDArray[np.float64]] = {}
-    for name, metric in _metrics_of(Ranking).items():
-        if "k" in inspect.signature(metric).parameters:
+    for name, metric in _metrics_of("ranking").items():
+        if "k" in entries("metrics")[name].positional:
             values |= {f"{name}_{k}": metric(ranking, k) for k in ks}
         else:
             values[name] = metric(ranking)
@@ -116,14 +116,13 @@ def query_values(ranking: Ranking, ks: Sequence[int]) -> dict[str, NDArray[np.fl
 
 def clustering_metrics() -> dict[str, Callable[[Clustering], float]]:
     """Every metric of a clustering, by column."""
-    return _metrics_of(Clustering)
+    return _metrics_of("clustering")
 
 
-def _metrics_of(kind: type) -> dict[str, Callable[..., Any]]:
-    """The metrics whose first parameter is of that kind, in the order of their file."""
-    every = {name: getattr(metrics, name) for name in entries("metrics")}
-    first = {n: next(iter(inspect.signature(m, eval_str=True).parameters.values())) for n, m in every.items()}
-    return {name: every[name] for name, parameter in first.items() if parameter.annotation is kind}
+def _metrics_of(first: str) -> dict[str, Callable[..., Any]]:
+    """The metrics of a `ranking` or of a `clustering`, in the order of their file; plugins come last."""
+    found = {name: each for name, each in entries("metrics").items() if each.positional[0] == first}
+    return {name: of_plugin(each) if each.plugin else each.function() for name, each in found.items()}
 
 
 def _evaluation(
@@ -135,7 +134,7 @@ def _evaluation(
     for name, metric in clustering_metrics().items():
         scores |= _over_restarts(name, [metric(one) for one in clusters], clusters)
     counts = {"queries": float(len(asked)), "queries_without_hit": float((~asked).sum())}
-    known = _metrics_of(Ranking)
+    known = _metrics_of("ranking")
     queries = Queries(
         classes,
         ranking.first_hit,
