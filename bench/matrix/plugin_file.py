@@ -178,6 +178,8 @@ def unreadable(node: ast.FunctionDef) -> Iterator[str]:
         name = argument.arg
         if argument.annotation is None:
             yield f"say what {name!r} may be, as in {name}: float = 1.0"
+        elif isinstance(annotation := argument.annotation, ast.Constant) and isinstance(annotation.value, str):
+            yield f"write the type of {name!r} without quotes: {annotation.value}"
         elif unknown := _unknown(argument.annotation):
             known = "bool, int, float, str, Literal, list, tuple, dict, None and Annotated with Ge, Gt, Le or Lt"
             yield f"the type of {name!r} has {unknown!r}, which a matrix cannot set: use {known}"
@@ -188,7 +190,7 @@ def unreadable(node: ast.FunctionDef) -> Iterator[str]:
 def _unknown(annotation: ast.expr) -> str | None:
     """The first piece of an annotation that no matrix can set."""
     if isinstance(annotation, ast.Constant) and annotation.value is not None:
-        return repr(annotation.value)
+        return str(annotation.value)
     allowed = (ast.Constant, ast.Subscript, ast.Tuple, ast.BinOp, ast.BitOr, ast.Call, ast.keyword, ast.Load)
     signed = (ast.UnaryOp, ast.USub)
     for node in ast.walk(annotation):

@@ -34,10 +34,9 @@ def of_plugin(entry: Entry) -> Callable[..., Any]:
         if found.shape != (given.n_relevant.shape if per_query else ()):
             what = f"one value per query, [{len(given.n_relevant)}]" if per_query else "one number"
             raise PluginError(f"{entry.name} of {entry.source} gives the shape {list(found.shape)}: return {what}")
-        if found.size and np.nanmax(found) > 1:
-            raise PluginError(
-                f"{entry.name} of {entry.source} gives {np.nanmax(found):g}: 1 is perfect, so return less"
-            )
+        if (found > 1).any():
+            most = found[found > 1].max()
+            raise PluginError(f"{entry.name} of {entry.source} gives {most:g}: 1 is perfect, so return less")
         return found if per_query else float(found)
 
     return looked_at

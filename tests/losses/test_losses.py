@@ -5,6 +5,7 @@ import torch
 from support.sample_batches import CLASSES, DIM, Loss, assert_same, batch, build, shape, value_and_gradients
 from torch import Tensor, nn
 
+from bench.job.objective_contract import HARD_BATCHES
 from bench.matrix.catalogue import entries
 from losses.module import compares
 from losses.pairwise import References
@@ -118,17 +119,6 @@ def test_the_batch_itself_as_references_is_the_batch(name: str) -> None:
 
     value, (gradient, *_) = value_and_gradients(module, embeddings, labels)
     assert_same(value_and_gradients(WithReferences(), embeddings, labels), (value, [gradient]), 1e-9)
-
-
-HARD_BATCHES = {
-    "one class": (slice(None), torch.zeros_like),
-    "all classes different": (slice(CLASSES), lambda labels: torch.arange(len(labels))),
-    "a single image": (slice(1), lambda labels: labels),
-    "duplicated rows": (torch.arange(24) // 2, lambda labels: labels),
-    "duplicates across classes": (torch.arange(24) // 4, lambda labels: torch.arange(len(labels)) % CLASSES),
-    "all rows the same": (torch.zeros(24, dtype=torch.long), lambda labels: labels),
-    "unbalanced classes": (slice(None), lambda labels: labels.clamp(max=2)),
-}
 
 
 @pytest.mark.parametrize("case", HARD_BATCHES)
