@@ -104,10 +104,10 @@ def _content(file: Path, shown: str) -> bytes:
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        raise PluginError(f"{shown}: there is no such file; name a Python file with --plugin") from None
+        raise PluginError(f"{shown}: there is no such file; name a Python file") from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise PluginError(f"{shown}: cannot be opened ({reason}); name a Python file with --plugin") from None
+        raise PluginError(f"{shown}: cannot be opened ({reason}); name a Python file") from None
 
 
 def functions(plugin: Plugin, kind: str) -> Iterator[ast.FunctionDef]:

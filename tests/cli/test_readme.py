@@ -138,6 +138,18 @@ def test_the_script_of_the_readme_runs_and_gives_the_rows_of_the_command(tmp_pat
     assert ours[same].to_dict("records") == theirs[same].to_dict("records")
 
 
+def test_the_loss_of_the_readme_is_sound_and_trains(tmp_path):
+    (example,) = [block for block in blocks("README.md", "python") if "sigmoid_pairs" in block]
+    (tmp_path / "my_losses.py").write_text(example, encoding="utf-8")
+    matrix_file(tmp_path, losses='["triplet", "sigmoid_pairs"]').rename(tmp_path / "matrix.toml")
+    command, run = Path(sys.executable).with_name("bench"), {"cwd": tmp_path, "capture_output": True, "text": True}
+    done = subprocess.run([command, "run", "matrix.toml", "--plugin", "my_losses.py"], **run)
+    assert done.returncode == 0, done.stderr
+    assert "sigmoid_pairs" in done.stdout
+    done = subprocess.run([command, "test-plugin", "my_losses.py"], **run)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_example_of_evaluate_runs():
     (script,) = [block for block in blocks("README.md", "python") if "bench.evaluate(" in block]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

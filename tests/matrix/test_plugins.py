@@ -110,7 +110,7 @@ def test_what_is_wrong_with_a_plugin_is_one_sentence(text, tmp_path):
 
 
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path):
-    with pytest.raises(PluginError, match=r"nothing\.py: there is no such file; name a Python file with --plugin"):
+    with pytest.raises(PluginError, match=r"nothing\.py: there is no such file; name a Python file"):
         use([tmp_path / "nothing.py"])
     with pytest.raises(PluginError, match="cannot be opened"):
         use([tmp_path])
