@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.matrix.job import Job, Part
+from bench.matrix.job import PLUGIN, Job, Part
 from bench.matrix.recipe import complete
 
 __all__ = ["UNUSED", "differing_fields", "flat", "recipe_fields", "settings", "told_apart", "usual"]
@@ -52,7 +52,8 @@ def settings(job: Job) -> dict[str, str]:
 
 def part_settings(part: Part) -> dict[str, str]:
     """Every parameter of a part and of its members."""
-    own = {"name": part.name, **flat(part.parameters), **flat(part.contents)}
+    files = {what: sha[:12] if what == PLUGIN else sha for what, sha in part.contents.items()}
+    own = {"name": part.name, **flat(part.parameters), **files}
     inside = {f"{i}.{member.label}": part_settings(member) for i, member in enumerate(part.members)}
     return own | flat(inside)
 

@@ -12,7 +12,15 @@ from bench.matrix.catalogue import Entry
 from bench.matrix.plugin_file import PluginError
 from bench.matrix.plugin_import import failure
 
-__all__ = ["of_plugin"]
+__all__ = ["of_plugin", "split_of"]
+
+
+def split_of(entry: Entry, data: Path | None, parameters: Mapping[str, Any]) -> Split:
+    """The split of a dataset, ours or a plugin's; raises DataError and PluginError as `of_plugin`."""
+    if entry.plugin:
+        return of_plugin(entry, data, parameters)
+    split: Split = entry.function()(data, **parameters)
+    return split
 
 
 def of_plugin(entry: Entry, data: Path | None, parameters: Mapping[str, Any]) -> Split:

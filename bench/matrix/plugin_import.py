@@ -36,7 +36,7 @@ def _module(plugin: Plugin) -> ModuleType:
         raise PluginError(f"{plugin.shown} is gone since this run began: put it back, and repeat the command") from None
     try:
         return importlib.import_module(plugin.module) if plugin.package else _executed(plugin)
-    except Exception as error:  # a module raises whatever it likes
+    except (Exception, SystemExit) as error:  # a module raises whatever it likes
         raise PluginError(f"{plugin.shown}: cannot be imported ({failure(error, plugin)}): mend it") from None
 
 
@@ -69,7 +69,7 @@ def _beside(plugin: Plugin) -> Iterator[None]:
         sys.dont_write_bytecode = quiet
 
 
-def failure(error: Exception, plugin: Plugin | None) -> str:
+def failure(error: BaseException, plugin: Plugin | None) -> str:
     """What an error says, and in which line of the plugin it came up, for the brackets of a sentence."""
     own = str(plugin.file) if plugin else ""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]

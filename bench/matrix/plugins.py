@@ -79,6 +79,8 @@ def _unfit_default(entry: Entry) -> str | None:
 
 def _clashes(before: tuple[Plugin, ...], plugins: tuple[Plugin, ...]) -> Iterator[str]:
     """Names of parts of plugins that are there already: from lossbench, from those before, or from another of them."""
+    if not plugins:
+        return
     for group in (TRAINED, *((kind,) for kind in KINDS if kind not in TRAINED)):
         owners: dict[str, Entry] = {name: entry for kind in group for name, entry in own_entries(kind).items()}
         owners |= {entry.name: entry for kind in group for entry in plugin_entries(kind, before)}

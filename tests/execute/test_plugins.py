@@ -17,6 +17,7 @@ from bench.matrix.plugins import use
 from bench.scoring.evaluation import evaluate
 from bench.store.columns import role
 from bench.store.queries import read_queries
+from bench.store.row import Result, Row
 
 RETURNED = "return Loss(shape, _sigmoid_pairs, scale=scale)"
 
@@ -118,6 +119,16 @@ def test_a_plugin_that_changes_while_jobs_run_ends_the_run_and_stores_nothing_un
         with pytest.raises(ConfigError, match=r"my_losses\.py has changed since this run began: give the same command"):
             list(events)
     assert set(bench.load(tmp_path / "runs")["status"]) <= {"done"}
+
+
+def test_rows_of_two_contents_of_a_plugin_are_two_lines(tmp_path):
+    for number, text in enumerate((LOSS, LOSS.replace("similar, (", "similar + 1, ("))):
+        use([plugin_file(tmp_path, text)])
+        (job,) = tiny(losses=["sigmoid_pairs"])
+        store.write(tmp_path / "runs", Result(Row.of(job, "done", scores={"recall_at_1": 0.5 + number / 10})))
+    use([])
+    (board,) = boards(bench.load(tmp_path / "runs"), ())
+    assert sorted(line.label.partition("=")[0] for line in board.lines) == ["sigmoid_pairs (plugin file"] * 2
 
 
 def test_a_matrix_alone_runs_no_code_and_a_plugin_that_is_not_used_is_told(tmp_path):

@@ -232,6 +232,7 @@ def test_importing_finds_what_lies_beside_it_and_leaves_no_trace(tmp_path):
             "cannot be imported (ModuleNotFoundError: No module named 'no_such_thing' in line 1): mend it",
         ),
         ("def mine(shape): ...\n\n1 / 0", "cannot be imported (ZeroDivisionError: division by zero in line 3)"),
+        ("def mine(shape): ...\n\nexit(3)", "cannot be imported (SystemExit: 3 in line 3): mend it"),
         ("def mine(shape): ...\nmine = 3", "mine is no function once the file has run"),
     ],
 )

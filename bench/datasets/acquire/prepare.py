@@ -13,6 +13,7 @@ from bench.datasets.acquire.download import PATIENCE, Patience, Watch, download
 from bench.datasets.acquire.partial_file import differs
 from bench.datasets.acquire.sources import SOURCES, File, Source, present
 from bench.datasets.acquire.steps import MEGABYTES, PICTURES, Unit
+from bench.datasets.plugin_split import split_of
 from bench.datasets.reading.decode import watching
 from bench.datasets.split import DataError, Split
 from bench.matrix.catalogue import find
@@ -49,8 +50,7 @@ def prepare_dataset(
         for file in source.files:
             _obtain(dataset.name, file, source, data, stage, patience)
     with stage(f"{dataset.label}: decoding", PICTURES) as watch, watching(watch):
-        split: Split = find("datasets", dataset.name).function()(data, **dataset.parameters)
-    return split
+        return split_of(find("datasets", dataset.name), data, dataset.parameters)
 
 
 def _obtain(name: str, file: File, source: Source, data: Path, stage: Stage, patience: Patience) -> None:

@@ -12,6 +12,7 @@ from bench.datasets.acquire.partial_file import differs
 from bench.datasets.acquire.prepare import Stage
 from bench.datasets.acquire.sources import SOURCES, Source, present
 from bench.datasets.acquire.steps import MEGABYTES, PICTURES
+from bench.datasets.plugin_split import split_of
 from bench.datasets.reading import cache
 from bench.datasets.reading.columns import read_columns
 from bench.datasets.reading.decode import read_pictures, watching
@@ -19,7 +20,7 @@ from bench.datasets.reading.file_kinds import ARCHIVE, is_picture
 from bench.datasets.reading.picture_files import picture_files
 from bench.datasets.reading.scratch import cache_folder, scratch_folder
 from bench.datasets.reading.wording import printable
-from bench.datasets.split import DataError, Split, remarks
+from bench.datasets.split import DataError, remarks
 from bench.matrix.catalogue import check, find
 from bench.matrix.job import Part
 
@@ -96,7 +97,7 @@ def _pictures(dataset: Part, data: Path | None, source: Source | None, stage: St
     """Let the loader count and decode all, into a cache that is thrown away; where it fails, look at every picture."""
     try:
         with stage(f"{dataset.label}: pictures", PICTURES) as watch, watching(watch), _other_cache():
-            split: Split = find("datasets", dataset.name).function()(data, **_small(dataset))
+            split = split_of(find("datasets", dataset.name), data, _small(dataset))
     except DataError as error:
         verdict.problems.append(str(error))
         with stage(f"{dataset.label}: looking for unreadable pictures", PICTURES) as watch, watching(watch):
