@@ -41,6 +41,7 @@ __all__ = [
     "controls_of",
     "guarded",
     "talk",
+    "tell_unused",
 ]
 
 FAILED, WRONG, NOTHING, INTERRUPTED = 1, 2, 3, 130
@@ -176,6 +177,15 @@ def asked_for(
 
     use(plugins)
     return load(matrix, changes, seeds=seeds, skip_broken=skip_broken)
+
+
+def tell_unused(jobs: "Sequence[Job]") -> None:
+    """Say which plugins were named in vain."""
+    from bench.matrix.plugins import unused
+    from bench.matrix.plugins_in_use import named
+
+    for sentence in unused(named(), jobs):
+        say(sentence)
 
 
 def controls_of(matrix: "Matrix", jobs: "Sequence[Job]", rows: "DataFrame") -> "tuple[Job, ...]":

@@ -28,8 +28,8 @@ from bench.cli.options import (
     WorkersOption,
     asked_for,
     controls_of,
-    say,
     talk,
+    tell_unused,
 )
 
 if TYPE_CHECKING:
@@ -184,13 +184,10 @@ def plan(
     from bench.datasets.split import remarks
     from bench.execute import plan as planning
     from bench.matrix.expand import expand
-    from bench.matrix.plugins import unused
-    from bench.matrix.plugins_in_use import named
 
     asked = asked_for(matrix, seeds, changes, skip_broken, plugins=plugin)
     jobs = expand(asked)
-    for sentence in unused(named(), jobs):
-        say(sentence)
+    tell_unused(jobs)
     if decide:
         from bench.analysis.scored_methods import Source
 
