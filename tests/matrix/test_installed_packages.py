@@ -84,7 +84,5 @@ def test_a_package_that_cannot_be_used_is_a_warning_and_stops_nothing(points, te
 
 def test_a_file_and_a_package_share_no_name(package, tmp_path):
     package("[lossbench.losses]\na = own_losses.pairs\n")
-    with pytest.raises(
-        PluginError, match=r"'sigmoid_pairs' is taken by own-losses \(own_losses\.pairs\): give yours"
-    ):
+    with pytest.raises(PluginError, match=r"'sigmoid_pairs' is taken by own-losses \(own_losses\.pairs\): give yours"):
         use([plugin_file(tmp_path)])
