@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ __all__ = [
     "DataError",
     "Images",
     "Split",
+    "are_vectors",
     "left_out",
     "legible",
     "reason",
@@ -53,8 +54,8 @@ def reason(error: Exception) -> str:
 class Images(NamedTuple):
     """Labelled images of one part of a split."""
 
-    images: NDArray[np.uint8]
-    """[N, height, width, channels]; a read-only memory map when it comes from the cache."""
+    images: NDArray[Any]
+    """uint8 [N, height, width, channels], or float32 vectors [N, width]; a read-only memory map from the cache."""
     labels: NDArray[np.int64]
     """[N], 0 .. len(classes) - 1; every class has at least one image."""
     classes: tuple[str, ...]
@@ -75,6 +76,11 @@ class Split(NamedTuple):
     """SHA-256 over all images, labels and class names."""
     notes: Mapping[str, str] = MappingProxyType({})
     """What was left out or is doubtful, and provenance such as the version of the fonts."""
+
+
+def are_vectors(split: Split) -> bool:
+    """Whether its images are vectors [N, width], which a foundation model gave, and not pictures."""
+    return split.train.images.ndim == 2
 
 
 def left_out(split: Split) -> str | None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-__all__ = ["conv4", "timm"]
+__all__ = ["conv4", "identity", "timm"]
 
 
 def conv4(channels: int, *, width: int = 64, levels: Annotated[int, Ge(1), Le(4)] = 1) -> nn.Module:
@@ -47,6 +47,14 @@ class _Blocks(nn.Sequential):
         for block in self:
             maps.append(block(maps[-1]))
         return maps[-self.levels :]
+
+
+def identity(_width: int) -> nn.Module:
+    """Identity: embeddings that are there already, standardised by their training side, with a head on them.
+
+    For datasets of vectors, which are never augmented.
+    """
+    return nn.Identity()
 
 
 def timm(

@@ -12,6 +12,7 @@ import torch
 from bench.datasets.contamination.near_duplicates import near_duplicates
 from bench.datasets.contamination.overlap import known_overlap
 from bench.datasets.split import Split
+from bench.matrix.frozen import TRUNK
 from bench.matrix.job import Job
 from bench.store.row import Provenance
 
@@ -38,8 +39,9 @@ def provenance(device: torch.device, dataset_sha: str, weights_sha: str | None) 
 def contamination(job: Job, split: Split) -> dict[str, str | int | None]:
     """Contamination of the test images of a job: columns `overlap` and `near_duplicates` of its row."""
     trunk, found = job.backbone.parameters, near_duplicates(split)
-    pretrained = bool(trunk.get("pretrained")) and job.kind != "floor"
-    weights = trunk["weights"] if job.kind != "floor" else None
+    embedded = job.kind != "floor" or job.objective.name == TRUNK
+    pretrained = bool(trunk.get("pretrained")) and embedded
+    weights = trunk.get("weights") if embedded else None
     name = _tagged(job.backbone.name) if pretrained else job.backbone.name
     return {
         "overlap": known_overlap(name, pretrained=pretrained, weights=weights, dataset=job.dataset.name),

@@ -16,9 +16,10 @@ from torch.nn import functional as F
 
 from bench import datasets, store
 from bench.datasets.held_out import folds
-from bench.datasets.split import Split, left_out
+from bench.datasets.split import Split, are_vectors, left_out
 from bench.job import provenance
 from bench.job.epoch_choice import selection
+from bench.job.features import Tell, features, probe
 from bench.job.fit import Fitted, build, fit, pictures
 from bench.job.fusion import Stored
 from bench.matrix.catalogue import find
@@ -57,6 +58,7 @@ def run(
     results: Path,
     device: torch.device,
     progress: Callable[[int], None] = lambda _epochs: None,
+    tell: Tell = lambda _done, _of: None,
 ) -> Result:
     """Train and evaluate one job, or fuse the stored embeddings of its members.
 
@@ -66,6 +68,7 @@ def run(
         results: where a model ensemble finds its members.
         device: what trains.
         progress: told the number of epochs done.
+        tell: told how many pictures are through a frozen trunk, where that is not done yet.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     provenance.reset_peak_memory(device)
@@ -77,9 +80,10 @@ def run(
             case "model_ensemble":
                 compared = _fused(job, split, results)
             case "floor":
-                compared = _floor(job, split)
+                compared = _floor(job, split, device, tell)
             case _:
-                images = pictures(split, device)
+                frozen = features(job, split, device, tell) if job.backbone.parameters.get("frozen") else None
+                images = pictures(split, job.recipe, device, frozen=frozen)
                 for number, fold in enumerate(folds(split.train.labels, job.recipe.validation, seed=job.seed)):
                     fits.append(fit(job, images, fold, number=number, progress=progress))
                     if fits[-1].diverged:
@@ -113,7 +117,9 @@ def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
         try:
             split = datasets.load(job.dataset, data)
             fold = folds(split.train.labels, job.recipe.validation, seed=job.seed)[0]
-            build(job, split, fold, seed=job.seed, device=torch.device("cpu"))
+            frozen = probe(job, split) if job.backbone.parameters.get("frozen") else None
+            seen, widths = (frozen.split, frozen.widths) if frozen else (split, ())
+            build(job, seen, fold, seed=job.seed, device=torch.device("cpu"), widths=widths)
         except Exception as error:
             if isinstance(error, ValueError) and not isinstance(error, Unsuitable):
                 found.setdefault((job.backbone.label, str(error)), []).append(job.objective.label)
@@ -139,9 +145,12 @@ def _together(embeddings: Sequence[Tensor]) -> Tensor:
     return F.normalize(torch.cat([F.normalize(one) for one in embeddings], 1))
 
 
-def _floor(job: Job, split: Split) -> Compared:
+def _floor(job: Job, split: Split, device: torch.device, tell: Tell) -> Compared:
     """What needs no learning."""
-    return Compared(torch.from_numpy(find("floors", job.objective.name).function()(split, **job.objective.parameters)))
+    entry = find("floors", job.objective.name)
+    if entry.positional == ("features",) and not are_vectors(split):
+        split = features(job, split, device, tell).split
+    return Compared(torch.from_numpy(entry.function()(split, **job.objective.parameters)))
 
 
 def _fused(job: Job, split: Split, results: Path) -> Compared:

@@ -65,7 +65,7 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything as tensors, numbers and text, which `torch.load` reads with `weights_only`; torch's own too."""
-        cuda = next(self.model.parameters()).device.type == "cuda"
+        cuda = any(tensor.device.type == "cuda" for tensor in self.model.state_dict().values())
         return {
             **{name: getattr(self, name).state_dict() for name in STATEFUL},
             "generators": {purpose: one.get_state() for purpose, one in self.generators.items()},
@@ -100,7 +100,8 @@ def train(
 
     Args:
         training: what is trained, changed in place.
-        epochs: for every epoch its batches, (images float [B, C, H, W], labels [B]) on the model's device.
+        epochs: for every epoch its batches, (images float [B, C, H, W] or vectors [B, width], labels [B]) on the
+            model's device.
         clip: largest norm of the gradient of all trainable tensors together.
         precision: bfloat16 runs the model under autocast; the objective always sees float32.
     """

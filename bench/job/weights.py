@@ -1,5 +1,6 @@
 """A trunk's weights from a local file, whatever the program that wrote the file wrapped them in."""
 
+import hashlib
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-__all__ = ["load"]
+__all__ = ["load", "sha_of"]
 
 State = dict[str, Tensor]
 
@@ -32,6 +33,14 @@ def load(trunk: nn.Module, file: Path) -> None:
     if (why := _misfit(found, wanted)) is not None:
         raise ValueError(f"{file}: not weights of this trunk; {why}")
     trunk.load_state_dict({name: found[name] for name in wanted})
+
+
+def sha_of(trunk: nn.Module) -> str:
+    """SHA-256 (hex) of all its tensors."""
+    digest = hashlib.sha256()
+    for tensor in trunk.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _read(file: Path) -> Any:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import annotated_types
 from pydantic import TypeAdapter, ValidationError
 
-__all__ = ["KINDS", "Entry", "Parameter", "check", "did_you_mean", "entries", "find"]
+__all__ = ["KINDS", "VECTORS", "Entry", "Parameter", "check", "did_you_mean", "entries", "find"]
 
 BENCH = Path(__file__).parents[1]
 LOSSES = BENCH.parent / "losses"
@@ -35,6 +35,10 @@ KINDS = {
 """Kind -> folder, files, and the positional arguments that tell its functions from others (None: every function)."""
 
 
+VECTORS = ("width",)
+"""Positional arguments of a backbone of vectors."""
+HEAD = ("norm", "head", "hidden")
+"""Common parameters of backbones that concern the head."""
 NEAR = 10
 """How many known words a sentence about an unknown one names at most."""
 
@@ -200,6 +204,20 @@ def _parameter(argument: ast.arg, default: ast.expr | None) -> Parameter:
 
 
 def _with_common_parameters(backbones: dict[str, Entry]) -> dict[str, Entry]:
-    """Pooling, head and weights are the same for every backbone: the keyword-only arguments of `embedder.embedder`."""
-    (common,) = [entry for entry in _read("backbones", BENCH / "job" / "embedder.py") if entry.name == "embedder"]
-    return {name: e._replace(parameters={**e.parameters, **common.parameters}) for name, e in backbones.items()}
+    """Pooling, head and weights are the same for every backbone: the fields of `bench.job.embedder.Options`.
+
+    A backbone of vectors has nothing to pool and no weights: it has those of the head alone.
+    """
+    tree = ast.parse((BENCH / "job" / "embedder.py").read_text(encoding="utf-8"))
+    (options,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"]
+    common = [_field(node) for node in options.body if isinstance(node, ast.AnnAssign)]
+    return {
+        name: e._replace(
+            parameters=e.parameters | {one.name: one for one in common if e.positional != VECTORS or one.name in HEAD}
+        )
+        for name, e in backbones.items()
+    }
+
+
+def _field(node: ast.AnnAssign) -> Parameter:
+    return _parameter(ast.arg(ast.unparse(node.target), node.annotation), node.value)

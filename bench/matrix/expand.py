@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from bench.matrix.catalogue import check, did_you_mean, entries, find
 from bench.matrix.file import Matrix, sentences
 from bench.matrix.file_hash import sha256
+from bench.matrix.frozen import TRUNK, given_weights, unfit_to_freeze
 from bench.matrix.job import TRAINED, ConfigError, Job, Kind, Part
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import block_from
@@ -56,16 +57,20 @@ def expand(matrix: Matrix) -> tuple[Job, ...]:
     if problems:
         raise ConfigError("\n".join(problems))
     places = [(d, b) for d in parts["datasets"] for b in parts["backbones"] if d and b]
+    floors += _trunk_floors(floors)
     jobs = [
         _job(matrix.recipe, *place, seeds, objective)
         for objectives in (trained, floors, fused)
         for place in places
         for seed in matrix.seeds
         for objective in objectives
+        if objective.part.name != TRUNK or given_weights(place[1])
         if (seeds := block_from(seed, matrix.seeds, objective.part.seeds))
     ]
     _refuse_same_job(jobs)
     _refuse_lone_images(jobs)
+    if unfit := dict.fromkeys(sentence for job in jobs if (sentence := unfit_to_freeze(job.backbone, job.recipe))):
+        raise ConfigError("\n".join(unfit))
     return tuple(jobs)
 
 
@@ -113,6 +118,14 @@ def _contents(parameters: Mapping[str, Any]) -> dict[str, str]:
         return {"weights": sha256(Path(file))}
     except OSError as error:
         raise ValueError(f"weights = {file!r} cannot be read ({error.strerror}); name a file of weights") from None
+
+
+def _trunk_floors(floors: Sequence[Objective]) -> list[Objective]:
+    """The pretrained trunk alone, in every form, which stands on every board that has one; those not asked for."""
+    forms: tuple[dict[str, str], ...] = ({}, {"transform": "standardised"}, {"transform": "whitened"})
+    parts = [_resolve(Part(name=TRUNK, parameters=form), "floors", {}) for form in forms]
+    asked = [floor.part.parameters for floor in floors if floor.part.name == TRUNK]
+    return [Objective("floor", part) for part in parts if part.parameters not in asked]
 
 
 def _member(part: Part, labelled: Mapping[str, Part]) -> Part:

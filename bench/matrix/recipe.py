@@ -50,6 +50,9 @@ class Recipe(BaseModel):
     dim: int = Field(128, ge=1, description="values per embedding; without a head, the trunk's own width")
     classes_per_batch: int = Field(32, ge=1, description="P of P × K batches")
     images_per_class: int = Field(4, ge=1, description="K of P × K batches")
+    images_per_epoch: int | None = Field(
+        None, ge=1, description="images that an epoch draws, of large data; null: as many as there are"
+    )
     trunk_rate: float = Field(1e-3, ge=0, description="learning rate of the trunk")
     head_rate: float = Field(1e-3, ge=0, description="learning rate of the linear head")
     loss_rate: float = Field(1e-2, ge=0, description="learning rate of proxies, classifiers and ensemble weights")
@@ -123,6 +126,7 @@ class Recipe(BaseModel):
 
 LATER: Mapping[str, Any] = MappingProxyType(
     {
+        "images_per_epoch": None,
         "optimizer": "adamw",
         "momentum": 0.9,
         "interpolation": "bilinear",

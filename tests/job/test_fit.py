@@ -66,9 +66,9 @@ def test_what_is_held_out_is_scored_as_brute_force_does(tmp_path):
     split = datasets.load(job.dataset, None)
     (fold,) = folds(split.train.labels, job.recipe.validation, seed=job.seed)
     result = run(job, data=None, results=tmp_path, device=CPU)
-    images = pictures(split, CPU)
+    images = pictures(split, job.recipe, CPU)
     training = begin(job, images, fold)
-    list(train(training, epochs(images.train, fold.labels, job.recipe, draws=training.generators, device=CPU)))
+    list(train(training, epochs(images.draw, fold.labels, job.recipe, draws=training.generators, device=CPU)))
     points = (
         embed(training.model, training.objective, images.train, torch.from_numpy(fold.held_out)).numpy().astype(float)
     )
@@ -137,13 +137,13 @@ def trained(job, count, state=None):
     """The training of a job after some more epochs, from its beginning or from a state."""
     split = datasets.load(job.dataset, None)
     (fold,) = folds(split.train.labels, job.recipe.validation, seed=job.seed)
-    images = pictures(split, CPU)
+    images = pictures(split, job.recipe, CPU)
     training = begin(job, images, fold)
     if state is not None:
         torch.manual_seed(0)  # what another job may have left behind
         training.load_state_dict(state)
     draws = {"draws": training.generators, "passed": len(training.history)}
-    feed = epochs(images.train, fold.labels, job.recipe, **draws, device=CPU)
+    feed = epochs(images.draw, fold.labels, job.recipe, **draws, device=CPU)
     for epoch in islice(train(training, feed), count):
         training.history.append(epoch._asdict() | {"seconds": 0.0})
     return training

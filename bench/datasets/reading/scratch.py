@@ -18,10 +18,11 @@ from platformdirs import user_cache_dir
 
 from bench.datasets.split import DataError, reason
 
-__all__ = ["building", "cache_folder", "file_of", "room", "save", "scratch_folder", "unwritable"]
+__all__ = ["SCRATCH", "building", "cache_folder", "file_of", "room", "save", "scratch_folder", "unwritable"]
 
 IN_MEMORY_BYTES = 2**30
 SCRATCH = ".writing-"
+"""What names in the cache begin with that are not whole yet; a day later they are swept."""
 
 _under_way: ContextVar[Path | None] = ContextVar("under_way", default=None)
 """The folder of the split that is being built."""
