@@ -14,6 +14,7 @@ from bench.analysis.older_jobs import with_jobs
 from bench.analysis.settings import UNUSED, differing_fields, recipe_fields, settings, told_apart, usual
 from bench.analysis.stopping import stopping_notes
 from bench.analysis.trained_models import Models, trained_models
+from bench.analysis.trunk_floor import TrunkFloor, trunk_floor
 from bench.matrix.job import Job
 from bench.matrix.recipe import complete
 from bench.store.columns import known, scores
@@ -55,6 +56,8 @@ class Board(NamedTuple):
     """What the trunk's pretraining has seen of the test set, beginning with a grade; None for random weights."""
     near_duplicates: int
     """Test images with a near-duplicate among the training images, as far as these were compared."""
+    trunk: TrunkFloor | None
+    """The pretrained trunk alone, where a line stands for it."""
     gains: tuple[EnsembleGain, ...]
     """One entry for each ensemble and model ensemble, in the order of the lines."""
 
@@ -88,13 +91,14 @@ def _board(
     done = latest[latest["status"] == "done"]
     present = tuple(name for name in metrics if done[name].notna().any())
     found = lines(latest, done, present, models)
-    order = verdict(found)
+    order, alone = verdict(found), trunk_floor(found, jobs)
+    said = " ".join(filter(None, (order.sentence, alone.sentence if alone else "")))
     return Board(
         dataset=str(cells["dataset"].iloc[0]),
         backbone=str(cells["backbone"].iloc[0]),
         metrics=present,
         lines=tuple(found),
-        verdict=order,
+        verdict=order._replace(sentence=said),
         leading={name: order.leading if name == FIRST else leading(found, name) for name in present},
         chance={name: float(done[f"{name}_chance"].mean()) for name in present if _has(done, f"{name}_chance")},
         queries=_queries(done),
@@ -107,6 +111,7 @@ def _board(
             *stopping_notes(latest),
             *_notes(len(cells) - len(current), newest, len(current) - len(latest)),
         ),
+        trunk=alone,
         gains=tuple(gains(found, {cell: jobs[cell] for cell in latest["cell"].unique() if cell in jobs})),
     )
 

@@ -114,9 +114,9 @@ def distortion(recipe: Recipe) -> Distortion:
     return Distortion(**asked, crop=crop)
 
 
-def example(part: Images, *, crop: int | None = None) -> Tensor:
-    """Some images or vectors from all over the part, as they are `seen` at test time."""
-    count = EXAMPLES[part.images.ndim == 2]
+def example(part: Images, *, count: int | None = None, crop: int | None = None) -> Tensor:
+    """Some images or vectors from all over the part, at most `count`, as they are `seen` at test time."""
+    count = count or EXAMPLES[part.images.ndim == 2]
     spread = part.images[:: max(1, len(part.images) // count)][:count]
     return seen(_channels_first(np.array(spread)), crop)
 

@@ -39,8 +39,8 @@ def weights(tmp_path):
     return str(tmp_path / "conv4.pt")
 
 
-def frozen(weights, recipe=STILL, **changes):
-    backbone = {"name": "conv4", "width": 8, "weights": weights, "frozen": True, **changes}
+def frozen(file, recipe=STILL, **changes):
+    backbone = {"name": "conv4", "width": 8, "weights": file, "frozen": True, **changes}
     return tiny(backbones=[backbone], recipe=recipe, floors=["pixels"])
 
 
