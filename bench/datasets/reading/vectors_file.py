@@ -182,10 +182,10 @@ def _parquet(file: Path) -> Vectors:
         raise DataError(f"{file} has no rows: store one row per embedding.")
     verify_names(file, schema.names)
     chosen = vector_columns(file, schema, beside=(*LABELS, *BESIDE))
-    width = next(_batches(file, chosen, rows=1)).shape[1]
+    width = next(_batches(file, chosen, 1)).shape[1]
 
     def blocks() -> Iterator[NDArray[Any]]:
-        for block in _batches(file, chosen):
+        for block in _batches(file, chosen, BATCH):
             if block.shape[1] != width:
                 raise DataError(f"{file} has embeddings of different lengths, {width} and {block.shape[1]}: store one.")
             yield block
@@ -200,7 +200,7 @@ def _beside(file: Path, label: str) -> Columns:
     return {"label": columns.pop(label), **columns}
 
 
-def _batches(file: Path, chosen: str | Dimensions, *, rows: int = BATCH) -> Iterator[NDArray[Any]]:
+def _batches(file: Path, chosen: str | Dimensions, rows: int) -> Iterator[NDArray[Any]]:
     """Rows of the matrix, checked; without buffering ahead, which would hold the whole of a row group."""
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
