@@ -1,6 +1,7 @@
 """Stored embeddings become a split, from every kind of file; what cannot is one sentence."""
 
 import csv
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from pyarrow import parquet
 from support.sample_embeddings import sample
+from support.sample_files import spoilt
+from support.sample_sets import call
 
 from bench.datasets.embeddings import embeddings
 from bench.datasets.reading import scratch, vectors_file
@@ -372,3 +375,36 @@ def test_damage_in_the_middle_of_a_parquet_is_a_sentence(tmp_path: Path) -> None
     held[600:2600] = bytes(2000)
     file.write_bytes(held)
     refused(tmp_path, "x.parquet", "x.parquet cannot be read (")
+
+
+@pytest.mark.parametrize("write", [npy, lists])
+def test_bench_data_speaks_of_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., str]
+) -> None:
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    points, columns = data()
+    path = write(tmp_path, np.tile(points, 150), {**columns, "path": columns["label"]} if write is npy else columns)
+    done = call("prepare", "embeddings", "--set", f"path={path}", "--data", tmp_path)
+    assert (done.exit_code, done.stderr) == (0, "")
+    counts = "train 5 classes 60 vectors of 1,200, test 5 classes 60 vectors of 1,200; "
+    assert done.stdout.startswith(f"embeddings(path={path}): {counts}")
+    found = {one["name"]: one for one in json.loads(call("list", "--data", tmp_path, "--json").stdout)}["embeddings"]
+    assert (found["decoded"], found["widths"]) == ([], [1200])
+    listed = call("list", "--data", tmp_path).stdout
+    assert "in the cache: vectors of 1,200\n" in listed
+    assert "pixels" not in listed
+    done = call("verify", "embeddings", "--set", f"path={path}", "--data", tmp_path)
+    assert done.exit_code == 0
+    assert "all there and all readable: 5 classes and 60 vectors for train, 5 classes and 60 vectors for test" in (
+        done.stdout
+    )
+
+
+def test_bench_data_verify_looks_for_no_pictures(tmp_path: Path) -> None:
+    """Although a column names the pictures that were embedded, and they are not there."""
+    points, columns = data()
+    path = lists(tmp_path, spoilt(points, np.nan), columns)
+    done = call("verify", "embeddings", "--set", f"path={path}", "--data", tmp_path)
+    assert done.exit_code == 1
+    assert "in 1 row(s), such as row 4" in done.stdout
+    assert "picture" not in done.stdout
