@@ -139,7 +139,7 @@ def _split(file: Path, tables: Sequence[Path], choice: Choice) -> Split:
         )
         for number, part in enumerate(present)
     ]
-    small = [label for label in order if label not in set().union(*classes.values())]
+    small = sorted(set(order).difference(*classes.values()))
     out = {"classes left out": f"{len(small):,} with too few embeddings: {some(small)}"} if small else {}
     notes = {**rows.notes, **out, **copies(read.hashes, places, codes, order), **read.notes}
     return Split(images[0], images[1], images[2] if len(images) > 2 else None, notes=notes)
