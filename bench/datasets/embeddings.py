@@ -115,7 +115,7 @@ def _tables(file: Path, table: str | None) -> list[Path]:
         return [place for end in TABLES if (place := file.with_suffix(end)) != file and is_file(place)]
     place = Path(os.path.abspath(file.parent / os.path.expanduser(table)))
     if not is_file(place):
-        raise DataError(f"{place} is not a file: set table to the CSV or Parquet of the labels, relative to {file}.")
+        raise DataError(f"{place} is not a file: set table to the CSV or Parquet of the labels beside {file.name}.")
     return [place]
 
 
