@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
+from support.one_sentence import refused
 from typer.testing import CliRunner
 
 from bench.cli.app import app
@@ -64,7 +65,7 @@ def as_dataset(draws: Draws, folder: Path) -> str:
     try:
         split = embeddings(None, path=str(file), table=table, min_images=1, seed=int(draws.integers(3)))
     except DataError as error:
-        return "refused" if str(error).isprintable() else f"broken: {error!r}"
+        return refused(error)
     if damaged:
         return "read though damaged"
     _compare_split(truth, split)
