@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench import store
 from bench.analysis.stopping import Until, checked
-from bench.datasets.split import Split, remarks
+from bench.datasets.split import Split, are_vectors, remarks
 from bench.execute.dependencies import Queue
 from bench.execute.devices import places
 from bench.execute.event import ENDINGS, Event
@@ -113,8 +113,9 @@ def _stored(jobs: Sequence[Job], splits: Mapping[str, Split], results: Path) -> 
 
 def _compare(jobs: Sequence[Job], splits: Mapping[str, Split]) -> Iterator[Event]:
     """Find near-duplicates in every dataset once, before every worker asks; of large ones this takes minutes."""
-    photos = {job.dataset.label: job for job in jobs if splits[job.dataset.label].train.images.shape[-1] > 1}
-    for label, job in photos.items():
+    for label, job in {job.dataset.label: job for job in jobs}.items():
+        if are_vectors(splits[label]) or splits[label].train.images.shape[-1] == 1:
+            continue
         from bench.datasets.contamination.near_duplicates import near_duplicates
 
         yield Event("comparing", job)

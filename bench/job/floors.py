@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from bench.datasets.split import Split
+from bench.datasets.split import Split, are_vectors
+from losses.shape import Unsuitable
 
 __all__ = ["pixels", "trunk"]
 
@@ -29,7 +30,12 @@ def pixels(split: Split, *, side: Annotated[int, Ge(1)] = 32, centred: bool = Fa
 
     Returns:
         Rows of norm 1, so that the distances are those of cosine similarity; images that are all 0 stay so.
+
+    Raises:
+        Unsuitable: the images are vectors, which have no pixels.
     """
+    if are_vectors(split):
+        raise Unsuitable("pixels needs pictures, and these are stored embeddings.")
     parts = [split.test.images] + ([split.gallery.images] if split.gallery else [])
     vectors = np.concatenate([_small(images, side) for images in parts])
     if centred:

@@ -52,7 +52,7 @@ class OverlapTable(BaseModel):
 
 
 def known_overlap(backbone: str, *, pretrained: bool, weights: str | None, dataset: str) -> str | None:
-    """What the trunk's weights may have seen of a test set; None where the trunk starts from random weights.
+    """What the trunk's weights may have seen of a test set; None where they are random, or the images are vectors.
 
     The text begins with a grade and a colon: "images", "classes", "unknown" or "none known"; then the sentence, and in
     brackets its source, with "measured" where this project counted and "inferred" where no source says so. Weights of
@@ -65,6 +65,8 @@ def known_overlap(backbone: str, *, pretrained: bool, weights: str | None, datas
         weights: a local file of weights, which then count instead.
         dataset: the catalogue's name of the test set.
     """
+    if dataset == "embeddings":
+        return None
     if weights is not None:
         return "unknown: the weights are a local file, and what they were trained on is not recorded"
     if not pretrained:
