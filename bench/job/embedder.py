@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
+from bench.job.stages import freeze, still
 from bench.job.weights import load
 from bench.matrix.catalogue import find
 from bench.matrix.job import Part
@@ -27,7 +29,7 @@ class Embedder(nn.Module):
     ) -> None:
         super().__init__()
         self.trunk, self.pool, self.head = trunk, pool, head
-        self.dim, self.frozen_batch_norm = dim, False
+        self.dim, self.frozen_batch_norm, self.freeze_stages = dim, False, 0
         self.register_buffer("mean", mean.view(-1, 1, 1))
         self.register_buffer("std", std.view(-1, 1, 1))
 
@@ -39,11 +41,11 @@ class Embedder(nn.Module):
         return embeddings
 
     def train(self, mode: bool = True) -> "Embedder":
-        """As nn.Module.train, but frozen batch norms stay in evaluation mode."""
+        """As nn.Module.train, but frozen batch norms and all of a frozen stage stay in evaluation mode."""
         super().train(mode)
-        if self.frozen_batch_norm:
-            for layer in _batch_norms(self.trunk):
-                layer.eval()
+        frozen = _batch_norms(self.trunk) if self.frozen_batch_norm else []
+        for part in [*frozen, *(still(self.trunk) if self.freeze_stages else [])]:
+            part.eval()
         return self
 
 
@@ -56,6 +58,7 @@ def embedder(
     norm: Literal["none", "batch", "layer"] = "none",
     head: Literal["linear", "none"] = "linear",
     frozen_batch_norm: bool = False,
+    freeze_stages: Annotated[int, Ge(0)] = 0,
     weights: str | None = None,
 ) -> Embedder:
     """Pooling and head on a trunk; its keyword-only arguments may be set on every backbone of a matrix.
@@ -76,11 +79,13 @@ def embedder(
             alike, from which losses with proxies recover slowly.
         head: one linear layer, or none.
         frozen_batch_norm: the trunk's batch norms keep their statistics, weights and biases.
+        freeze_stages: how many of the trunk's first stages do not learn, and are always in evaluation mode, so that
+            their batch norms keep their statistics too. `bench.job.stages` says what a stage is.
         weights: a local file of the trunk's weights, safetensors or a PyTorch state dict.
 
     Raises:
         ValueError: the weights file cannot be read or belongs to another trunk, the images do not suit the trunk, it
-            has no class token, or dim is less than the levels.
+            has no class token or not so many stages, or dim is less than the levels.
     """
     if weights is not None:
         load(getattr(trunk, "plain", trunk), Path(weights))  # a wrapper's names are not the file's
@@ -98,6 +103,9 @@ def embedder(
         model.frozen_batch_norm = True
         for layer in _batch_norms(trunk):
             layer.requires_grad_(False)
+    if freeze_stages:
+        model.freeze_stages = freeze_stages
+        freeze(trunk, freeze_stages)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -110,13 +118,16 @@ def embedder_for(backbone: Part, example: Tensor, dim: int) -> Embedder:
         dim: width of the embedding.
     """
     entry = find("backbones", backbone.name)
-    shared = {name: backbone.parameters[name] for name in ("pooling", "norm", "head", "frozen_batch_norm", "weights")}
+    shared = {name: backbone.parameters[name] for name in SHARED}
     own = {name: value for name, value in backbone.parameters.items() if name not in shared}
     model = backbone.name.partition("/")[2]
     height, width = example.shape[2:]
     trunk = entry.function()(example.shape[1], *([model, (height, width)] if model else []), **own)
     return embedder(trunk, example, dim, **shared)
 
+
+SHARED = ("pooling", "norm", "head", "frozen_batch_norm", "freeze_stages", "weights")
+"""Parameters of every backbone, which `embedder` takes; the others are the trunk's own."""
 
 _NORMS: dict[str, Callable[[int], list[nn.Module]]] = {
     "none": lambda _features: [],

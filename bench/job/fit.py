@@ -94,7 +94,8 @@ def fit(
     weights_sha = _weights_sha(job, training.model)
     embedded = partial(embed, training.model, training.objective, crop=recipe.crop)
     feed = epochs(images.train, fold.labels, recipe, draws=training.generators, device=images.device)
-    for epoch in train(training, feed, clip=recipe.clip, precision=getattr(torch, recipe.precision)):
+    options: dict[str, Any] = {"clip": recipe.clip, "at_a_time": recipe.images_at_a_time}
+    for epoch in train(training, feed, precision=getattr(torch, recipe.precision), **options):
         looked: dict[str, float] = dict.fromkeys(LOOKS, math.nan) if len(fold.held_out) else {}
         training.history.append(epoch._asdict() | looked)
         training.members += _members(job.objective, training.objective, epoch.epoch)
@@ -127,7 +128,8 @@ def begin(job: Job, images: Pictures, fold: Fold, *, number: int = 0) -> Trainin
     drawn = len(fold.labels) - len(fold.held_out)
     per_epoch = steps(drawn, classes=recipe.classes_per_batch, images=recipe.images_per_class)
     scheduler = LambdaLR(optimized, lambda step: rate(step / per_epoch))
-    return Training(model, objective, optimized, scheduler, generators(seed))
+    head_steps = round(recipe.head_epochs * per_epoch)
+    return Training(model, objective, optimized, scheduler, generators(seed), head_steps=head_steps)
 
 
 def build(job: Job, split: Split, fold: Fold, *, seed: int, device: torch.device) -> tuple[Embedder, nn.Module]:
@@ -139,8 +141,16 @@ def build(job: Job, split: Split, fold: Fold, *, seed: int, device: torch.device
     text = class_vectors([texts[one] for one in fold.classes], recipe.text).to(device) if texts else None
     torch.manual_seed(derive(seed, "objective"))
     objective = _objective(job.objective, Shape(model.dim, len(fold.classes), text, recipe.images_per_class)).to(device)
+    if recipe.head_epochs and not _learns_without_trunk(model, objective):
+        raise ValueError("in the head_epochs nothing would learn: set head_epochs = 0, or a head on the backbone")
     torch.manual_seed(derive(seed, "training"))  # dropout and random miners
     return model, objective
+
+
+def _learns_without_trunk(model: Embedder, objective: nn.Module) -> bool:
+    """Whether the head, the pooling or the objective has a tensor to train."""
+    parts = (model.pool, model.head, objective)
+    return any(tensor.requires_grad for part in parts for tensor in part.parameters())
 
 
 def _objective(part: Part, shape: Shape) -> nn.Module:

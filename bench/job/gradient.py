@@ -1,0 +1,97 @@
+"""One step's gradient: of the whole batch at once, or of embeddings that are made part by part."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["gradient"]
+
+Embed = Callable[[Tensor], Tensor]
+
+
+def gradient(
+    model: nn.Module,
+    objective: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    precision: torch.dtype = torch.float32,
+    at_a_time: int | None = None,
+) -> Tensor:
+    """Add the loss's gradient to that of every trainable tensor; the loss, without its graph.
+
+    With fewer images at a time than the batch has, the memory is that of a part: the gradient cache (Gao, Zhang, Han,
+    Callan, RepL4NLP 2021, arXiv 2101.06983). Every part is embedded twice, first without a graph, then with its graph
+    and the gradient of its embeddings. Both times dropout draws the same, and the running statistics of batch norms see
+    a part once. The gradient is the whole batch's where no layer looks across images; batch norms that are not frozen
+    do, and see each part as a batch of its own.
+
+    Args:
+        model: images [B, C, H, W] -> embeddings [B, dim].
+        objective: (embeddings, labels [B]) -> scalar.
+        images: float [B, C, H, W], on the model's device.
+        labels: [B].
+        precision: bfloat16 runs the model under autocast; the objective sees float32.
+        at_a_time: most images whose graph is kept at once; None: all.
+    """
+
+    def embed(some: Tensor) -> Tensor:
+        with torch.autocast(some.device.type, precision, enabled=precision != torch.float32):
+            embeddings: Tensor = model(some)
+        return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+
+    if at_a_time is None or at_a_time >= len(images):
+        loss: Tensor = objective(embed(images), labels)
+        torch.autograd.backward(loss)
+        return loss.detach()
+    parts = torch.tensor_split(images, -(-len(images) // at_a_time))
+    return _in_parts(model, embed, parts, lambda embeddings: objective(embeddings, labels))
+
+
+def _in_parts(model: nn.Module, embed: Embed, parts: tuple[Tensor, ...], objective: Embed) -> Tensor:
+    draws, embedded = [], []
+    for part in parts:
+        draws.append(_draws(part.device))
+        with torch.no_grad():
+            embedded.append(embed(part))
+    leaf = torch.cat(embedded).requires_grad_()
+    loss = objective(leaf)
+    torch.autograd.backward(loss)
+    after = _draws(leaf.device)
+    pulls = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    with _statistics_kept(model):
+        for part, own, pull in zip(parts, draws, pulls.split([len(part) for part in parts]), strict=True):
+            _draw_again(own, part.device)
+            again = embed(part)
+            if again.requires_grad:
+                torch.autograd.backward(again, pull)
+    _draw_again(after, leaf.device)
+    return loss.detach()
+
+
+def _draws(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Where torch's own generators stand: the processor's, and that of the device."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _draw_again(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
+    own, others = state
+    torch.set_rng_state(own)
+    if others is not None:
+        torch.cuda.set_rng_state(others, device)
+
+
+@contextmanager
+def _statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Batch norms normalise as before, and leave their running statistics as they are."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    tracking = [layer for layer in layers if layer.track_running_stats]
+    for layer in tracking:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in tracking:
+            layer.track_running_stats = True
