@@ -62,7 +62,7 @@ def _in_parts(model: nn.Module, embed: Embed, parts: tuple[Tensor, ...], objecti
     after = _draws(leaf.device)
     pulls = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
     with _statistics_kept(model):
-        for part, own, pull in zip(parts, draws, pulls.split([len(part) for part in parts]), strict=True):
+        for part, own, pull in zip(parts, draws, torch.split(pulls, [len(part) for part in parts]), strict=True):
             _draw_again(own, part.device)
             again = embed(part)
             if again.requires_grad:
