@@ -43,9 +43,10 @@ def gradient(
         return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
 
     if at_a_time is None or at_a_time >= len(images):
-        loss: Tensor = objective(embed(images), labels)
-        torch.autograd.backward(loss)
-        return loss.detach()
+        loss = objective(embed(images), labels)
+        loss.backward()
+        value: Tensor = loss.detach()
+        return value
     parts = torch.tensor_split(images, -(-len(images) // at_a_time))
     return _in_parts(model, embed, parts, lambda embeddings: objective(embeddings, labels))
 
