@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from bench.job.gradient import gradient
+from bench.job.parts import in_parts
 
 __all__ = ["Epoch", "Snapshot", "Training", "train"]
 
@@ -108,7 +108,7 @@ def train(
         epochs: for every epoch its batches, (images float [B, C, H, W], labels [B]) on the model's device.
         clip: largest norm of the gradient of all trainable tensors together.
         precision: bfloat16 runs the model under autocast; the objective always sees float32.
-        at_a_time: most images whose graph is kept at once, as in `bench.job.gradient`; None: those of the whole batch.
+        at_a_time: most images whose graph is kept at once, as in `bench.job.parts`; None: those of the whole batch.
     """
     model, objective = training.model, training.objective
     optimizer, scheduler = training.optimizer, training.scheduler
@@ -121,12 +121,18 @@ def train(
             if not learns and scheduler.last_epoch >= training.head_steps:
                 learns = _prepare(training)
             optimizer.zero_grad()
-            loss = gradient(model, objective, inputs, labels, precision=precision, at_a_time=at_a_time)
+            if at_a_time is None or at_a_time >= len(labels):
+                with torch.autocast(inputs.device.type, precision, enabled=precision != torch.float32):
+                    embeddings = model(inputs)
+                loss = objective(embeddings.float(), labels)
+                loss.backward()
+            else:
+                loss = in_parts(model, objective, inputs, labels, at_a_time=at_a_time, precision=precision)
             if clip is not None:
                 nn.utils.clip_grad_norm_(trainable, clip)
             optimizer.step()
             scheduler.step()
-            losses.append(loss)
+            losses.append(loss.detach())
             images += len(labels)
         mean = float(torch.stack(losses).mean())  # the one wait for the device in an epoch
         yield Epoch(number, mean, rate, time.perf_counter() - start, images)

@@ -236,12 +236,13 @@ def test_no_graph_of_the_trunk_is_kept_in_the_head_epochs():
 def test_images_at_a_time_is_what_the_recipe_says(tmp_path):
     """Without a layer that looks across the batch the embeddings are the same but for rounding."""
     backbone = {**BACKBONE, "frozen_batch_norm": True}
-    one, other = (
-        go(tiny(backbones=[backbone], recipe={"images_at_a_time": number})[0], tmp_path) for number in (None, 5)
+    one, other, larger = (
+        go(tiny(backbones=[backbone], recipe={"images_at_a_time": number})[0], tmp_path) for number in (None, 5, 24)
     )
     assert one.row.key != other.row.key
     assert not np.array_equal(one.embeddings, other.embeddings)
     assert np.allclose(one.embeddings, other.embeddings, atol=1e-3)
+    assert np.array_equal(one.embeddings, larger.embeddings)  # a batch of 24 is not split
 
 
 def test_torchs_own_generator_is_part_of_the_state():

@@ -21,7 +21,6 @@ def work(threads: int) -> None:
 
     from bench.job.backbones import timm
     from bench.job.embedder import embedder
-    from bench.job.gradient import gradient
     from bench.job.optimizer import Rates, optimizer
     from losses.pair import multi_similarity
     from losses.shape import Shape
@@ -36,7 +35,7 @@ def work(threads: int) -> None:
     def steps(count: int) -> None:
         for _ in range(count):
             adam.zero_grad()
-            gradient(model, objective, images, labels)
+            objective(model(images), labels).backward()
             adam.step()
 
     steps(2)

@@ -1,65 +1,53 @@
-"""One step's gradient: of the whole batch at once, or of embeddings that are made part by part."""
+"""The gradient of a large batch in the memory of a part of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["gradient"]
-
-Embed = Callable[[Tensor], Tensor]
+__all__ = ["in_parts"]
 
 
-def gradient(
+def in_parts(
     model: nn.Module,
     objective: nn.Module,
     images: Tensor,
     labels: Tensor,
     *,
+    at_a_time: int,
     precision: torch.dtype = torch.float32,
-    at_a_time: int | None = None,
 ) -> Tensor:
     """Add the loss's gradient to that of every trainable tensor; the loss, without its graph.
 
-    With fewer images at a time than the batch has, the memory is that of a part: the gradient cache (Gao, Zhang, Han,
-    Callan, RepL4NLP 2021, arXiv 2101.06983). Every part is embedded twice, first without a graph, then with its graph
-    and the gradient of its embeddings. Both times dropout draws the same, and the running statistics of batch norms see
-    a part once. The gradient is the whole batch's where no layer looks across images; batch norms that are not frozen
-    do, and see each part as a batch of its own.
+    The gradient cache (Gao, Zhang, Han, Callan, RepL4NLP 2021, arXiv 2101.06983): every part of the batch is embedded
+    twice, first without a graph, then with its graph and the gradient of its embeddings. Both times dropout draws the
+    same, and the running statistics of batch norms see a part once. The gradient is the whole batch's where no layer
+    looks across images; batch norms that are not frozen do, and see each part as a batch of its own.
 
     Args:
         model: images [B, C, H, W] -> embeddings [B, dim].
         objective: (embeddings, labels [B]) -> scalar.
         images: float [B, C, H, W], on the model's device.
         labels: [B].
-        precision: bfloat16 runs the model under autocast; the objective sees float32.
-        at_a_time: most images whose graph is kept at once; None: all.
+        at_a_time: most images whose graph is kept at once; the parts are as even as it goes.
+        precision: bfloat16 runs the model under autocast; the objective sees the embeddings in the images' format.
     """
 
     def embed(some: Tensor) -> Tensor:
         with torch.autocast(some.device.type, precision, enabled=precision != torch.float32):
             embeddings: Tensor = model(some)
-        return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+        return embeddings.to(some.dtype)
 
-    if at_a_time is None or at_a_time >= len(images):
-        loss = objective(embed(images), labels)
-        loss.backward()
-        value: Tensor = loss.detach()
-        return value
     parts = torch.tensor_split(images, -(-len(images) // at_a_time))
-    return _in_parts(model, embed, parts, lambda embeddings: objective(embeddings, labels))
-
-
-def _in_parts(model: nn.Module, embed: Embed, parts: tuple[Tensor, ...], objective: Embed) -> Tensor:
     draws, embedded = [], []
     for part in parts:
         draws.append(_draws(part.device))
         with torch.no_grad():
             embedded.append(embed(part))
     leaf = torch.cat(embedded).requires_grad_()
-    loss = objective(leaf)
-    torch.autograd.backward(loss)
+    loss = objective(leaf, labels)
+    loss.backward()
     after = _draws(leaf.device)
     pulls = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
     with _statistics_kept(model):
@@ -69,7 +57,8 @@ def _in_parts(model: nn.Module, embed: Embed, parts: tuple[Tensor, ...], objecti
             if again.requires_grad:
                 torch.autograd.backward(again, pull)
     _draw_again(after, leaf.device)
-    return loss.detach()
+    value: Tensor = loss.detach()
+    return value
 
 
 def _draws(device: torch.device) -> tuple[Tensor, Tensor | None]:
