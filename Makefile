@@ -49,6 +49,7 @@ bench-perf: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/ensembles.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/comparisons.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/frames.py
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/workers.py
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

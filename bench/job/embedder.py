@@ -10,6 +10,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from bench.job.head import Head, each, head_on
+from bench.job.stages import freeze, still
 from bench.job.weights import load
 from bench.matrix.catalogue import VECTORS, find
 from bench.matrix.job import Part
@@ -32,7 +33,8 @@ class Embedder(nn.Module):
     ) -> None:
         super().__init__()
         self.trunk, self.pool, self.head = trunk, pool, head.layers
-        self.dim, self.features, self.frozen_batch_norm = head.dim, tuple(features), False
+        self.dim, self.features = head.dim, tuple(features)
+        self.frozen_batch_norm, self.freeze_stages = False, 0
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
@@ -46,11 +48,11 @@ class Embedder(nn.Module):
         return embeddings
 
     def train(self, mode: bool = True) -> "Embedder":
-        """As nn.Module.train, but frozen batch norms stay in evaluation mode."""
+        """As nn.Module.train, but frozen batch norms and all of a frozen stage stay in evaluation mode."""
         super().train(mode)
-        if self.frozen_batch_norm:
-            for layer in _batch_norms(self.trunk):
-                layer.eval()
+        frozen = _batch_norms(self.trunk) if self.frozen_batch_norm else []
+        for part in [*frozen, *(still(self.trunk) if self.freeze_stages else [])]:
+            part.eval()
         return self
 
 
@@ -72,6 +74,9 @@ class Options(NamedTuple):
     """Width of the first layer of the head mlp."""
     frozen_batch_norm: bool = False
     """The trunk's batch norms keep their statistics, weights and biases."""
+    freeze_stages: Annotated[int, Ge(0)] = 0
+    """How many of the trunk's first stages do not learn, and are always in evaluation mode, so that their batch norms
+    keep their statistics too. `bench.job.stages` says what a stage is."""
     weights: str | None = None
     """A local file of the trunk's weights, safetensors or a PyTorch state dict."""
     frozen: bool = False
@@ -99,7 +104,8 @@ def embedder(trunk: nn.Module, example: Tensor, dim: int, options: Options = PLA
 
     Raises:
         ValueError: the weights file cannot be read or belongs to another trunk, the images do not suit the trunk, it
-            has no class token, dim is less than the levels, or head and hidden do not go together.
+            has no class token or not so many stages, dim is less than the levels, or head and hidden do not go
+            together.
     """
     if options.weights is not None:
         load(getattr(trunk, "plain", trunk), Path(options.weights))  # a wrapper's names are not the file's
@@ -116,6 +122,9 @@ def embedder(trunk: nn.Module, example: Tensor, dim: int, options: Options = PLA
         model.frozen_batch_norm = True
         for layer in _batch_norms(trunk):
             layer.requires_grad_(False)
+    if options.freeze_stages:
+        model.freeze_stages = options.freeze_stages
+        freeze(trunk, options.freeze_stages)
     return model.to(memory_format=torch.channels_last)
 
 

@@ -130,8 +130,9 @@ def probe(job: Job, split: Split) -> Features:
 
 def _trunk_alone(backbone: Part) -> Part:
     """The backbone without what comes behind its pooling, or decides only how it learns."""
-    plain = {"norm": "none", "head": "none", "hidden": None, "frozen": False, "frozen_batch_norm": False, "views": 0}
-    return backbone.model_copy(update={"parameters": backbone.parameters | plain})
+    behind = {"norm": "none", "head": "none", "hidden": None}
+    learning = {"frozen": False, "frozen_batch_norm": False, "freeze_stages": 0, "views": 0}
+    return backbone.model_copy(update={"parameters": backbone.parameters | behind | learning})
 
 
 def _parts(split: Split) -> dict[str, Images]:

@@ -105,7 +105,8 @@ def fit(
     weights_sha = images.frozen.weights_sha if images.frozen else _initial_weights(job, training.model)
     embedded = partial(embed, training.model, training.objective, crop=recipe.crop)
     feed = epochs(images.draw, fold.labels, recipe, draws=training.generators, device=images.device)
-    for epoch in train(training, feed, clip=recipe.clip, precision=getattr(torch, recipe.precision)):
+    options: dict[str, Any] = {"clip": recipe.clip, "at_a_time": recipe.images_at_a_time}
+    for epoch in train(training, feed, precision=getattr(torch, recipe.precision), **options):
         looked: dict[str, float] = dict.fromkeys(LOOKS, math.nan) if len(fold.held_out) else {}
         training.history.append(epoch._asdict() | looked)
         training.members += _members(job.objective, training.objective, epoch.epoch)
@@ -140,7 +141,8 @@ def begin(job: Job, images: Pictures, fold: Fold, *, number: int = 0) -> Trainin
     classes, of_each, most = recipe.classes_per_batch, recipe.images_per_class, recipe.images_per_epoch
     per_epoch = steps(drawn, classes=classes, images=of_each, most=most)
     scheduler = LambdaLR(optimized, lambda step: rate(step / per_epoch))
-    return Training(model, objective, optimized, scheduler, generators(seed))
+    head_steps = round(recipe.head_epochs * per_epoch)
+    return Training(model, objective, optimized, scheduler, generators(seed), head_steps=head_steps)
 
 
 def build(
@@ -168,8 +170,16 @@ def build(
     objective = _objective(job.objective, Shape(model.dim, len(fold.classes), text, recipe.images_per_class)).to(device)
     if recipe.epochs and not any(tensor.requires_grad for one in (model, objective) for tensor in one.parameters()):
         raise ValueError(f"{job.objective.name} has nothing to train: the trunk is frozen and has no head; add a head")
+    if recipe.head_epochs and not _learns_without_trunk(model, objective):
+        raise ValueError("in the head_epochs nothing would learn: set head_epochs = 0, or a head on the backbone")
     torch.manual_seed(derive(seed, "training"))  # dropout and random miners
     return model, objective
+
+
+def _learns_without_trunk(model: Embedder, objective: nn.Module) -> bool:
+    """Whether the head, the pooling or the objective has a tensor to train."""
+    parts = (model.pool, model.head, objective)
+    return any(tensor.requires_grad for part in parts for tensor in part.parameters())
 
 
 def _objective(part: Part, shape: Shape) -> nn.Module:

@@ -29,6 +29,8 @@ def unfit_to_freeze(backbone: Part, recipe: Recipe) -> str | None:
         return f"{backbone.label}: views = {views} belongs to frozen = true; add it, or remove views" if views else None
     if not given_weights(backbone):
         return f"{backbone.label}: frozen = true would freeze random weights; add pretrained = true, or weights = FILE"
+    if backbone.parameters.get("freeze_stages"):
+        return f"{backbone.label}: frozen = true freezes all stages; remove freeze_stages, or frozen"
     if views and not moving and not recipe.crop:
         return (
             f"{backbone.label}: views = {views} would keep {views} equal views, since the recipe does not augment; "

@@ -229,6 +229,7 @@ def test_every_board_of_a_pretrained_trunk_has_the_trunk_alone_and_no_other_has(
         ({"weights": None}, STILL, "frozen = true would freeze random weights; add pretrained = true, or weights ="),
         ({}, {}, "add --set recipe.rotation=0 --set recipe.zoom=0 --set recipe.shift=0, or keep augmented views"),
         ({"views": 2}, STILL, "views = 2 would keep 2 equal views, since the recipe does not augment"),
+        ({"freeze_stages": 2}, STILL, "frozen = true freezes all stages; remove freeze_stages, or frozen"),
         ({"frozen": False, "views": 2}, {}, "views = 2 belongs to frozen = true"),
     ],
 )
