@@ -41,8 +41,8 @@ class Choice(NamedTuple):
         if self.best is None:
             return ()
         found = self.trials[self.best]
-        source = {**found.objective.parameters, **found.recipe.model_dump()}
-        return tuple((space, source[space.name]) for space in ranges(self.job))
+        rates, parameters = found.recipe.model_dump(), found.objective.parameters
+        return tuple((space, (rates if space.rate else parameters)[space.name]) for space in ranges(self.job))
 
 
 def choose(job: Job, trials: Sequence[Job], rows: pd.DataFrame) -> Choice:

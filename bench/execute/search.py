@@ -34,7 +34,7 @@ SEED = 1000
 HELD_OUT = Validation(share=0.2)
 """Which training classes judge a trial, where the matrix holds none out itself."""
 RESULTS = "results/search"
-"""Apart from results that are reported: the row of a trial has test scores, as every row, and nobody should see them."""
+"""Apart from results that are reported: the row of a trial has test scores, as every row; nobody should go by them."""
 
 
 class SearchedBoard(NamedTuple):
@@ -43,7 +43,7 @@ class SearchedBoard(NamedTuple):
     choices: tuple[Choice, ...]
     """Of each loss and ensemble of the matrix, in its order."""
     matrix: Matrix | None
-    """For `bench.run`: this dataset and backbone with the settings that were found. None where an objective has none."""
+    """For `bench.run`: this dataset and backbone with what was found; None where an objective has no score."""
 
     @property
     def name(self) -> tuple[str, str]:
@@ -88,7 +88,7 @@ def search(
     changes, skip = rest.pop("changes", ()), rest.pop("skip_broken", False)
     asked = file.load(matrix, changes, skip_broken=skip)
     boards = _boards(asked)
-    tried = {job.key: _trials(job, trials) for board in boards.values() for job in board}
+    tried = {job.key: _trials(job, trials) for _, board in boards for job in board}
     in_turn = sorted((one for several in tried.values() for one in enumerate(several)), key=lambda one: one[0])
     jobs = {job.key: job for _, job in in_turn}
     if not jobs:
@@ -106,7 +106,7 @@ def search(
     )
     return tuple(
         _searched(asked, place, tuple(choose(job, tried[job.key], rows) for job in board), found)
-        for place, board in boards.items()
+        for place, board in boards
     )
 
 
@@ -115,8 +115,8 @@ def _command(matrix: Matrix | str | Path, trials: int, changes: Sequence[str]) -
     return shlex.join(["bench", "search", named, "--trials", str(trials), *(f"--set={one}" for one in changes)])
 
 
-def _boards(matrix: Matrix) -> dict[tuple[Part, Part], tuple[Job, ...]]:
-    """Dataset and backbone, as the matrix has them -> the losses and ensembles, as they are tried first."""
+def _boards(matrix: Matrix) -> list[tuple[tuple[Part, Part], tuple[Job, ...]]]:
+    """Each dataset and backbone, as the matrix has them, and their losses and ensembles, as they are tried first."""
     if SEED in matrix.seeds:
         raise ConfigError(f"seed {SEED} is that of a search, which must not be reported: name other seeds")
     expand(matrix)
@@ -125,7 +125,7 @@ def _boards(matrix: Matrix) -> dict[tuple[Part, Part], tuple[Job, ...]]:
     jobs = [_judged(job) for job in expand(matrix.model_copy(update=update))]
     places = [(dataset, backbone) for dataset in matrix.datasets for backbone in matrix.backbones]
     each = len(jobs) // len(places)
-    return {place: tuple(jobs[at * each : (at + 1) * each]) for at, place in enumerate(places)}
+    return [(place, tuple(jobs[at * each : (at + 1) * each])) for at, place in enumerate(places)]
 
 
 def _judged(job: Job) -> Job:
@@ -148,14 +148,14 @@ def _searched(matrix: Matrix, place: tuple[Part, Part], choices: tuple[Choice, .
         return SearchedBoard(choices, None)
     parts = (*matrix.losses, *matrix.ensembles)
     entries = [_entry(part, choice) for part, choice in zip(parts, choices, strict=True)]
-    labels = {choice.label: part.label for part, choice in zip(entries, choices, strict=True) if part.label}
-    labels |= {choice.job.objective.name: labels.get(choice.label, choice.label) for choice in choices} | labels
+    now = {choice.label: part.label or choice.label for part, choice in zip(entries, choices, strict=True)}
+    names = {choice.job.objective.name: now[choice.label] for choice in choices} | now
     update = {
         "datasets": place[:1],
         "backbones": place[1:],
         "losses": tuple(entries[: len(matrix.losses)]),
         "ensembles": tuple(entries[len(matrix.losses) :]),
-        "model_ensembles": tuple(_renamed(part, labels) for part in matrix.model_ensembles),
+        "model_ensembles": tuple(_renamed(part, names) for part in matrix.model_ensembles),
         "searched": found,
     }
     return SearchedBoard(choices, matrix.model_copy(update=update))
@@ -172,11 +172,11 @@ def _entry(part: Part, choice: Choice) -> Part:
         update["parameters"] = part.parameters | {space.name: v for space, v in choice.values if not space.rate}
         update["recipe"] = part.recipe | {space.name: v for space, v in choice.values if space.rate}
     if choice.best is not None:
-        update["label"] = f"tuned {choice.label}"
+        update["label"] = f"tuned {choice.label.removeprefix('tuned ')}"
     return part.model_copy(update=update)
 
 
-def _renamed(part: Part, labels: Mapping[str, str]) -> Part:
+def _renamed(part: Part, names: Mapping[str, str]) -> Part:
     """A model ensemble whose members are named as they are now."""
-    members = tuple(Part(name=labels.get(member.name, member.name)) for member in part.members)
+    members = tuple(Part(name=names.get(member.name, member.name)) for member in part.members)
     return part.model_copy(update={"members": members})

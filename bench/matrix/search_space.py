@@ -35,14 +35,14 @@ class Range(NamedTuple):
             value = self.low + share * (self.high - self.low)
         if self.whole:
             return min(int(self.high), max(int(self.low), round(value)))
-        return min(self.high, max(self.low, float(f"{value:.{DIGITS}g}")))
+        return min(self.high, max(self.low, _rounded(value)))
 
 
 def ranges(job: Job) -> tuple[Range, ...]:
     """All that is searched for the objective of a job: first the rates of what it trains, then its parameters.
 
-    A rate is around the job's own, since a pretrained trunk needs others than one from random weights; a rate of 0 stays
-    0. The members of an ensemble keep their parameters. None for what is not trained.
+    A rate is around the job's own, since a pretrained trunk needs others than one from random weights; a rate of 0
+    stays 0. The members of an ensemble keep their parameters. None for what is not trained.
     """
     if job.kind not in TRAINED or not job.recipe.epochs:
         return ()
@@ -54,7 +54,11 @@ def ranges(job: Job) -> tuple[Range, ...]:
 
 
 def _rate(name: str, own: float) -> Range:
-    return Range(name, own / FACTOR, own * FACTOR, log=True, rate=True)
+    return Range(name, _rounded(own / FACTOR), _rounded(own * FACTOR), log=True, rate=True)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
 
 
 def _rates(job: Job) -> list[str]:
