@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from support.jobs import matrix_file
 
+from bench import store
 from bench.matrix.file import load
 
 BENCH = str(Path(sys.executable).with_name("bench"))
@@ -39,8 +40,9 @@ def test_what_is_found_is_written_and_run_and_reported(tmp_path):
     assert note in " ".join(report.stdout.split())
     assert note in (tmp_path / "out/README.md").read_text()
     assert note in (tmp_path / "out/index.html").read_text()
-    changed = bench(tmp_path, *words[:2], "--trials", 2, "--set", "datasets=[{name='glyphs', classes=12, seed=5}]")
-    assert changed.returncode in (0, 2)
+    rows = store.load(tmp_path / "results/search").set_index("seed")
+    assert set(rows.index) == {1000}
+    assert f"{100 * rows['validation_map_at_r'].max():.1f}" in told.stdout
 
 
 @pytest.mark.parametrize(

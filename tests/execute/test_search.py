@@ -2,7 +2,7 @@ from collections import Counter
 from contextlib import suppress
 
 import pytest
-from support.jobs import DATASET, RECIPE, matrix_file
+from support.jobs import DATASET, RECIPE
 
 import bench
 from bench import store
@@ -12,7 +12,7 @@ from bench.execute.search import SEED
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError
-from bench.store.row import Result, Row
+from bench.store.row import Provenance, Result, Row
 
 MATRIX = {
     "datasets": [DATASET],
@@ -142,7 +142,7 @@ def test_an_epoch_that_held_out_classes_select_is_looked_for(tmp_path, at_once):
 def test_a_request_that_is_wrong_is_refused_before_anything_trains(tmp_path, changes, trials, sentence):
     with pytest.raises(ConfigError, match=sentence):
         bench.search(asked(**changes), trials=trials, results=tmp_path / "runs", workers=1)
-    assert not bench.load(tmp_path / "runs").shape[0] if (tmp_path / "runs").exists() else True
+    assert not list((tmp_path / "runs").glob("*"))
 
 
 def test_an_objective_without_any_score_leaves_no_matrix_to_run(tmp_path, monkeypatch):
@@ -178,22 +178,24 @@ class Enough(Exception):
     pass
 
 
-def test_a_real_search_goes_on_where_it_was_stopped(tmp_path):
-    matrix, results = matrix_file(tmp_path, losses='["triplet"]'), tmp_path / "runs"
-
+def test_a_search_goes_on_where_it_was_stopped(tmp_path, at_once):
     def stop(event):
         if event.kind == "done":
             raise Enough
 
     with suppress(Enough):
-        bench.search(str(matrix), trials=3, results=results, tell=stop, workers=1)
-    assert len(bench.load(results)) == 1
-    events = []
-    (board,) = bench.search(str(matrix), trials=3, results=results, tell=events.append, workers=1)
-    assert Counter(event.kind for event in events if event.kind != "epoch") == {
-        **{"stored": 1, "planned": 2, "started": 2, "done": 2}
-    }
-    (choice,) = board.choices
-    rows = bench.load(results).set_index("key")
-    assert choice.scores == tuple(rows.loc[[job.key for job in choice.trials], "validation_map_at_r"])
-    assert len(set(choice.scores)) == 3
+        bench.search(asked(), trials=2, results=tmp_path / "runs", tell=stop, workers=1)
+    assert len(bench.load(tmp_path / "runs")) == 1
+    (board,), started = searched(tmp_path, asked(), 2)
+    assert len(started) == 5
+    assert all(choice.best is not None for choice in board.choices)
+
+
+def test_trials_of_other_data_are_refused(tmp_path, at_once):
+    (board,), _ = searched(tmp_path, asked(), 1)
+    (job,) = board.choices[0].trials
+    provenance = Provenance(dataset_sha="of other pictures")
+    other = tmp_path / "other"
+    store.write(other, Result(Row.of(job, "done", scores={}, provenance=provenance)))
+    with pytest.raises(ConfigError, match="1 stored rows are of other data; name another folder with --results"):
+        bench.search(asked(), trials=1, results=other)

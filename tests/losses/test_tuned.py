@@ -61,3 +61,11 @@ def test_a_loss_is_finite_and_teaches_at_every_corner_of_its_bounds(name):
         value.backward()
         assert torch.isfinite(value), corner
         assert torch.isfinite(embeddings.grad).all(), corner
+
+
+@pytest.mark.parametrize("name", entries("ensembles"))
+def test_an_ensemble_says_whether_it_trains_something_of_its_own(name):
+    """That of losses is held to be true by their contract tests; `triplet` and `contrastive` train nothing."""
+    members = [losses.triplet] if name == "cross_batch_memory" else [losses.triplet, losses.contrastive]
+    built = getattr(losses, name)(Shape(12, 4, None, 3), members)
+    assert bool(list(built.parameters())) == bool(entries("ensembles")[name].trains)
