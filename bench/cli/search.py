@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["search"]
 
-LONGEST = 80
-"""Characters of labels in the name of a file."""
+LONGEST = 40
+"""Characters of a label in the name of a file."""
 
 
 def search(
@@ -107,8 +107,8 @@ def _files(write: Path | None, matrix: str, changes: Sequence[str], *, force: bo
 
 def _file(write: Path, board: tuple[str, str], number: int, boards: int) -> Path:
     """The file as it is named; where there are several boards, with the number and the labels of this one."""
-    words = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", label).strip("_") for label in board)
-    return write if boards == 1 else write.with_name(f"{write.stem}-{number}-{words[:LONGEST]}{write.suffix}")
+    words = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", label).strip("_")[:LONGEST] for label in board)
+    return write if boards == 1 else write.with_name(f"{write.stem}-{number}-{words}{write.suffix}")
 
 
 def _finish(boards: "Sequence[SearchedBoard]", files: Mapping[tuple[str, str], Path]) -> None:

@@ -1,7 +1,7 @@
 """The matrix is run by a function: a generator of events, for a command, a notebook or a test."""
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError, Job
 
-__all__ = ["RunOptions", "Way", "run", "run_jobs"]
+__all__ = ["Asked", "RunOptions", "Way", "run", "run_jobs"]
 
 EXECUTORS = {"local": execute}
 
@@ -39,6 +39,19 @@ class RunOptions(TypedDict, total=False):
     threads: int
     changes: Sequence[str]
     skip_broken: bool
+
+
+class Asked(NamedTuple):
+    """Jobs to run."""
+
+    jobs: Sequence[Job]
+    """Of expanded matrices."""
+    controls: bool = False
+    """Whether controls of ensembles are chosen."""
+    boards: Sequence[Sequence[Job]] = ()
+    """Of each board the jobs that the rule may ask for."""
+    rule: Until | None = None
+    """What adds seeds look by look."""
 
 
 class Way(NamedTuple):
@@ -93,32 +106,36 @@ def run(
         StoreError: results cannot be written.
     """
     way = Way(Path(results), data, device, workers, threads, executor)
-    _refuse_executor(executor)
+    return run_jobs(partial(_asked, matrix, changes, seeds=seeds, skip_broken=skip_broken, until=until), way)
+
+
+def _asked(
+    matrix: Matrix | str | Path,
+    changes: Sequence[str],
+    *,
+    seeds: int | None,
+    skip_broken: bool,
+    until: Until | str | None,
+) -> Asked:
+    """What a matrix asks for."""
     rule = None if until is None else checked(until)
     if rule and seeds is not None:
         raise ConfigError("--seeds and --until exclude each other: a rule adds the seeds; --max-seeds bounds them")
     asked = file.load(matrix, changes, seeds=seeds, skip_broken=skip_broken)
     jobs, boards = by_look(asked, rule) if rule else ByLook(expand(asked), ())
-    yield from run_jobs(jobs, way, controls=asked.controls, boards=boards, rule=rule)
+    return Asked(jobs, controls=asked.controls, boards=boards, rule=rule)
 
 
-def run_jobs(
-    jobs: Sequence[Job],
-    way: Way,
-    *,
-    controls: bool = False,
-    boards: Sequence[Sequence[Job]] = (),
-    rule: Until | None = None,
-) -> Generator[Event, None, None]:
+def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]:
     """Run the jobs that have no result yet, as `run` does.
 
     Args:
-        jobs: of expanded matrices.
+        ask: says which jobs, when the first event is asked for.
         way: where and how.
-        controls: whether controls of ensembles are chosen.
-        boards: of each board the jobs that the rule may ask for.
-        rule: adds seeds look by look.
     """
+    if way.executor not in EXECUTORS:
+        raise ConfigError(f"there is no executor {way.executor!r}{did_you_mean(way.executor, EXECUTORS)}")
+    jobs, controls, boards, rule = ask()
     results, data = way.results, None if way.data is None else Path(way.data)
     where = places(way.device, way.workers, threads=way.threads)
     everything = [*jobs, *(job for board in boards for job in board)]
@@ -143,11 +160,6 @@ def run_jobs(
             yield event
             if event.kind in ENDINGS:
                 yield from queue.end(event.job)
-
-
-def _refuse_executor(name: str) -> None:
-    if name not in EXECUTORS:
-        raise ConfigError(f"there is no executor {name!r}{did_you_mean(name, EXECUTORS)}")
 
 
 def _stored(jobs: Sequence[Job], splits: Mapping[str, Split], results: Path) -> pd.DataFrame:

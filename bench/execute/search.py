@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Unpack
 from bench import store
 from bench.analysis.search_choice import Choice, choose
 from bench.execute.event import Event
-from bench.execute.matrix_run import RunOptions, Way, run_jobs
+from bench.execute.matrix_run import Asked, RunOptions, Way, run_jobs
 from bench.matrix import file
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
@@ -93,7 +93,7 @@ def search(
     jobs = {job.key: job for _, job in in_turn}
     if not jobs:
         raise ConfigError("there is nothing to search: no objective of this matrix trains for an epoch or more")
-    with closing(run_jobs(tuple(jobs.values()), Way(results=Path(results), **rest))) as events:
+    with closing(run_jobs(lambda: Asked(tuple(jobs.values())), Way(results=Path(results), **rest))) as events:
         for event in events:
             tell(event)
     rows = store.load(Path(results))

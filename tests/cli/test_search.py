@@ -4,45 +4,65 @@ from pathlib import Path
 
 import pytest
 from support.jobs import matrix_file
+from typer.testing import CliRunner
 
 from bench import store
+from bench.cli.app import app
 from bench.matrix.file import load
 
 BENCH = str(Path(sys.executable).with_name("bench"))
+WORDS = ("search", "tiny.toml", "--trials", "2", "--workers", "1", "--write", "found.toml")
+NOTE = "Each objective had 2 trials on held-out training classes to find its settings."
+AS_TRIED = ("seeds=[1000]", "recipe.validation.share=0.2", "recipe.validate_every=2")
 
 
-def bench(folder, *words):
-    return subprocess.run([BENCH, *map(str, words)], capture_output=True, text=True, cwd=folder)
+def quick(*words):
+    """In this process, for what starts no worker."""
+    return CliRunner().invoke(app, list(words))
 
 
-def test_what_is_found_is_written_and_run_and_reported(tmp_path):
+def test_what_is_found_is_written_and_is_what_was_tried_and_the_report_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     matrix_file(tmp_path, losses='["proxy_anchor", { name = "triplet", label = "raw", recipe = { epochs = 0 } }]')
-    words = ("search", "tiny.toml", "--trials", 2, "--workers", 1, "--write", "found.toml")
-    told = bench(tmp_path, *words)
+    told = subprocess.run([BENCH, *WORDS], capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
-    assert "proxy_anchor" in told.stdout
     assert "nothing to search" in told.stdout
     assert "[2/2]" in told.stderr
-    assert load(tmp_path / "found.toml").searched.command == "bench search tiny.toml --trials 2"
-    again = bench(tmp_path, *words)
-    assert again.returncode == 2
-    assert again.stderr == (
+    assert "wrote found.toml; run it with: bench run found.toml" in told.stderr
+    rows = store.load(Path("results/search"))
+    assert set(rows["seed"]) == {1000}
+    assert f"{100 * rows['validation_map_at_r'].max():.1f}" in told.stdout
+    assert load("found.toml").searched.command == "bench search tiny.toml --trials 2"
+
+    refused = quick(*WORDS)
+    assert refused.exit_code == 2
+    assert refused.stderr == (
         "bench: found.toml: is there already; add --force to replace it, or name another file with --write\n"
     )
-    text = (tmp_path / "found.toml").read_text()
-    forced = bench(tmp_path, *words, "--force")
-    assert forced.returncode == 0
+    text = Path("found.toml").read_text()
+    Path("found.toml").write_text("")
+    forced = quick(*WORDS, "--force")
+    assert forced.exit_code == 0, forced.stderr
     assert "2 cells, 2 done before" in forced.stderr
-    assert (tmp_path / "found.toml").read_text() == text
-    assert bench(tmp_path, "run", "found.toml", "--workers", 1).returncode == 0
-    report = bench(tmp_path, "report", "--matrix", "found.toml", "--output", "out")
-    note = "Each objective had 2 trials on held-out training classes to find its settings."
-    assert note in " ".join(report.stdout.split())
-    assert note in (tmp_path / "out/README.md").read_text()
-    assert note in (tmp_path / "out/index.html").read_text()
-    rows = store.load(tmp_path / "results/search").set_index("seed")
-    assert set(rows.index) == {1000}
-    assert f"{100 * rows['validation_map_at_r'].max():.1f}" in told.stdout
+    assert Path("found.toml").read_text() == text
+
+    changes = [word for change in AS_TRIED for word in ("--set", change)]
+    report = quick("report", "--results", "results/search", "--matrix", "found.toml", "--output", "out", *changes)
+    assert report.exit_code == 0, report.stderr
+    assert "tuned proxy_anchor" in report.stdout
+    assert NOTE in " ".join(report.stdout.split())
+    assert NOTE in Path("out/README.md").read_text()
+    assert NOTE in Path("out/index.html").read_text()
+
+
+def test_several_boards_have_a_file_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    datasets = '[{ name = "glyphs", classes = 12, label = "letters" }]'
+    matrix_file(tmp_path, datasets=datasets, backbones='["conv4", { name = "conv4", width = 8, label = "a/b c" }]')
+    Path("found-2-letters-a_b_c.toml").touch()
+    refused = quick(*WORDS)
+    assert refused.exit_code == 2
+    assert "bench: found-2-letters-a_b_c.toml: is there already" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -56,10 +76,10 @@ def test_what_is_found_is_written_and_run_and_reported(tmp_path):
         (("--set", "losses=[]"), "losses and ensembles are both empty"),
     ],
 )
-def test_a_wrong_request_is_one_sentence(tmp_path, words, sentence):
+def test_a_wrong_request_is_one_sentence(tmp_path, monkeypatch, words, sentence):
+    monkeypatch.chdir(tmp_path)
     matrix_file(tmp_path)
-    told = bench(tmp_path, "search", "tiny.toml", *words)
-    assert told.returncode == 2
+    told = quick("search", "tiny.toml", *words)
+    assert told.exit_code == 2
     assert sentence in told.stderr
-    assert "Traceback" not in told.stderr
-    assert not (tmp_path / "results").exists()
+    assert not Path("results").exists()
