@@ -21,6 +21,7 @@ def group(
     shape: Shape,
     *,
     anchors: Annotated[int, Ge(0)] = 2,
+    # The paper's own for three datasets are 24, 54 and 79.
     temperature: Annotated[float, Gt(0), Tuned(5, 80, log=True)] = 24.0,
     iterations: Annotated[int, Ge(1)] = 1,
     classification: Annotated[float, Ge(0)] = 1.0,

@@ -31,6 +31,7 @@ __all__ = ["binomial_deviance", "circle", "contrastive", "multi_similarity", "si
 def contrastive(
     shape: Shape,
     *,
+    # The code of Musgrave et al. (ECCV 2020) searches both from 0 to 1; unit vectors are up to 2 apart.
     positive_margin: Annotated[float, Ge(0), Tuned(0, 1)] = 0.0,
     negative_margin: Annotated[float, Gt(0), Tuned(0.3, 1.4)] = 1.0,
     squared: bool = True,

@@ -52,6 +52,7 @@ def proxy_nca(
 def proxy_anchor(
     shape: Shape,
     *,
+    # About what the paper compares both over.
     margin: Annotated[float, Ge(0), Tuned(0, 0.4)] = 0.1,
     alpha: Annotated[float, Gt(0), Tuned(8, 64, log=True)] = 32.0,
 ) -> nn.Module:

@@ -48,6 +48,7 @@ def margin(
     shape: Shape,
     *,
     margin: Annotated[float, Ge(0), Tuned(0.05, 0.5)] = 0.2,
+    # Roth et al. (ICML 2020) compare 0.6 with 1.2.
     beta: Annotated[float, Gt(0), Tuned(0.6, 1.4)] = 1.2,
     learn_beta: Literal["no", "one", "class"] = "class",
     nu: Annotated[float, Ge(0)] = 0.0,

@@ -9,8 +9,8 @@ class Tuned(NamedTuple):
     """A search tries values from `low` to `high`; evenly in the logarithm where `log` is true.
 
     It stands at the hyper-parameter that a loss's paper tunes, sometimes at two. The range holds the default and lies
-    within what is allowed. Where the paper names the values that it tried, the range is theirs; else it is around the
-    default, up to the values at which the loss has no more effect, or drowns in it.
+    within what is allowed. A comment names its source where there is one; else it is a judgement: around the paper's
+    value, as far as the loss still has an effect and teaches.
     """
 
     low: float

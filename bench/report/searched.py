@@ -22,7 +22,7 @@ def terminal(choices: Sequence[Choice]) -> Group:
     title = Text(f"{job.dataset.label}, {job.backbone.label}")
     grid = Grid(title=title, title_justify="left", box=None, header_style="dim")
     for index, head in enumerate(HEADS):
-        grid.add_column(head, justify="left" if index in (0, 4) else "right", overflow="fold")
+        grid.add_column(head, justify="left" if index in (0, 4) else "right", no_wrap=0 < index < 4, overflow="fold")
     for choice in choices:
         grid.add_row(*map(Text, _row(choice)))
     return Group(grid, Text())

@@ -8,7 +8,10 @@ from typer.testing import CliRunner
 
 from bench import store
 from bench.cli.app import app
+from bench.execute import matrix_run
+from bench.execute.event import Event
 from bench.matrix.file import load
+from bench.store.row import Result, Row
 
 BENCH = str(Path(sys.executable).with_name("bench"))
 WORDS = ("search", "tiny.toml", "--trials", "2", "--workers", "1", "--write", "found.toml")
@@ -83,3 +86,26 @@ def test_a_wrong_request_is_one_sentence(tmp_path, monkeypatch, words, sentence)
     assert told.exit_code == 2
     assert sentence in told.stderr
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    ("endings", "code"), [({"triplet": "failed"}, 1), ({"triplet": "failed", "contrastive": "diverged"}, 3)]
+)
+def test_without_a_score_nothing_is_written_and_the_exit_code_says_so(tmp_path, monkeypatch, endings, code):
+    def ending(take, jobs, *, results, data, places, threads):
+        while (job := take()) is not None:
+            status = endings.get(job.objective.name, "done")
+            scores, reason = ({"validation_map_at_r": 0.5}, None) if status == "done" else ({}, "it broke.")
+            store.write(results, Result(Row.of(job, status, reason=reason, scores=scores)))
+            yield Event("started", job)
+            yield Event(status, job, reason=reason)
+
+    monkeypatch.setitem(matrix_run.EXECUTORS, "local", ending)
+    monkeypatch.chdir(tmp_path)
+    matrix_file(tmp_path)
+    told = quick(*WORDS)
+    assert told.exit_code == code
+    assert "no trial of triplet has a score (it broke)" in told.stderr
+    assert "2 (2 without a score)" in " ".join(told.stdout.split())
+    assert "found.toml is not written; remove what has no score" in told.stderr
+    assert not Path("found.toml").exists()
