@@ -62,11 +62,12 @@ class Board(NamedTuple):
     """One entry for each ensemble and model ensemble, in the order of the lines."""
 
 
-def boards(rows: pd.DataFrame, jobs: Sequence[Job] = ()) -> list[Board]:
+def boards(rows: pd.DataFrame, jobs: Sequence[Job] = (), notes: Sequence[str] = ()) -> list[Board]:
     """Boards of `rows` (one row per job, as `bench.load` gives them), by dataset and backbone.
 
     Averaged in one line is what shares a cell, and nothing else: neither other parameters, recipes or protocols (the
     newest counts), nor other versions of the data. Labels and kinds are those of `jobs`, else the stored ones.
+    `notes` are said of every board, before its own.
     """
     # Where nothing finished, columns that only a finished row fills may be missing altogether.
     whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *known()))))
@@ -74,7 +75,8 @@ def boards(rows: pd.DataFrame, jobs: Sequence[Job] = ()) -> list[Board]:
     found, newest, metrics = identify(whole, jobs), int(rows["protocol"].max()), scores(list(rows.columns))
     models = trained_models(with_jobs(found.rows))
     groups = found.rows.groupby(["dataset", "backbone", "place"], sort=True)
-    return [_board(cells, found.jobs, models, newest=newest, metrics=metrics) for _, cells in groups]
+    drawn = [_board(cells, found.jobs, models, newest=newest, metrics=metrics) for _, cells in groups]
+    return [board._replace(notes=(*notes, *board.notes)) for board in drawn]
 
 
 def _complete(recipe: str) -> str:

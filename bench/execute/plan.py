@@ -125,7 +125,7 @@ def _unfit_classes(job: Job, train: Images) -> str | None:
 def _more_held_out(recipe: Recipe, classes: int) -> str:
     """How to hold out two classes at least."""
     if classes < 4:
-        return "remove recipe.validation, or add classes"
+        return "add classes, or remove recipe.validation; a search needs four classes"
     if recipe.validation and recipe.validation.folds:
         return f"add --set recipe.validation.folds={classes // 2} or fewer"
     return f"add --set recipe.validation.share={math.ceil(200 / classes) / 100} or more"

@@ -17,11 +17,13 @@ from typing import Annotated, Any, Literal, NamedTuple
 import annotated_types
 from pydantic import TypeAdapter, ValidationError
 
+from losses.tuned import Tuned
+
 __all__ = ["KINDS", "VECTORS", "Entry", "Parameter", "check", "did_you_mean", "entries", "find"]
 
 BENCH = Path(__file__).parents[1]
 LOSSES = BENCH.parent / "losses"
-NAMESPACE = {**vars(annotated_types), "Annotated": Annotated, "Literal": Literal, "Sequence": Sequence}
+NAMESPACE = {**vars(annotated_types), "Annotated": Annotated, "Literal": Literal, "Sequence": Sequence, "Tuned": Tuned}
 
 KINDS = {
     "losses": (LOSSES, "*.py", ("shape",)),
@@ -50,6 +52,17 @@ class Parameter(NamedTuple):
     annotation: str
     default: Any
     required: bool
+
+    @property
+    def tuned(self) -> Tuned | None:
+        """Where a search tries values; None where it leaves the parameter alone."""
+        metadata = getattr(eval(self.annotation, NAMESPACE), "__metadata__", ())  # our own source
+        return next((found for found in metadata if isinstance(found, Tuned)), None)
+
+    @property
+    def whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return getattr(eval(self.annotation, NAMESPACE), "__origin__", None) is int
 
 
 class Entry(NamedTuple):
