@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from bench.matrix.catalogue import check, did_you_mean, entries, find
+from bench.matrix.catalogue import PML, Entry, check, did_you_mean, entries, find
 from bench.matrix.file import Matrix, sentences
 from bench.matrix.file_hash import sha256
 from bench.matrix.job import TRAINED, ConfigError, Job, Kind, Part
+from bench.matrix.pml_parts import settled, small_memory
+from bench.matrix.pml_source import pml_version
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import block_from
 
@@ -65,7 +67,7 @@ def expand(matrix: Matrix) -> tuple[Job, ...]:
         if (seeds := block_from(seed, matrix.seeds, objective.part.seeds))
     ]
     _refuse_same_job(jobs)
-    _refuse_lone_images(jobs)
+    _refuse_batches(jobs)
     return tuple(jobs)
 
 
@@ -90,23 +92,31 @@ def _resolve(part: Part, kind: str, labelled: Mapping[str, Part]) -> Part:
             f"seeds = {part.seeds} belongs to a model ensemble; {part.name} is trained with each seed apart"
         )
     entry = find(kind, part.name)
-    parameters = check(entry, part.parameters)
+    parameters, shown = _settled(entry, part.parameters)
     if (kind == "ensembles") != bool(part.members):
         raise ValueError(
             f"{part.name} needs members = [...]" if kind == "ensembles" else f"{part.name} takes no members"
         )
     members = tuple(_member(member, labelled) for member in part.members)
-    label = part.label or _label(
-        part.name, members, {k: v for k, v in parameters.items() if v != entry.parameters[k].default}
-    )
-    contents = _contents(parameters) if kind == "backbones" else {}
+    label = part.label or _label(part.name, members, shown)
+    contents = _contents(kind, part.name, parameters)
     update = {"parameters": parameters, "members": members, "label": label, "contents": contents}
     return part.model_copy(update=update)
 
 
-def _contents(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """What the files that a backbone names hold."""
-    file = parameters.get("weights")
+def _settled(entry: Entry, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All parameters of a part, and those that its label shows."""
+    if entry.name.startswith(PML):
+        return settled(entry, given)
+    parameters = check(entry, given)
+    return parameters, {k: v for k, v in parameters.items() if v != entry.parameters[k].default}
+
+
+def _contents(kind: str, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """What the files that a backbone names hold, and whose code a loss is."""
+    if name.startswith(PML):
+        return {"pytorch_metric_learning": pml_version()}
+    file = parameters.get("weights") if kind == "backbones" else None
     if file is None:
         return {}
     try:
@@ -191,19 +201,23 @@ def _apart(one: Job, other: Job) -> tuple[str, str]:
     return next((pair for pair in parts if pair[0] != pair[1]), parts[0])
 
 
-def _refuse_lone_images(jobs: list[Job]) -> None:
-    """Batches of one image per class, for a loss that compares images of a class."""
-    for job in (job for job in jobs if job.kind in TRAINED):
-        comparing = [name for name in _losses(job.objective) if "P × K batches" in find("losses", name).needs]
-        if comparing and job.recipe.epochs and job.recipe.images_per_class == 1:
+def _refuse_batches(jobs: list[Job]) -> None:
+    """Batches of one image per class, for a loss that compares images of a class; or larger than a memory."""
+    for job in (job for job in jobs if job.kind in TRAINED and job.recipe.epochs):
+        recipe, losses = job.recipe, _losses(job.objective)
+        comparing = [part.name for part in losses if "P × K batches" in find("losses", part.name).needs]
+        if comparing and recipe.images_per_class == 1:
             raise ConfigError(
                 f"{comparing[0]} compares images of a class; add --set recipe.images_per_class=2, or more"
             )
+        images = recipe.classes_per_batch * recipe.images_per_class
+        for sentence in filter(None, (small_memory(part.name, part.parameters, images) for part in losses)):
+            raise ConfigError(sentence)
 
 
-def _losses(part: Part) -> list[str]:
-    """Names of the losses in an objective."""
-    return [name for member in part.members for name in _losses(member)] if part.members else [part.name]
+def _losses(part: Part) -> list[Part]:
+    """The losses in an objective."""
+    return [loss for member in part.members for loss in _losses(member)] if part.members else [part]
 
 
 def _job(recipe: Recipe, dataset: Part, backbone: Part, seeds: Sequence[int], objective: Objective) -> Job:
