@@ -171,9 +171,9 @@ def _constant(node: ast.expr, lineage: list[ast.ClassDef]) -> Any:
     return ast.literal_eval(node)
 
 
-def _default_part(lineage: list[ast.ClassDef], method: str) -> dict[str, Any] | None:
+def _default_part(lineage: list[ast.ClassDef], getter: str) -> dict[str, Any] | None:
     """What a method such as `get_default_distance` builds, as a table."""
-    found = method(lineage, method)
+    found = method(lineage, getter)
     last = found.body[-1] if found else None
     if not (isinstance(last, ast.Return) and isinstance(last.value, ast.Call)):
         return None
