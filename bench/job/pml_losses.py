@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.matrix.catalogue import did_you_mean
 from bench.matrix.pml_arguments import GIVEN, PARTS
 from bench.matrix.pml_source import made
 from losses.batch_checks import exact, whole_labels
@@ -124,7 +125,16 @@ def _built(group: str, table: Mapping[str, Any], shape: Shape) -> Any:
         built = getattr(import_module(f"pytorch_metric_learning.{group}"), name)(**arguments)
     except Exception as error:
         raise ValueError(f"pytorch-metric-learning cannot build {name}: {_why(error)}") from error
+    if group == "losses":
+        _check_reducers(built, (table.get("reducer") or {}).get("reducers", {}))
     return built
+
+
+def _check_reducers(loss: Any, reducers: Mapping[str, Any]) -> None:
+    """The parts of a loss that reducers are named after: any other name would change nothing."""
+    for name in reducers:
+        if name not in (known := loss.sub_loss_names()):
+            raise ValueError(f"{type(loss).__name__} has no part {name!r} to be reduced{did_you_mean(name, known)}")
 
 
 def _argument(name: str, value: Any, shape: Shape) -> Any:

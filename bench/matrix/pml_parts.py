@@ -8,7 +8,7 @@ from bench.matrix.catalogue import PML, Entry, check, did_you_mean, pml_entries
 from bench.matrix.pml_arguments import GROUPS, PARTS
 from bench.matrix.pml_source import made
 
-__all__ = ["settled", "small_memory"]
+__all__ = ["offered", "settled", "small_memory"]
 
 REFUSED = {
     "pml/MultipleLosses": 'is a sum of losses; name "sum" with members = [...] under ensembles',
@@ -19,6 +19,11 @@ REFUSED = {
     "DoNothingReducer": "gives no number to learn from; choose another reducer",
 }
 """What cannot be trained here, and why."""
+
+
+def offered() -> list[Entry]:
+    """Every loss that can be trained, and every part that it can take."""
+    return [entry for group in GROUPS for entry in pml_entries(group).values() if entry.name not in REFUSED]
 
 
 def settled(entry: Entry, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -11,7 +11,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.matrix.pml_arguments import FOLDERS, GIVEN, INITIALIZERS, Argument, arguments, initial, is_name, method
+from bench.matrix.pml_arguments import (
+    FOLDERS,
+    GIVEN,
+    GROUPS,
+    INITIALIZERS,
+    Argument,
+    arguments,
+    initial,
+    is_name,
+    method,
+)
 
 __all__ = ["Made", "made", "pml_version"]
 
@@ -55,11 +65,8 @@ def made(group: str) -> dict[str, Made]:
         LookupError: pytorch-metric-learning is not installed.
     """
     if group == "initializers":
-        drawn = "{} of torch.nn.init"
-        return {
-            each: Made(group, each, "torch.nn.init", drawn.format(each), initial(each), (), False, ())
-            for each in INITIALIZERS
-        }
+        label = "Initializer of weights, of torch.nn.init"
+        return {name: Made(group, name, "torch.nn.init", label, initial(name), (), False, ()) for name in INITIALIZERS}
     tree = ast.parse((_folder() / group / "__init__.py").read_text(encoding="utf-8"))
     names = [each.name for node in tree.body if isinstance(node, ast.ImportFrom) for each in node.names]
     kept = [name for name in names if not name.startswith(("Base", "Batched", "Generic")) and "Mixin" not in name]
@@ -103,8 +110,7 @@ def _made(group: str, name: str) -> Made:
     found = arguments(lineage)
     given = tuple(each for each, argument in found.items() if each in GIVEN and argument.required)
     text = ast.get_docstring(lineage[0]) or ""
-    # A docstring that only points to a paper, or begins with its parameters, is no label.
-    label = f"{name} of pytorch-metric-learning" + (f" ({link})" if (link := _link(text)) else "")
+    label = f"{GROUPS[group].capitalize()} of pytorch-metric-learning" + (f" ({link})" if (link := _link(text)) else "")
     return Made(
         group=group,
         name=name,
@@ -118,6 +124,7 @@ def _made(group: str, name: str) -> Made:
 
 
 def _link(text: str) -> str:
+    """The paper that a docstring points to: most of them say nothing else."""
     return next((word.strip(".,()") for word in text.split() if "https://" in word), "").partition("https://")[2]
 
 
