@@ -139,12 +139,17 @@ def test_what_trains_is_in_the_optimizer_at_the_losses_rate():
     assert [tensor.shape for tensor in group["params"]] == [(16, 12 * 2)]
 
 
+def other_generators() -> tuple[list[int], object]:
+    """The states of numpy's and of Python's own generator."""
+    return np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
+
+
 RANDOM = ["DistanceWeightedMiner", "UniformHistogramMiner"]
 
 
 @pytest.mark.parametrize("miner", MINERS)
 def test_miners_draw_from_torchs_generator_alone(miner):
-    before = np.random.get_state()[1].copy(), random.getstate()
+    before = other_generators()
     module = made({"name": "pml/ContrastiveLoss", "miner": miner})
     values = []
     for seed in (1, 1, 2):
@@ -152,19 +157,15 @@ def test_miners_draw_from_torchs_generator_alone(miner):
         values.append(step(module, 0))
     assert torch.equal(values[0][1], values[1][1])
     assert torch.equal(values[0][1], values[2][1]) == (miner not in RANDOM)
-    assert np.array_equal(np.random.get_state()[1], before[0])
-    assert random.getstate() == before[1]
+    assert other_generators() == before
 
 
 @every
 def test_losses_draw_from_no_other_generator(loss):
-    before = np.random.get_state()[1].copy(), random.getstate(), torch.get_rng_state()
-    module = made(loss)
-    torch.set_rng_state(before[2])
+    module, before, torchs = made(loss), other_generators(), torch.get_rng_state()
     step(module, 0)
-    assert torch.equal(torch.get_rng_state(), before[2])
-    assert np.array_equal(np.random.get_state()[1], before[0])
-    assert random.getstate() == before[1]
+    assert torch.equal(torch.get_rng_state(), torchs)
+    assert other_generators() == before
 
 
 def test_to_try_a_loss_moves_no_generator():
@@ -209,17 +210,34 @@ def test_moved_to_another_type_a_loss_takes_its_plain_tensors_along():
     assert value.dtype == module.loss.beta.dtype == torch.float64
 
 
+LP_INVERTED = {"name": "LpDistance", "is_inverted": True}
+TWO_WEIGHTS = {"name": "ClassWeightedReducer", "weights": [1, 2]}
+MISNAMED = {"name": "MultipleReducers", "reducers": {"pos_los": "SumReducer"}}
+TOO_FEW = {"name": "SparseCentersRegularizer", "centers_per_class": 3}
+
+
+def pml(name: str, **options: object) -> dict[str, object]:
+    return {"name": f"pml/{name}", **options}
+
+
 UNFIT = [
-    ({"name": "pml/TripletMarginLoss", "reducer": "PerAnchorReducer"}, "Triplet reduction not supported"),
-    ({"name": "pml/ContrastiveLoss", "reducer": {"name": "ClassWeightedReducer", "weights": [1, 2]}}, "2 weights for 12"),
-    ({"name": "pml/ContrastiveLoss", "reducer": {"name": "MultipleReducers", "reducers": {"pos_los": "SumReducer"}}}, "did you mean 'pos_loss'?"),
-    ({"name": "pml/ArcFaceLoss", "distance": "LpDistance"}, "requires the distance metric to be CosineSimilarity"),
-    ({"name": "pml/TripletMarginLoss", "distance": {"name": "LpDistance", "is_inverted": True}}, "assert not self.is_inverted"),
-    ({"name": "pml/HistogramLoss", "n_bins": 10, "delta": 0.5}, "delta and n_bins must satisfy"),
-    ({"name": "pml/TripletMarginLoss", "reducer": "ThresholdReducer"}, "At least one of low or high"),
-    ({"name": "pml/SoftTripleLoss", "weight_regularizer": {"name": "SparseCentersRegularizer", "centers_per_class": 3}}, "cannot learn"),
-    ({"name": "pml/ContrastiveLoss", "miner": {"name": "BatchEasyHardMiner", "pos_strategy": "all"}}, "cannot be used in combination"),
-]  # fmt: skip
+    (pml("TripletMarginLoss", reducer="PerAnchorReducer"), "Triplet reduction not supported"),
+    (pml("TripletMarginLoss", reducer="ThresholdReducer"), "At least one of low or high"),
+    (pml("TripletMarginLoss", distance=LP_INVERTED), "assert not self.is_inverted"),
+    (pml("ContrastiveLoss", reducer=TWO_WEIGHTS), "2 weights for 12"),
+    (pml("ContrastiveLoss", reducer=MISNAMED), "did you mean 'pos_loss'?"),
+    (
+        pml("ContrastiveLoss", miner={"name": "BatchEasyHardMiner", "pos_strategy": "all"}),
+        "cannot be used in combination",
+    ),
+    (pml("ArcFaceLoss", distance="LpDistance"), "requires the distance metric to be CosineSimilarity"),
+    (pml("HistogramLoss", n_bins=10, delta=0.5), "delta and n_bins must satisfy"),
+    (pml("SoftTripleLoss", weight_regularizer=TOO_FEW), "cannot learn"),
+    (
+        pml("ProxyAnchorLoss", weight_init_func={"name": "kaiming_normal_", "nonlinearity": "x"}),
+        "Unsupported nonlinearity",
+    ),
+]
 
 
 @pytest.mark.parametrize(("loss", "sentence"), UNFIT, ids=str)
@@ -268,10 +286,6 @@ def curve(training: Training, loss: object, **changes: object) -> list[float]:
     return [epoch.loss for epoch in train(training, feed)]
 
 
-def pml(name: str, **options: object) -> dict[str, object]:
-    return {"name": f"pml/{name}", **options}
-
-
 def ours(name: str, **options: object) -> dict[str, object]:
     return {"name": name, **options}
 
@@ -279,8 +293,14 @@ def ours(name: str, **options: object) -> dict[str, object]:
 SQUARED = {"name": "LpDistance", "power": 2}
 SEMIHARD = {"name": "TripletMarginMiner", "margin": 0.2, "type_of_triplets": "semihard", "distance": SQUARED}
 PAIRS = {
-    "triplet": (ours("triplet"), pml("TripletMarginLoss", margin=0.2, distance=SQUARED, reducer="MeanReducer", miner=SEMIHARD)),
-    "contrastive": (ours("contrastive", positive_margin=0.3, negative_margin=1.2, squared=False), pml("ContrastiveLoss", pos_margin=0.3, neg_margin=1.2)),
+    "triplet": (
+        ours("triplet"),
+        pml("TripletMarginLoss", margin=0.2, distance=SQUARED, reducer="MeanReducer", miner=SEMIHARD),
+    ),
+    "contrastive": (
+        ours("contrastive", positive_margin=0.3, negative_margin=1.2, squared=False),
+        pml("ContrastiveLoss", pos_margin=0.3, neg_margin=1.2),
+    ),
     "multi_similarity": (ours("multi_similarity"), pml("MultiSimilarityLoss", miner="MultiSimilarityMiner")),
     "circle": (ours("circle"), pml("CircleLoss")),
     "nt_xent": (ours("nt_xent"), pml("NTXentLoss", temperature=0.1)),
@@ -293,7 +313,7 @@ PAIRS = {
     "cos_face": (ours("cos_face"), pml("CosFaceLoss")),
     "normalized_softmax": (ours("normalized_softmax"), pml("NormalizedSoftmaxLoss")),
     "soft_triple": (ours("soft_triple", tau=0, centers=3), pml("SoftTripleLoss", centers_per_class=3)),
-}  # fmt: skip
+}
 
 
 def rows(columns: Tensor, each: int) -> Tensor:

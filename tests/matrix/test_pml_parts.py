@@ -12,6 +12,10 @@ TRIPLET = "pml/TripletMarginLoss"
 MEMORY = "pml/CrossBatchMemory"
 
 
+SUMMED = {"neg_loss": "SumReducer"}
+KAIMING = {"name": "kaiming_normal_", "mode": "fan_out"}
+
+
 def job(loss: object, **changes: object) -> Job:
     (found,) = tiny(losses=[loss], **changes)
     return found
@@ -37,7 +41,7 @@ def test_every_parameter_is_stored_those_of_parts_too():
         ({"name": "pml/RankedListLoss", "margin": 1, "Tn": 2}, "pml/RankedListLoss(margin=1.0, Tn=2.0)"),
         ({"name": MEMORY, "loss": "pml/NTXentLoss"}, f"{MEMORY}(loss=NTXentLoss)"),
         (
-            {"name": "pml/ContrastiveLoss", "reducer": {"name": "MultipleReducers", "reducers": {"neg_loss": "SumReducer"}}},
+            {"name": "pml/ContrastiveLoss", "reducer": {"name": "MultipleReducers", "reducers": SUMMED}},
             "pml/ContrastiveLoss(reducer=MultipleReducers(reducers={neg_loss=SumReducer}))",
         ),
     ],
@@ -51,7 +55,7 @@ def test_a_label_says_what_is_not_usual(written, label):
     [
         (TRIPLET, {"name": TRIPLET, "margin": 0.05, "triplets_per_anchor": "all", "reducer": "AvgNonZeroReducer"}),
         (MS, {"name": MS, "alpha": 2.0, "distance": "CosineSimilarity"}),
-        ("pml/ProxyAnchorLoss", {"name": "pml/ProxyAnchorLoss", "weight_init_func": {"name": "kaiming_normal_", "mode": "fan_out"}}),
+        ("pml/ProxyAnchorLoss", {"name": "pml/ProxyAnchorLoss", "weight_init_func": KAIMING}),
     ],
 )  # fmt: skip
 def test_a_default_that_is_written_down_is_the_same_job(one, other):
@@ -118,7 +122,7 @@ MINED = {"name": "pml/ContrastiveLoss", "miner": "HDCMiner"}
         (MEMORY, "needs the parameter 'loss'"),
         ({"name": MEMORY, "loss": "ProxyAnchorLoss"}, "cannot hold ProxyAnchorLoss"),
         ({"name": MEMORY, "loss": MINED}, "the miner belongs to pml/CrossBatchMemory"),
-        ({"name": MEMORY, "loss": "ContrastiveLoss", "memory_size": 23}, "cannot hold a batch of 24 images; set memory_size = 24"),
+        ({"name": MEMORY, "loss": "ContrastiveLoss", "memory_size": 23}, "24 images; set memory_size = 24 or more"),
     ],
     ids=str,
 )  # fmt: skip

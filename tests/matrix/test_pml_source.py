@@ -16,8 +16,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarnin
 
 EVERY = [(group, name) for group in FOLDERS for name in made(group)]
 BASES = {
-    "BaseLossWrapper", "BaseMetricLossFunction", "EmbeddingRegularizerMixin", "GenericPairLoss", "WeightRegularizerMixin",
-    "BaseMiner", "BaseDistance", "BatchedDistance", "BaseReducer", "BaseRegularizer",
+    "BaseLossWrapper", "BaseMetricLossFunction", "EmbeddingRegularizerMixin", "GenericPairLoss",
+    "WeightRegularizerMixin", "BaseMiner", "BaseDistance", "BatchedDistance", "BaseReducer", "BaseRegularizer",
 }  # fmt: skip
 SIZES = {"num_classes": 5, "embedding_size": 8, "descriptors_dim": 8, "l": 8}
 NEEDED = {
