@@ -98,12 +98,18 @@ class PmlLoss(nn.Module):
     def set_extra_state(self, state: Mapping[str, Mapping[str, Any]]) -> None:
         """Puts back what `get_extra_state` gave."""
         for name, kept in state.items():
+            module = self.get_submodule(name)
             for attribute, value in kept.items():
-                setattr(self.get_submodule(name), attribute, value)
+                setattr(module, attribute, _beside(getattr(module, attribute, None), value))
 
     def extra_repr(self) -> str:
         """The width of the embeddings."""
         return f"dim={self.dim}"
+
+
+def _beside(own: Any, value: Any) -> Any:
+    """The value, a tensor on the device of the one that it takes the place of."""
+    return value.to(own.device) if isinstance(own, Tensor) and isinstance(value, Tensor) else value
 
 
 def _kept(module: nn.Module) -> dict[str, Any]:

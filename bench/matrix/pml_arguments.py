@@ -2,7 +2,7 @@
 
 import ast
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -88,7 +88,7 @@ class Argument(NamedTuple):
 
     name: str
     annotation: str
-    """As Python writes types; a part's is its kind, such as "miner"."""
+    """As Python writes types; a part's is its kind, such as "miner". Empty where a matrix cannot hold the default."""
     default: Any
     """Of a part that has a default: a table of its name and the parameters that the source sets."""
     required: bool
@@ -100,7 +100,7 @@ def arguments(lineage: list[ast.ClassDef]) -> dict[str, Argument]:
     Args:
         lineage: the class and its bases, in the order in which methods are looked up.
     """
-    return {each.name: each for each in _arguments(lineage) if each.name not in UNSETTABLE}
+    return {each.name: each for each in _arguments(lineage) if each.annotation and each.name not in UNSETTABLE}
 
 
 def initial(name: str) -> dict[str, Argument]:
@@ -146,12 +146,15 @@ def _own(init: ast.FunctionDef, lineage: list[ast.ClassDef]) -> Iterator[Argumen
 
 def _argument(argument: ast.arg, default: ast.expr | None, lineage: list[ast.ClassDef]) -> Argument:
     name, required = argument.arg, default is None
-    value = None if default is None else _constant(default, lineage)
+    try:
+        value: Any = None if default is None else _constant(default, lineage)
+    except ValueError:
+        return Argument(name, "", None, required=False)
     if name in ("distance", "reducer", "weight_init_func"):
         value = value or _default_part(lineage, f"get_default_{name}")
     if name == "num_classes":
         value = False
-    written = ast.unparse(argument.annotation) if argument.annotation else ""
+    written = argument.annotation.id if isinstance(argument.annotation, ast.Name) else ""
     annotation = GROUPS[PARTS[name]] if name in PARTS else ANNOTATIONS.get(name) or written or _type_of(value)
     if value is None and not required and "None" not in annotation:
         annotation += " | None"
@@ -163,24 +166,25 @@ def _type_of(default: Any) -> str:
     return type(default).__name__ if isinstance(default, bool | str) else NUMBER
 
 
-def _constant(node: ast.expr, lineage: list[ast.ClassDef]) -> Any:
-    """The value of a default: a literal, or the name of a literal in the class."""
+def _constant(node: ast.expr, lineage: Sequence[ast.ClassDef] = ()) -> Any:
+    """The value of a default: a literal, a square root of one, or the name of one in the class; else ValueError."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "math.sqrt":
+        return math.sqrt(ast.literal_eval(node.args[0]))
     if isinstance(node, ast.Name):
         assigned = [each for one in lineage for each in one.body if isinstance(each, ast.Assign)]
-        return next((_constant(each.value, lineage) for each in assigned if is_name(each.targets[0], node.id)), None)
+        node = next((each.value for each in assigned if is_name(each.targets[0], node.id)), node)
     return ast.literal_eval(node)
 
 
 def _default_part(lineage: list[ast.ClassDef], getter: str) -> dict[str, Any] | None:
-    """What a method such as `get_default_distance` builds, as a table."""
+    """What a method such as `get_default_distance` builds, as a table; None where that cannot be told."""
     found = method(lineage, getter)
     last = found.body[-1] if found else None
     if not (isinstance(last, ast.Return) and isinstance(last.value, ast.Call)):
         return None
     call, positional = last.value, [ast.unparse(each) for each in last.value.args]
     name = positional[0] if positional else ast.unparse(call.func)  # TorchInitWrapper(torch.nn.init.normal_)
-    # One default is math.sqrt(5); this is the source of an installed package, never the user's text.
-    settings = {each.arg: eval(ast.unparse(each.value), {"math": math}) for each in call.keywords if each.arg}
+    settings = {each.arg: _constant(each.value) for each in call.keywords if each.arg}
     return {"name": name.rpartition(".")[2], **settings}
 
 
