@@ -114,9 +114,9 @@ def _beside(own: Any, value: Any) -> Any:
 
 def _kept(module: nn.Module) -> dict[str, Any]:
     """Plain numbers and tensors among the attributes of a module."""
-    plain = {k: v for k, v in vars(module).items() if not k.startswith("_") and k != "training"}
-    return {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in plain.items()
-            if isinstance(v, Tensor) or type(v) in (bool, int, float)}  # fmt: skip
+    plain = {name: own for name, own in vars(module).items() if name[0] != "_" and name != "training"}
+    tensors = {name: own.detach().clone() for name, own in plain.items() if isinstance(own, Tensor)}
+    return tensors | {name: own for name, own in plain.items() if type(own) in (bool, int, float)}
 
 
 def _built(group: str, table: Mapping[str, Any], shape: Shape) -> Any:

@@ -105,17 +105,15 @@ def _unusual(entry: Entry, found: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that are not at their defaults, parts as text: TripletMarginMiner(margin=0.1)."""
     needed = {name: found[name] for name, parameter in entry.parameters.items() if parameter.required}
     usual = _settled(entry, needed)
-    return {
-        name: _text(name, value) for name, value in found.items() if name in needed or value != usual[name]
-    }  # fmt: skip
+    unusual = {name: value for name, value in found.items() if name in needed or value != usual[name]}
+    return {name: _text(name, value) for name, value in unusual.items()}
 
 
 def _text(name: str, value: Any) -> Any:
     if isinstance(value, dict) and "name" in value:
         own = {key: each for key, each in value.items() if key != "name"}
-        settings = ", ".join(
-            f"{key}={each}" for key, each in _unusual(_entry(PARTS.get(name, name), value["name"]), own).items()
-        )
+        unusual = _unusual(_entry(PARTS.get(name, name), value["name"]), own)
+        settings = ", ".join(f"{key}={each}" for key, each in unusual.items())
         return value["name"] + (f"({settings})" if settings else "")
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}={_text(name, each)}" for key, each in value.items()) + "}"

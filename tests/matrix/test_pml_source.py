@@ -9,6 +9,7 @@ from importlib import import_module
 import pytest
 from torch import nn
 
+from bench.matrix.catalogue import PML, pml_entries
 from bench.matrix.pml_arguments import FOLDERS, INITIALIZERS, UNSETTABLE
 from bench.matrix.pml_source import Made, made
 
@@ -40,6 +41,13 @@ def test_every_public_class_that_can_be_built_is_there(group):
     module = import_module(f"pytorch_metric_learning.{group}")
     public = {name for name, value in vars(module).items() if inspect.isclass(value)}
     assert made(group).keys() == public - BASES
+
+
+@pytest.mark.parametrize("group", FOLDERS)
+def test_an_entry_leads_to_the_class_of_the_package(group):
+    assert {name: entry.function() for name, entry in pml_entries(group).items()} == {
+        name: of_package(group, name.removeprefix(PML)) for name in pml_entries(group)
+    }
 
 
 def built(whole: Made, **settings: object) -> nn.Module:
