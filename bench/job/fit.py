@@ -22,7 +22,7 @@ from bench.job.optimizer import Rates, optimizer, schedule
 from bench.job.pml_losses import pml_loss
 from bench.job.sampler import steps
 from bench.job.train import Snapshot, Training, train
-from bench.matrix.catalogue import PML, find
+from bench.matrix.catalogue import find
 from bench.matrix.job import Job, Part
 from bench.matrix.seeds import derive
 from bench.scoring.evaluation import evaluate
@@ -146,8 +146,8 @@ def build(job: Job, split: Split, fold: Fold, *, seed: int, device: torch.device
 
 def _objective(part: Part, shape: Shape) -> nn.Module:
     """A loss, or an ensemble whose members are built the same way."""
-    if part.name.startswith(PML):
-        return pml_loss(part.name.removeprefix(PML), shape, **part.parameters)
+    if name := part.name.partition("/")[2]:  # of pytorch-metric-learning
+        return pml_loss(name, shape, **part.parameters)
     build = find("ensembles" if part.members else "losses", part.name).function()
     members = [[partial(_member, member) for member in part.members]] if part.members else []
     objective: nn.Module = build(shape, *members, **part.parameters)

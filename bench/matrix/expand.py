@@ -66,8 +66,9 @@ def expand(matrix: Matrix) -> tuple[Job, ...]:
         for objective in objectives
         if (seeds := block_from(seed, matrix.seeds, objective.part.seeds))
     ]
+    _refuse_small_memories(jobs)
     _refuse_same_job(jobs)
-    _refuse_batches(jobs)
+    _refuse_lone_images(jobs)
     return tuple(jobs)
 
 
@@ -201,18 +202,24 @@ def _apart(one: Job, other: Job) -> tuple[str, str]:
     return next((pair for pair in parts if pair[0] != pair[1]), parts[0])
 
 
-def _refuse_batches(jobs: list[Job]) -> None:
-    """Batches of one image per class, for a loss that compares images of a class; or larger than a memory."""
-    for job in (job for job in jobs if job.kind in TRAINED and job.recipe.epochs):
-        recipe, losses = job.recipe, _losses(job.objective)
-        comparing = [part.name for part in losses if "P × K batches" in find("losses", part.name).needs]
-        if comparing and recipe.images_per_class == 1:
+def _refuse_lone_images(jobs: list[Job]) -> None:
+    """Batches of one image per class, for a loss that compares images of a class."""
+    for job in (job for job in jobs if job.kind in TRAINED):
+        losses = _losses(job.objective)
+        comparing = [loss.name for loss in losses if "P × K batches" in find("losses", loss.name).needs]
+        if comparing and job.recipe.epochs and job.recipe.images_per_class == 1:
             raise ConfigError(
                 f"{comparing[0]} compares images of a class; add --set recipe.images_per_class=2, or more"
             )
-        images = recipe.classes_per_batch * recipe.images_per_class
-        for sentence in filter(None, (small_memory(part.name, part.parameters, images) for part in losses)):
-            raise ConfigError(sentence)
+
+
+def _refuse_small_memories(jobs: list[Job]) -> None:
+    """Batches that are larger than the memory of a loss."""
+    for job in (job for job in jobs if job.kind in TRAINED and job.recipe.epochs):
+        images = job.recipe.classes_per_batch * job.recipe.images_per_class
+        for loss in _losses(job.objective):
+            if sentence := small_memory(loss.name, loss.parameters, images):
+                raise ConfigError(sentence)
 
 
 def _losses(part: Part) -> list[Part]:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from bench import datasets
 from bench.datasets.held_out import folds
-from bench.job.fit import begin, pictures
+from bench.job.fit import build
+from bench.job.optimizer import Rates, optimizer
 from bench.job.pml_losses import PmlLoss, pml_loss
 from bench.job.run import refusals
 from bench.matrix.catalogue import PML, pml_entries
@@ -28,7 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Using a non-tuple sequence:UserWarning"),
 ]
 
-CPU = torch.device("cpu")
 SHAPE = Shape(DIM, CLASSES, None, 4)
 NEEDED = {
     "pml/RankedListLoss": {"margin": 0.4, "Tn": 1},
@@ -132,11 +132,12 @@ def test_the_boundaries_of_the_margin_loss_train(options, count):
 
 
 def test_what_trains_is_in_the_optimizer_at_the_losses_rate():
-    (job,) = tiny(losses=[{"name": "pml/SoftTripleLoss", "centers_per_class": 2}], recipe={"loss_rate": 0.25})
+    (job,) = tiny(losses=[{"name": "pml/SoftTripleLoss", "centers_per_class": 2}])
     split = datasets.load(job.dataset, None)
     (fold,) = folds(split.train.labels, job.recipe.validation, seed=job.seed)
-    training = begin(job, pictures(split, CPU), fold)
-    (group,) = [group for group in training.optimizer.param_groups if group["initial_lr"] == 0.25]
+    model, objective = build(job, split, fold, seed=0, device=torch.device("cpu"))
+    group = optimizer(model, objective, Rates(0.1, 0.2, 0.3), weight_decay=0).param_groups[-1]
+    assert group["lr"] == 0.3
     assert [tensor.shape for tensor in group["params"]] == [(16, 12 * 2)]
 
 
