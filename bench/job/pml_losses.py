@@ -20,7 +20,7 @@ from losses.shape import Shape
 __all__ = ["pml_loss"]
 
 TRIED = 4
-"""Classes in the batch that a loss is tried on."""
+"""Classes in the batch that a loss is tried on, and the most images of each."""
 
 
 def pml_loss(name: str, shape: Shape, *, miner: Mapping[str, Any] | None = None, **parameters: Any) -> nn.Module:
@@ -159,7 +159,7 @@ def _argument(name: str, value: Any, shape: Shape) -> Any:
 
 def _try(objective: PmlLoss, shape: Shape, name: str) -> None:
     """Let a copy learn from a batch of random embeddings, so that parts that do not fit are found before training."""
-    classes, images = min(TRIED, shape.classes), shape.images_per_class or 2
+    classes, images = min(TRIED, shape.classes), min(TRIED, shape.images_per_class or TRIED)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         points = torch.randn(classes * images, shape.dim).requires_grad_()

@@ -119,7 +119,7 @@ def find(kind: str, name: str) -> Entry:
     Raises:
         LookupError: no such part; the sentence asks "did you mean ...?".
     """
-    if kind == "losses" and name.startswith(PML):
+    if kind == "losses" and name.lower().startswith(PML):
         return _of_pml(name)
     known = entries(kind)
     stem, slash, _ = name.partition("/")

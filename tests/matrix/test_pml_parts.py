@@ -97,6 +97,7 @@ MINED = {"name": "pml/ContrastiveLoss", "miner": "HDCMiner"}
     [
         ("pml/Nope", "there is no loss 'pml/Nope' in pytorch-metric-learning"),
         ("pml/TripletMarginLos", "did you mean 'pml/TripletMarginLoss'?"),
+        ("PML/TripletMarginLoss", "did you mean 'pml/TripletMarginLoss'?"),
         ("TripletMarginLoss", "there is no loss 'TripletMarginLoss'; did you mean 'pml/TripletMarginLoss'?"),
         ("pml/GenericPairLoss", "there is no loss"),
         ({"name": TRIPLET, "margn": 1}, "has no parameter 'margn'; did you mean 'margin'?"),
