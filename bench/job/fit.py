@@ -19,6 +19,7 @@ from bench.job.embed import embed
 from bench.job.embedder import Embedder, embedder_for
 from bench.job.features import Features
 from bench.job.optimizer import Rates, optimizer, schedule
+from bench.job.pml_losses import pml_loss
 from bench.job.sampler import steps
 from bench.job.train import Snapshot, Training, train
 from bench.job.weights import sha_of
@@ -184,6 +185,8 @@ def _learns_without_trunk(model: Embedder, objective: nn.Module) -> bool:
 
 def _objective(part: Part, shape: Shape) -> nn.Module:
     """A loss, or an ensemble whose members are built the same way."""
+    if name := part.name.partition("/")[2]:  # of pytorch-metric-learning
+        return pml_loss(name, shape, **part.parameters)
     build = find("ensembles" if part.members else "losses", part.name).function()
     members = [[partial(_member, member) for member in part.members]] if part.members else []
     objective: nn.Module = build(shape, *members, **part.parameters)

@@ -17,13 +17,19 @@ from typing import Annotated, Any, Literal, NamedTuple
 import annotated_types
 from pydantic import TypeAdapter, ValidationError
 
+from bench.matrix import pml_source
+from bench.matrix.pml_arguments import GROUPS
 from losses.tuned import Tuned
 
-__all__ = ["KINDS", "VECTORS", "Entry", "Parameter", "check", "did_you_mean", "entries", "find"]
+__all__ = ["KINDS", "PML", "VECTORS", "Entry", "Parameter", "check", "did_you_mean", "entries", "find", "pml_entries"]
+
+PML = "pml/"
+"""What the names of losses of pytorch-metric-learning begin with."""
 
 BENCH = Path(__file__).parents[1]
 LOSSES = BENCH.parent / "losses"
 NAMESPACE = {**vars(annotated_types), "Annotated": Annotated, "Literal": Literal, "Sequence": Sequence, "Tuned": Tuned}
+NAMESPACE |= dict.fromkeys(GROUPS.values(), Any)  # checked by `pml_parts`
 
 KINDS = {
     "losses": (LOSSES, "*.py", ("shape",)),
@@ -104,7 +110,7 @@ class Entry(NamedTuple):
 
     def function(self) -> Callable[..., Any]:
         """The function itself; this imports its module."""
-        found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.name)
+        found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.name.removeprefix(PML))
         return found
 
 
@@ -124,15 +130,55 @@ def entries(kind: str) -> dict[str, Entry]:
 def find(kind: str, name: str) -> Entry:
     """The part of that name; `timm/resnet18` is the backbone `timm`, told which model.
 
+    `pml/TripletMarginLoss` is that class of pytorch-metric-learning.
+
     Raises:
         LookupError: no such part; the sentence asks "did you mean ...?".
     """
+    if kind == "losses" and name.lower().startswith(PML):
+        return _of_pml(name)
     known = entries(kind)
     stem, slash, _ = name.partition("/")
     if stem in known and ("model" in known[stem].positional) == bool(slash):
         return known[stem]
     shown = [f"{entry.name}/NAME" if "model" in entry.positional else entry.name for entry in known.values()]
+    if kind == "losses" and PML + name in pml_entries(kind):
+        shown = [PML + name]
     raise LookupError(f"there is no {_singular(kind)} {name!r}{did_you_mean(name, shown)}")
+
+
+@cache
+def pml_entries(group: str) -> dict[str, Entry]:
+    """The losses, miners, distances, reducers or regularizers of pytorch-metric-learning, by name in a matrix.
+
+    Raises:
+        LookupError: it is not installed.
+    """
+    start = PML if group == "losses" else ""
+    return {start + name: _pml_entry(start + name, made) for name, made in pml_source.made(group).items()}
+
+
+def _of_pml(name: str) -> Entry:
+    known = pml_entries("losses")
+    if name not in known:
+        raise LookupError(f"there is no loss {name!r} in pytorch-metric-learning{did_you_mean(name, known)}")
+    return known[name]
+
+
+def _pml_entry(name: str, made: pml_source.Made) -> Entry:
+    parameters = {each.name: Parameter(*each) for each in made.arguments.values()}
+    if made.mines:
+        parameters["miner"] = Parameter("miner", "miner | None", None, required=False)
+    own = "Trains: vectors per class." if "num_classes" in made.given else "Needs: P × K batches."
+    return Entry(
+        kind=made.group,
+        name=name,
+        module=made.module,
+        label=made.label,
+        text=f"{made.label}\n\n{own if made.group == 'losses' else ''}",
+        positional=made.given,
+        parameters=parameters,
+    )
 
 
 def check(entry: Entry, parameters: dict[str, Any]) -> dict[str, Any]:
