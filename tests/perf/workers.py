@@ -12,7 +12,7 @@ import time
 
 from bench.execute.pool import MEMORY
 
-BATCH, SIZE, STEPS, ROUNDS = 64, 64, 6, 3
+BATCH, SIZE, STEPS, ROUNDS = 64, 64, 3, 3
 
 
 def work(threads: int) -> None:
@@ -38,7 +38,7 @@ def work(threads: int) -> None:
             objective(model(images), labels).backward()
             adam.step()
 
-    steps(2)
+    steps(1)
     print("warm", flush=True)
     for _ in sys.stdin:
         steps(STEPS)
