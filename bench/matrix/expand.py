@@ -10,6 +10,7 @@ from bench.matrix.catalogue import check, did_you_mean, entries, find
 from bench.matrix.file import Matrix, sentences
 from bench.matrix.file_hash import sha256
 from bench.matrix.job import TRAINED, ConfigError, Job, Kind, Part
+from bench.matrix.packaged_weights import content
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import block_from
 
@@ -99,16 +100,17 @@ def _resolve(part: Part, kind: str, labelled: Mapping[str, Part]) -> Part:
     label = part.label or _label(
         part.name, members, {k: v for k, v in parameters.items() if v != entry.parameters[k].default}
     )
-    contents = _contents(parameters) if kind == "backbones" else {}
+    contents = _contents(part.name, parameters) if kind == "backbones" else {}
     update = {"parameters": parameters, "members": members, "label": label, "contents": contents}
     return part.model_copy(update=update)
 
 
-def _contents(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """What the files that a backbone names hold."""
+def _contents(name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """What the files hold that a backbone starts from: one that it names, else one that an installed package ships."""
     file = parameters.get("weights")
     if file is None:
-        return {}
+        packaged = content(name.partition("/")[2]) if parameters.get("pretrained") else None
+        return {"pretrained": packaged} if packaged else {}
     try:
         return {"weights": sha256(Path(file))}
     except OSError as error:

@@ -53,7 +53,10 @@ class Part(BaseModel):
     recipe: dict[str, Any] = {}
     seeds: int = Field(1, ge=1, strict=True, description="model ensembles: seeds of each member that are fused")
     contents: dict[str, str] = {}
-    """SHA-256 of the file that a parameter names, by parameter: the content decides the result, not the path."""
+    """SHA-256 of the file that a parameter names, by parameter: the content decides the result, not the path.
+
+    So do weights of an installed package, under `pretrained`; without an entry there, timm's own are meant.
+    """
 
     @model_validator(mode="before")
     @classmethod
