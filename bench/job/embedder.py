@@ -115,7 +115,7 @@ def embedder_for(backbone: Part, example: Tensor, dim: int) -> Embedder:
     model = backbone.name.partition("/")[2]
     height, width = example.shape[2:]
     given = [model, (height, width), backbone.contents.get("pretrained")] if model else []
-    if shared["weights"] is not None and "pretrained" in own:
+    if shared.get("weights") is not None and "pretrained" in own:
         own["pretrained"] = False  # all of them would be replaced
     trunk = entry.function()(example.shape[1], *given, **own)
     return embedder(trunk, example, dim, **shared)

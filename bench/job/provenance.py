@@ -44,7 +44,7 @@ def weights_source(backbone: Part) -> str | None:
 
     The package with its version and file, the name of a local file, or what timm downloads.
     """
-    if (file := backbone.parameters["weights"]) is not None:
+    if (file := backbone.parameters.get("weights")) is not None:
         return f"local file {Path(file).name}"
     if not backbone.parameters.get("pretrained"):
         return None
