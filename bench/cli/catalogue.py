@@ -55,4 +55,10 @@ def list_(
         entries = offered() if pml else list(catalogue.entries(kind).values())
         found = [listing.describe(entry) for entry in entries]
         text = [listing.markdown(entries)] if as_markdown else list(listing.lines(entries))
+        if kind is ListKind.backbones:
+            from bench.cli.trunks import lines, trunks
+
+            known = trunks()
+            found = [part | {"trunks": known} if part["name"] == "timm" else part for part in found]
+            text += [] if as_markdown else lines(known)
     typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(text))

@@ -167,7 +167,10 @@ def embedder_for(backbone: Part, example: Tensor, dim: int, widths: Sequence[int
     own = {name: value for name, value in backbone.parameters.items() if name not in shared}
     model = backbone.name.partition("/")[2]
     height, width = example.shape[2:]
-    trunk = entry.function()(example.shape[1], *([model, (height, width)] if model else []), **own)
+    given = [model, (height, width), backbone.contents.get("pretrained")] if model else []
+    if shared.get("weights") is not None and "pretrained" in own:
+        own["pretrained"] = False  # all of them would be replaced
+    trunk = entry.function()(example.shape[1], *given, **own)
     return embedder(trunk, example, dim, Options(**shared))
 
 

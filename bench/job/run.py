@@ -26,7 +26,7 @@ from bench.matrix.catalogue import find
 from bench.matrix.job import TRAINED, Job
 from bench.matrix.seeds import derive
 from bench.scoring.evaluation import Evaluation, score, score_order
-from bench.store.row import Result, Row, Status
+from bench.store.row import Provenance, Result, Row, Status
 from losses.shape import Unsuitable
 
 __all__ = ["refusals", "run"]
@@ -100,9 +100,15 @@ def run(
         "peak_memory_mb": provenance.peak_memory_mb(device),
         **provenance.contamination(job, split),
         "left_out": left_out(split),
-        "provenance": provenance.provenance(device, split.sha, fits[0].weights_sha if fits else None),
+        "provenance": _provenance(job, device, split, fits),
     }
     return _result(job, outcome, compared, fits, cost)
+
+
+def _provenance(job: Job, device: torch.device, split: Split, fits: Sequence[Fitted]) -> Provenance:
+    """Of a job that trained nothing, nothing is said of weights."""
+    weights = (fits[0].weights_sha, provenance.weights_source(job.backbone)) if fits else (None, None)
+    return provenance.provenance(device, split.sha, *weights)
 
 
 def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:

@@ -11,6 +11,7 @@ from bench.matrix.file import Matrix, sentences
 from bench.matrix.file_hash import sha256
 from bench.matrix.frozen import TRUNK, given_weights, unfit_to_freeze
 from bench.matrix.job import TRAINED, ConfigError, Job, Kind, Part
+from bench.matrix.packaged_weights import content
 from bench.matrix.pml_parts import settled, small_memory
 from bench.matrix.pml_source import pml_version
 from bench.matrix.recipe import Recipe
@@ -119,12 +120,18 @@ def _settled(entry: Entry, given: dict[str, Any]) -> tuple[dict[str, Any], dict[
 
 
 def _contents(kind: str, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
-    """What the files that a backbone names hold, and whose code a loss is."""
+    """What the files hold that a backbone starts from: one that it names, else one that an installed package ships.
+
+    Of a loss of pytorch-metric-learning, whose code it is.
+    """
     if name.startswith(PML):
         return {"pytorch_metric_learning": pml_version()}
-    file = parameters.get("weights") if kind == "backbones" else None
-    if file is None:
+    if kind != "backbones":
         return {}
+    file = parameters.get("weights")
+    if file is None:
+        packaged = content(name.partition("/")[2]) if parameters.get("pretrained") else None
+        return {"pretrained": packaged} if packaged else {}
     try:
         return {"weights": sha256(Path(file))}
     except OSError as error:

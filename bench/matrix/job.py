@@ -55,7 +55,8 @@ class Part(BaseModel):
     contents: dict[str, str] = {}
     """SHA-256 of the file that a parameter names, by parameter: the content decides the result, not the path.
 
-    Of a loss of pytorch-metric-learning the version: another version may compute another loss by the same name.
+    So do weights of an installed package, under `pretrained`; without an entry there, timm's own are meant. Of a loss
+    of pytorch-metric-learning it is the version: another one may compute another loss by the same name.
     """
 
     @model_validator(mode="before")

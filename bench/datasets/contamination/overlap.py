@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["GRADES", "known_overlap"]
+__all__ = ["GRADES", "corpora", "known_overlap"]
 
 TABLE = Path(__file__).with_name("overlap.toml")
 Grade = Literal["images", "classes", "unknown", "none"]
@@ -74,7 +74,7 @@ def known_overlap(backbone: str, *, pretrained: bool, weights: str | None, datas
     if dataset in ("folder", "manifest"):
         return "unknown: these are pictures of your own, so compare them with what the trunk was pretrained on"
     tag = backbone.partition(".")[2]
-    seen = [corpus for corpus in _table().corpus if corpus.tags.search(tag)]
+    seen = _seen(tag)
     if not seen:
         return f"unknown: what the weights {backbone} were trained on is not in overlap.toml"
     facts = [corpus.facts.get(dataset, corpus.otherwise) for corpus in seen]
@@ -82,6 +82,15 @@ def known_overlap(backbone: str, *, pretrained: bool, weights: str | None, datas
     if len(gravest) > 1:
         gravest.pop("none", None)
     return " | ".join(gravest[grade] for grade in GRADES if grade in gravest)
+
+
+def corpora(tag: str) -> tuple[str, ...]:
+    """Names of what weights with this tag of timm's were trained on, as "ImageNet-1k"; empty where it is not known."""
+    return tuple(corpus.name for corpus in _seen(tag))
+
+
+def _seen(tag: str) -> list[Corpus]:
+    return [corpus for corpus in _table().corpus if corpus.tags.search(tag)]
 
 
 @cache
