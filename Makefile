@@ -2,11 +2,15 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint tables check baseline calibrate reference small bench-perf
+.PHONY: demo demo-photos test lint tables check baseline calibrate reference small bench-perf
 
 demo: .venv/ready
 	$(BIN)/bench run demo > /dev/null
 	$(BIN)/bench report --matrix demo
+
+demo-photos: .venv/ready
+	$(BIN)/bench run photos > /dev/null
+	$(BIN)/bench report --matrix photos
 
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
@@ -49,6 +53,7 @@ bench-perf: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/ensembles.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/comparisons.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/frames.py
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/workers.py
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Until", "check", "compare", "evaluate", "load", "run"]
+__all__ = ["Until", "check", "compare", "evaluate", "load", "run", "search"]
 
 _HOME = {
     "Until": "bench.analysis.stopping",
@@ -12,6 +12,7 @@ _HOME = {
     "evaluate": "bench.scoring.evaluation",
     "load": "bench.store",
     "run": "bench.execute.matrix_run",
+    "search": "bench.execute.search",
 }
 
 

@@ -12,6 +12,7 @@ from losses.class_softmax import class_weights
 from losses.module import Loss
 from losses.pairwise import distances, unit
 from losses.shape import Shape, Unsuitable
+from losses.tuned import Tuned
 
 __all__ = ["adaptive_additive"]
 
@@ -23,9 +24,9 @@ CHUNK = 1024
 def adaptive_additive(
     shape: Shape,
     *,
-    scale: Annotated[float, Gt(0)] = 20.0,
+    scale: Annotated[float, Gt(0), Tuned(5, 50, log=True)] = 20.0,
     base: float = 0.0,
-    margin_scale: Annotated[float, Ge(0)] = 0.1,
+    margin_scale: Annotated[float, Ge(0), Tuned(0.02, 0.5, log=True)] = 0.1,
     normalization: Literal["max", "mean", "cosine", "squared"] = "max",
     direction: Literal["distant", "near"] = "distant",
 ) -> nn.Module:

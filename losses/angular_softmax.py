@@ -17,13 +17,17 @@ from losses.class_softmax import class_weights
 from losses.module import Loss
 from losses.pairwise import unit
 from losses.shape import Shape
+from losses.tuned import Tuned
 
 __all__ = ["arc_face", "cos_face", "large_margin_softmax", "sphere_face", "sub_center_arc_face"]
 
 
 @checked
 def arc_face(
-    shape: Shape, *, margin: Annotated[float, Ge(0), Lt(3.14)] = 0.5, scale: Annotated[float, Gt(0)] = 64.0
+    shape: Shape,
+    *,
+    margin: Annotated[float, Ge(0), Lt(3.14), Tuned(0.1, 0.8)] = 0.5,
+    scale: Annotated[float, Gt(0), Tuned(8, 128, log=True)] = 64.0,
 ) -> nn.Module:
     """ArcFace (Deng, Guo, Xue, Zafeiriou, CVPR 2019, arXiv 1801.07698).
 
@@ -40,8 +44,8 @@ def arc_face(
 def sub_center_arc_face(
     shape: Shape,
     *,
-    margin: Annotated[float, Ge(0), Lt(3.14)] = 0.5,
-    scale: Annotated[float, Gt(0)] = 64.0,
+    margin: Annotated[float, Ge(0), Lt(3.14), Tuned(0.1, 0.8)] = 0.5,
+    scale: Annotated[float, Gt(0), Tuned(8, 128, log=True)] = 64.0,
     sub_centers: Annotated[int, Ge(1)] = 3,
 ) -> nn.Module:
     """Sub-center ArcFace (Deng, Guo, Liu, Gong, Zafeiriou, ECCV 2020).
@@ -65,7 +69,10 @@ def sub_center_arc_face(
 
 @checked
 def cos_face(
-    shape: Shape, *, margin: Annotated[float, Ge(0), Lt(2)] = 0.35, scale: Annotated[float, Gt(0)] = 64.0
+    shape: Shape,
+    *,
+    margin: Annotated[float, Ge(0), Lt(2), Tuned(0.05, 0.6)] = 0.35,
+    scale: Annotated[float, Gt(0), Tuned(8, 128, log=True)] = 64.0,
 ) -> nn.Module:
     """CosFace (Wang, Wang, Zhou, Ji, Gong, Zhou, Li, Liu, CVPR 2018, arXiv 1801.09414).
 
@@ -80,9 +87,9 @@ def cos_face(
 def sphere_face(
     shape: Shape,
     *,
-    margin: Annotated[int, Ge(1)] = 4,
+    margin: Annotated[int, Ge(1), Tuned(1, 4)] = 4,
     easing: Annotated[float, Ge(0)] = 0.0,
-    scale: Annotated[float, Gt(0)] = 1.0,
+    scale: Annotated[float, Gt(0), Tuned(1, 32, log=True)] = 1.0,
 ) -> nn.Module:
     """SphereFace (Liu, Wen, Yu, Li, Raj, Song, CVPR 2017, arXiv 1704.08063).
 
@@ -102,7 +109,7 @@ def sphere_face(
 def large_margin_softmax(
     shape: Shape,
     *,
-    margin: Annotated[int, Ge(1)] = 4,
+    margin: Annotated[int, Ge(1), Tuned(1, 4)] = 4,
     easing: Annotated[float, Ge(0)] = 0.0,
     scale: Annotated[float, Gt(0)] = 1.0,
 ) -> nn.Module:

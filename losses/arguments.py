@@ -72,7 +72,8 @@ def wanted(value: Any, annotation: Any) -> str | None:
         reasons = [wanted(value, part) for part in parts]
         return None if None in reasons else " or ".join(str(reason) for reason in reasons)
     if origin is Annotated:
-        return wanted(value, parts[0]) or next(filter(None, (_beyond(value, bound) for bound in parts[1:])), None)
+        bounds = [bound for bound in parts[1:] if type(bound) in BOUNDS]
+        return wanted(value, parts[0]) or next(filter(None, (_beyond(value, bound) for bound in bounds)), None)
     if origin is Literal:
         return None if isinstance(value, str) and value in parts else _one_of(value, parts)
     if origin is tuple:

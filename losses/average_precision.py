@@ -11,12 +11,13 @@ from losses.arguments import checked
 from losses.module import Loss
 from losses.pairwise import References, distances, mean_of, pairs, similarities, unit
 from losses.shape import Shape
+from losses.tuned import Tuned
 
 __all__ = ["fast_ap", "pnp", "smooth_ap"]
 
 
 @checked
-def smooth_ap(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0.01) -> nn.Module:
+def smooth_ap(shape: Shape, *, temperature: Annotated[float, Gt(0), Tuned(0.001, 0.1, log=True)] = 0.01) -> nn.Module:
     """Smooth-AP (Brown, Xie, Kalogeiton, Zisserman, ECCV 2020, arXiv 2007.12163).
 
     1 - average precision, where an image counts as ranked before another by a sigmoid of the difference of their cosine
@@ -35,7 +36,7 @@ def pnp(
     shape: Shape,
     *,
     variant: Literal["O", "Iu", "Ib", "Ds", "Dq"] = "Dq",
-    alpha: Annotated[float, Ge(1)] = 4.0,
+    alpha: Annotated[float, Ge(1), Tuned(1, 8)] = 4.0,
     b: Annotated[float, Gt(0)] = 2.0,
     temperature: Annotated[float, Gt(0)] = 0.01,
 ) -> nn.Module:
@@ -55,7 +56,7 @@ def pnp(
 
 
 @checked
-def fast_ap(shape: Shape, *, bins: Annotated[int, Ge(1)] = 10) -> nn.Module:
+def fast_ap(shape: Shape, *, bins: Annotated[int, Ge(1), Tuned(5, 50, log=True)] = 10) -> nn.Module:
     """FastAP (Cakir, He, Xia, Kulis, Sclaroff, CVPR 2019).
 
     1 - average precision of a ranking quantised into a histogram of `bins` steps: an image is shared out between the

@@ -22,12 +22,13 @@ from losses.pairwise import (
     unit,
 )
 from losses.shape import Shape
+from losses.tuned import Tuned
 
 __all__ = ["n_pair", "nca", "nt_xent", "sup_con"]
 
 
 @checked
-def n_pair(shape: Shape, *, l2: Annotated[float, Ge(0)] = 0.02) -> nn.Module:
+def n_pair(shape: Shape, *, l2: Annotated[float, Ge(0), Tuned(0.002, 0.2, log=True)] = 0.02) -> nn.Module:
     """N-pair (Sohn, NeurIPS 2016).
 
     N-pair-mc: the first two images of each class, in batch order, are an anchor and its positive; other images are not
@@ -41,7 +42,7 @@ def n_pair(shape: Shape, *, l2: Annotated[float, Ge(0)] = 0.02) -> nn.Module:
 
 
 @checked
-def nt_xent(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0.1) -> nn.Module:
+def nt_xent(shape: Shape, *, temperature: Annotated[float, Gt(0), Tuned(0.03, 1, log=True)] = 0.1) -> nn.Module:
     """NT-Xent (SimCLR: Chen, Kornblith, Norouzi, Hinton, ICML 2020, arXiv 2002.05709).
 
     Each positive pair is a softmax of its own: the anchor picks the positive among that positive and all its negatives,
@@ -54,7 +55,7 @@ def nt_xent(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0.1) -> nn.M
 
 
 @checked
-def sup_con(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0.1) -> nn.Module:
+def sup_con(shape: Shape, *, temperature: Annotated[float, Gt(0), Tuned(0.03, 1, log=True)] = 0.1) -> nn.Module:
     """SupCon (Khosla, Teterwak, Wang, Sarna, Tian, Isola, Maschinot, Liu, Krishnan, NeurIPS 2020, arXiv 2004.11362).
 
     Softmax over all other images of the batch, by cosine similarity over `temperature`; an anchor costs the mean
@@ -68,7 +69,9 @@ def sup_con(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0.1) -> nn.M
 
 
 @checked
-def nca(shape: Shape, *, scale: Annotated[float, Gt(0)] = 1.0, normalize: bool = True) -> nn.Module:
+def nca(
+    shape: Shape, *, scale: Annotated[float, Gt(0), Tuned(1, 32, log=True)] = 1.0, normalize: bool = True
+) -> nn.Module:
     """NCA (Goldberger, Roweis, Hinton, Salakhutdinov, NeurIPS 2004).
 
     Each image picks a neighbour among all others, by softmax of minus `scale` times the squared Euclidean distance; the

@@ -12,6 +12,7 @@ from losses.arguments import checked
 from losses.module import Loss
 from losses.pairwise import single, unit
 from losses.shape import Shape, Unsuitable
+from losses.tuned import Tuned
 
 __all__ = ["normalized_softmax", "p2s_grad", "soft_triple", "softmax"]
 
@@ -20,7 +21,7 @@ __all__ = ["normalized_softmax", "p2s_grad", "soft_triple", "softmax"]
 def softmax(
     shape: Shape,
     *,
-    smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
+    smoothing: Annotated[float, Ge(0), Lt(1), Tuned(0, 0.3)] = 0.0,
     hidden: Annotated[int, Ge(0)] = 0,
     normalize: bool = False,
 ) -> nn.Module:
@@ -41,7 +42,9 @@ def softmax(
 
 
 @checked
-def normalized_softmax(shape: Shape, *, temperature: Annotated[float, Gt(0)] = 0.05) -> nn.Module:
+def normalized_softmax(
+    shape: Shape, *, temperature: Annotated[float, Gt(0), Tuned(0.02, 0.5, log=True)] = 0.05
+) -> nn.Module:
     """Normalized softmax (Zhai, Wu, BMVC 2019, arXiv 1811.12649).
 
     Cross-entropy of the cosine similarities with the class weights, divided by `temperature`.
@@ -70,10 +73,10 @@ def p2s_grad(shape: Shape) -> nn.Module:
 def soft_triple(
     shape: Shape,
     *,
-    scale: Annotated[float, Gt(0)] = 20.0,
+    scale: Annotated[float, Gt(0), Tuned(5, 50, log=True)] = 20.0,
     gamma: Annotated[float, Gt(0)] = 0.1,
     tau: Annotated[float, Ge(0)] = 0.2,
-    margin: Annotated[float, Ge(0), Lt(2)] = 0.01,
+    margin: Annotated[float, Ge(0), Lt(2), Tuned(0, 0.3)] = 0.01,
     centers: Annotated[int, Ge(1)] = 10,
     normalize: bool = True,
 ) -> nn.Module:

@@ -11,12 +11,13 @@ from losses.arguments import checked
 from losses.module import Loss
 from losses.pairwise import References, mean_of, pairs, similarities
 from losses.shape import Shape
+from losses.tuned import Tuned
 
 __all__ = ["histogram", "intra_pair_variance", "threshold_consistent_margin"]
 
 
 @checked
-def histogram(shape: Shape, *, bins: Annotated[int, Ge(1), Le(1000)] = 100) -> nn.Module:
+def histogram(shape: Shape, *, bins: Annotated[int, Ge(1), Le(1000), Tuned(20, 200, log=True)] = 100) -> nn.Module:
     """Histogram (Ustinova, Lempitsky, NeurIPS 2016, arXiv 1611.00822).
 
     The probability that a random negative pair is at least as similar as a random positive one, estimated from the
@@ -32,8 +33,8 @@ def histogram(shape: Shape, *, bins: Annotated[int, Ge(1), Le(1000)] = 100) -> n
 def intra_pair_variance(
     shape: Shape,
     *,
-    positive_epsilon: Annotated[float, Ge(0), Lt(1)] = 0.01,
-    negative_epsilon: Annotated[float, Ge(0)] = 0.01,
+    positive_epsilon: Annotated[float, Ge(0), Lt(1), Tuned(0.001, 0.2, log=True)] = 0.01,
+    negative_epsilon: Annotated[float, Ge(0), Tuned(0.001, 0.2, log=True)] = 0.01,
 ) -> nn.Module:
     """Intra-pair variance (Yu, Tao, ICCV 2019).
 
@@ -51,8 +52,8 @@ def intra_pair_variance(
 def threshold_consistent_margin(
     shape: Shape,
     *,
-    positive_margin: Annotated[float, Ge(-1), Le(1)] = 0.9,
-    negative_margin: Annotated[float, Ge(-1), Le(1)] = 0.5,
+    positive_margin: Annotated[float, Ge(-1), Le(1), Tuned(0.7, 0.98)] = 0.9,
+    negative_margin: Annotated[float, Ge(-1), Le(1), Tuned(0.2, 0.6)] = 0.5,
     positive_weight: Annotated[float, Ge(0)] = 1.0,
     negative_weight: Annotated[float, Ge(0)] = 1.0,
 ) -> nn.Module:

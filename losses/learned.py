@@ -14,6 +14,7 @@ from losses.ensembles import Member, built, cut, read
 from losses.members import Members, Weighing
 from losses.pairwise import distances, shared, unit
 from losses.shape import Shape
+from losses.tuned import Tuned
 
 __all__ = ["compressed_heads", "diverse_heads", "weighted"]
 
@@ -32,6 +33,8 @@ def weighted(
     `eta` times 100 times the squared distance of the weights' sum from 1 keeps them near a simplex. `prior`: where the
     weights start, one number per member, each at least a quarter of their mean; the same for all unless given. Raises
     ValueError for a prior that does not fit.
+
+    Trains: a weight per member.
     """
     return _Weighted(built(shape, members, "weighted"), SoftSimplex(len(members), prior, eta))
 
@@ -43,7 +46,7 @@ def diverse_heads(
     *,
     prior: tuple[float, ...] | None = None,
     eta: Annotated[float, Ge(0)] = 100.0,
-    diversity: Annotated[float, Ge(0)] = 0.1,
+    diversity: Annotated[float, Ge(0), Tuned(0.01, 1, log=True)] = 0.1,
 ) -> nn.Module:
     """WEDL, one head per member (Zabihzadeh, Alitbi, Mousavirad, MTAP 2023, arXiv 2107.01130).
 
@@ -51,6 +54,8 @@ def diverse_heads(
     slices from one another, as far as it is below 2, is added `diversity` times. At test time the slices are put side
     by side, each times the root of its weight, so that squared distances are the weighted sum of the members' own.
     Raises ValueError for an embedding that does not split evenly, or a prior that does not fit.
+
+    Trains: a weight per member.
     """
     heads = _heads(shape, members, "diverse_heads")
     return _DiverseHeads(heads, SoftSimplex(len(heads), prior, eta), diversity, shape.dim // len(heads))
@@ -63,7 +68,7 @@ def compressed_heads(
     *,
     prior: tuple[float, ...] | None = None,
     eta: Annotated[float, Ge(0)] = 100.0,
-    diversity: Annotated[float, Ge(0)] = 0.1,
+    diversity: Annotated[float, Ge(0), Tuned(0.01, 1, log=True)] = 0.1,
     size: Annotated[int, Gt(0)] | None = None,
 ) -> nn.Module:
     """WEDL-C, compressed to a member's size (Zabihzadeh, Alitbi, Mousavirad, MTAP 2023, arXiv 2107.01130).
@@ -71,6 +76,8 @@ def compressed_heads(
     `diverse_heads`, with two layers trained beside it that map what it compares at test time to `size` numbers, the
     width of one head unless given, so that the distances in a batch keep their proportions. Only these layers learn
     from that. At test time their output is compared, by Euclidean distance, as it is.
+
+    Trains: a weight per member, and the two layers.
     """
     heads = _heads(shape, members, "compressed_heads")
     width = shape.dim // len(heads)

@@ -11,6 +11,7 @@ from losses.arguments import checked
 from losses.module import Loss
 from losses.pairwise import single, unit
 from losses.shape import Shape, Unsuitable
+from losses.tuned import Tuned
 
 __all__ = ["multimodal"]
 
@@ -24,7 +25,7 @@ def multimodal(
     *,
     modalities: Annotated[int, Ge(1)] = 2,
     proxies_per_class: Annotated[int, Ge(1)] = 20,
-    gamma: Annotated[float, Gt(0)] = 0.1,
+    gamma: Annotated[float, Gt(0), Tuned(0.02, 0.5, log=True)] = 0.1,
 ) -> nn.Module:
     """MultiModal loss (Moon, Lee, Machine Learning 2025, arXiv 2308.10486).
 

@@ -13,6 +13,7 @@ from losses.ensembles import Member, alone, built
 from losses.members import Members, Weighing
 from losses.pairwise import shared, single
 from losses.shape import Shape
+from losses.tuned import Tuned
 
 __all__ = ["conflict_free", "gradient_norm", "uncertainty"]
 
@@ -28,13 +29,17 @@ def uncertainty(shape: Shape, members: Sequence[Member]) -> nn.Module:
     form for regression; that for classification has exp(-s) · loss. Once s is learned the two weigh alike, by one over
     twice the loss, but here σ² is then the loss itself. It is meant for losses that do not fall below 0; s is kept at
     -10 or above, so that a loss that stays 0 has a finite weight. One member alone is that member, not weighted.
+
+    Trains: a weight per member.
     """
     parts = built(shape, members, "uncertainty")
     return alone(parts) if len(parts) == 1 else _Uncertainty(parts)
 
 
 @checked
-def gradient_norm(shape: Shape, members: Sequence[Member], *, alpha: Annotated[float, Ge(0)] = 1.5) -> nn.Module:
+def gradient_norm(
+    shape: Shape, members: Sequence[Member], *, alpha: Annotated[float, Ge(0), Tuned(0.1, 3)] = 1.5
+) -> nn.Module:
     """GradNorm (Chen, Badrinarayanan, Lee, Rabinovich, ICML 2018, arXiv 1711.02257).
 
     Weighted sum of losses whose weights learn to bring the norm G of each member's weighted gradient to the mean of all
@@ -44,6 +49,8 @@ def gradient_norm(shape: Shape, members: Sequence[Member], *, alpha: Annotated[f
     weights of the last layer that the members share. The weights are a softmax, times the number of members, of what is
     learned, so that they keep their sum without being renormalised after a step. They learn from nothing but the gap
     between norms and targets, and nothing else learns from that; the value is the weighted sum alone.
+
+    Trains: a weight per member.
     """
     parts = built(shape, members, "gradient_norm")
     return alone(parts) if len(parts) == 1 else _GradientNorm(parts, alpha)

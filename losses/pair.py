@@ -22,6 +22,7 @@ from losses.pairwise import (
     unit,
 )
 from losses.shape import Shape
+from losses.tuned import Tuned
 
 __all__ = ["binomial_deviance", "circle", "contrastive", "multi_similarity", "signal_to_noise_contrastive"]
 
@@ -30,8 +31,9 @@ __all__ = ["binomial_deviance", "circle", "contrastive", "multi_similarity", "si
 def contrastive(
     shape: Shape,
     *,
-    positive_margin: Annotated[float, Ge(0)] = 0.0,
-    negative_margin: Annotated[float, Gt(0)] = 1.0,
+    # The code of Musgrave et al. (ECCV 2020) searches both from 0 to 1; unit vectors are up to 2 apart.
+    positive_margin: Annotated[float, Ge(0), Tuned(0, 1)] = 0.0,
+    negative_margin: Annotated[float, Gt(0), Tuned(0.3, 1.4)] = 1.0,
     squared: bool = True,
     mining: Literal["all", "multi_similarity"] = "all",
 ) -> nn.Module:
@@ -59,8 +61,8 @@ def multi_similarity(
     shape: Shape,
     *,
     alpha: Annotated[float, Gt(0)] = 2.0,
-    beta: Annotated[float, Gt(0)] = 50.0,
-    base: float = 0.5,
+    beta: Annotated[float, Gt(0), Tuned(10, 100, log=True)] = 50.0,
+    base: Annotated[float, Tuned(0.2, 0.8)] = 0.5,
     epsilon: float = 0.1,
 ) -> nn.Module:
     """Multi-Similarity (Wang, Han, Huang, Dong, Scott, CVPR 2019, arXiv 1904.06627).
@@ -79,8 +81,8 @@ def binomial_deviance(
     shape: Shape,
     *,
     positive_scale: Annotated[float, Gt(0)] = 2.0,
-    negative_scale: Annotated[float, Gt(0)] = 25.0,
-    margin: float = 0.5,
+    negative_scale: Annotated[float, Gt(0), Tuned(10, 50, log=True)] = 25.0,
+    margin: Annotated[float, Tuned(0.2, 0.8)] = 0.5,
     normalize: bool = True,
     positives: Literal["others", "below_one"] = "others",
 ) -> nn.Module:
@@ -111,7 +113,10 @@ def binomial_deviance(
 
 @checked
 def circle(
-    shape: Shape, *, margin: Annotated[float, Ge(0), Lt(1)] = 0.4, gamma: Annotated[float, Gt(0)] = 80.0
+    shape: Shape,
+    *,
+    margin: Annotated[float, Ge(0), Lt(1), Tuned(0.1, 0.6)] = 0.4,
+    gamma: Annotated[float, Gt(0), Tuned(16, 256, log=True)] = 80.0,
 ) -> nn.Module:
     """Circle (Sun, Cheng, Zhang, Zhang, Zheng, Wang, Wei, CVPR 2020, arXiv 2002.10857).
 
@@ -129,8 +134,8 @@ def circle(
 def signal_to_noise_contrastive(
     shape: Shape,
     *,
-    positive_margin: Annotated[float, Ge(0)] = 0.0,
-    negative_margin: Annotated[float, Gt(0)] = 1.0,
+    positive_margin: Annotated[float, Ge(0), Tuned(0, 0.5)] = 0.0,
+    negative_margin: Annotated[float, Gt(0), Tuned(0.3, 1.5)] = 1.0,
     zero_mean: Annotated[float, Ge(0)] = 0.0,
     normalize: bool = True,
 ) -> nn.Module:

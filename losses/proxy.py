@@ -10,6 +10,7 @@ from losses.arguments import checked
 from losses.module import Loss
 from losses.pairwise import log_one_plus_sum, unit
 from losses.shape import Shape, Unsuitable
+from losses.tuned import Tuned
 
 __all__ = ["proxy_anchor", "proxy_nca"]
 
@@ -18,8 +19,8 @@ __all__ = ["proxy_anchor", "proxy_nca"]
 def proxy_nca(
     shape: Shape,
     *,
-    embedding_scale: Annotated[float, Gt(0)] = 1.0,
-    proxy_scale: Annotated[float, Gt(0)] = 1.0,
+    embedding_scale: Annotated[float, Gt(0), Tuned(1, 8, log=True)] = 1.0,
+    proxy_scale: Annotated[float, Gt(0), Tuned(1, 8, log=True)] = 1.0,
     smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
     positive_in_denominator: bool = False,
 ) -> nn.Module:
@@ -49,7 +50,11 @@ def proxy_nca(
 
 @checked
 def proxy_anchor(
-    shape: Shape, *, margin: Annotated[float, Ge(0)] = 0.1, alpha: Annotated[float, Gt(0)] = 32.0
+    shape: Shape,
+    *,
+    # About what the paper compares both over.
+    margin: Annotated[float, Ge(0), Tuned(0, 0.4)] = 0.1,
+    alpha: Annotated[float, Gt(0), Tuned(8, 64, log=True)] = 32.0,
 ) -> nn.Module:
     """Proxy Anchor (Kim, Kim, Cho, Kwak, CVPR 2020, arXiv 2003.13911).
 

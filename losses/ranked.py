@@ -10,6 +10,7 @@ from losses.arguments import checked
 from losses.module import Loss
 from losses.pairwise import References, constant, distances, pairs, unit
 from losses.shape import Shape
+from losses.tuned import Tuned
 
 __all__ = ["ranked_list"]
 
@@ -18,8 +19,8 @@ __all__ = ["ranked_list"]
 def ranked_list(
     shape: Shape,
     *,
-    alpha: Annotated[float, Gt(0)] = 1.2,
-    margin: Annotated[float, Ge(0)] = 0.4,
+    alpha: Annotated[float, Gt(0), Tuned(0.8, 1.6)] = 1.2,
+    margin: Annotated[float, Ge(0), Tuned(0.2, 0.6)] = 0.4,
     temperature: Annotated[float, Ge(0)] = 10.0,
     positive_temperature: Annotated[float, Ge(0)] = 0.0,
     form: Literal["tpami", "cvpr"] = "tpami",

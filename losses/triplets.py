@@ -13,6 +13,7 @@ from losses.batch_checks import exact, whole_labels
 from losses.module import Loss
 from losses.pairwise import References, distances, mean_of, pairs, single, unit
 from losses.shape import Shape
+from losses.tuned import Tuned
 
 __all__ = ["dynamic_soft_margin", "margin", "triplet"]
 
@@ -21,7 +22,7 @@ __all__ = ["dynamic_soft_margin", "margin", "triplet"]
 def triplet(
     shape: Shape,
     *,
-    margin: Annotated[float, Gt(0)] = 0.2,
+    margin: Annotated[float, Gt(0), Tuned(0.05, 0.5)] = 0.2,
     mining: Literal["semihard", "hard", "all", "batch_hard", "easy_positive"] = "semihard",
     band: Annotated[float, Gt(0)] | None = None,
     squared: bool = True,
@@ -46,8 +47,9 @@ def triplet(
 def margin(
     shape: Shape,
     *,
-    margin: Annotated[float, Ge(0)] = 0.2,
-    beta: Annotated[float, Gt(0)] = 1.2,
+    margin: Annotated[float, Ge(0), Tuned(0.05, 0.5)] = 0.2,
+    # Roth et al. (ICML 2020) compare 0.6 with 1.2.
+    beta: Annotated[float, Gt(0), Tuned(0.6, 1.4)] = 1.2,
     learn_beta: Literal["no", "one", "class"] = "class",
     nu: Annotated[float, Ge(0)] = 0.0,
     mining: Literal["distance_weighted", "all"] = "distance_weighted",

@@ -24,13 +24,17 @@ from losses.pairwise import (
     unit,
 )
 from losses.shape import Shape
+from losses.tuned import Tuned
 
 __all__ = ["angular", "generalized_lifted_structure", "lifted_structure", "tuplet_margin"]
 
 
 @checked
 def angular(
-    shape: Shape, *, alpha: Annotated[float, Gt(0), Le(70)] = 45.0, anchors: Literal["all", "first"] = "all"
+    shape: Shape,
+    *,
+    alpha: Annotated[float, Gt(0), Le(70), Tuned(30, 60)] = 45.0,
+    anchors: Literal["all", "first"] = "all",
 ) -> nn.Module:
     """Angular (Wang, Zhou, Wen, Liu, Lin, ICCV 2017, arXiv 1708.01682).
 
@@ -49,7 +53,10 @@ def angular(
 
 @checked
 def tuplet_margin(
-    shape: Shape, *, margin: Annotated[float, Ge(0), Lt(1.5)] = 0.1, scale: Annotated[float, Gt(0)] = 64.0
+    shape: Shape,
+    *,
+    margin: Annotated[float, Ge(0), Lt(1.5), Tuned(0.02, 0.4)] = 0.1,
+    scale: Annotated[float, Gt(0), Tuned(16, 128, log=True)] = 64.0,
 ) -> nn.Module:
     """Tuplet margin (Yu, Tao, ICCV 2019).
 
@@ -64,7 +71,9 @@ def tuplet_margin(
 
 
 @checked
-def lifted_structure(shape: Shape, *, margin: Annotated[float, Gt(0)] = 1.0, normalize: bool = False) -> nn.Module:
+def lifted_structure(
+    shape: Shape, *, margin: Annotated[float, Gt(0), Tuned(0.5, 2)] = 1.0, normalize: bool = False
+) -> nn.Module:
     """Lifted structure (Oh Song, Xiang, Jegelka, Savarese, CVPR 2016, arXiv 1511.06452).
 
     A positive pair costs half the square of max(0, its distance + log of the sum of exp(margin - distance) over the
@@ -78,7 +87,7 @@ def lifted_structure(shape: Shape, *, margin: Annotated[float, Gt(0)] = 1.0, nor
 
 @checked
 def generalized_lifted_structure(
-    shape: Shape, *, margin: Annotated[float, Gt(0)] = 1.0, normalize: bool = False
+    shape: Shape, *, margin: Annotated[float, Gt(0), Tuned(0.5, 2)] = 1.0, normalize: bool = False
 ) -> nn.Module:
     """Generalized lifted structure (Hermans, Beyer, Leibe, arXiv 1703.07737).
 

@@ -14,6 +14,7 @@ from bench.analysis.older_jobs import with_jobs
 from bench.analysis.settings import UNUSED, differing_fields, recipe_fields, settings, told_apart, usual
 from bench.analysis.stopping import stopping_notes
 from bench.analysis.trained_models import Models, trained_models
+from bench.analysis.trunk_floor import TrunkFloor, trunk_floor
 from bench.matrix.job import Job
 from bench.matrix.recipe import complete
 from bench.store.columns import known, scores
@@ -55,15 +56,18 @@ class Board(NamedTuple):
     """What the trunk's pretraining has seen of the test set, beginning with a grade; None for random weights."""
     near_duplicates: int
     """Test images with a near-duplicate among the training images, as far as these were compared."""
+    trunk: TrunkFloor | None
+    """The pretrained trunk alone, where a line stands for it."""
     gains: tuple[EnsembleGain, ...]
     """One entry for each ensemble and model ensemble, in the order of the lines."""
 
 
-def boards(rows: pd.DataFrame, jobs: Sequence[Job] = ()) -> list[Board]:
+def boards(rows: pd.DataFrame, jobs: Sequence[Job] = (), notes: Sequence[str] = ()) -> list[Board]:
     """Boards of `rows` (one row per job, as `bench.load` gives them), by dataset and backbone.
 
     Averaged in one line is what shares a cell, and nothing else: neither other parameters, recipes or protocols (the
     newest counts), nor other versions of the data. Labels and kinds are those of `jobs`, else the stored ones.
+    `notes` are said of every board, before its own.
     """
     # Where nothing finished, columns that only a finished row fills may be missing altogether.
     whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *known()))))
@@ -71,7 +75,8 @@ def boards(rows: pd.DataFrame, jobs: Sequence[Job] = ()) -> list[Board]:
     found, newest, metrics = identify(whole, jobs), int(rows["protocol"].max()), scores(list(rows.columns))
     models = trained_models(with_jobs(found.rows))
     groups = found.rows.groupby(["dataset", "backbone", "place"], sort=True)
-    return [_board(cells, found.jobs, models, newest=newest, metrics=metrics) for _, cells in groups]
+    drawn = [_board(cells, found.jobs, models, newest=newest, metrics=metrics) for _, cells in groups]
+    return [board._replace(notes=(*notes, *board.notes)) for board in drawn]
 
 
 def _complete(recipe: str) -> str:
@@ -88,13 +93,14 @@ def _board(
     done = latest[latest["status"] == "done"]
     present = tuple(name for name in metrics if done[name].notna().any())
     found = lines(latest, done, present, models)
-    order = verdict(found)
+    order, alone = verdict(found), trunk_floor(found, jobs)
+    said = " ".join(filter(None, (order.sentence, alone.sentence if alone else "")))
     return Board(
         dataset=str(cells["dataset"].iloc[0]),
         backbone=str(cells["backbone"].iloc[0]),
         metrics=present,
         lines=tuple(found),
-        verdict=order,
+        verdict=order._replace(sentence=said),
         leading={name: order.leading if name == FIRST else leading(found, name) for name in present},
         chance={name: float(done[f"{name}_chance"].mean()) for name in present if _has(done, f"{name}_chance")},
         queries=_queries(done),
@@ -107,6 +113,7 @@ def _board(
             *stopping_notes(latest),
             *_notes(len(cells) - len(current), newest, len(current) - len(latest)),
         ),
+        trunk=alone,
         gains=tuple(gains(found, {cell: jobs[cell] for cell in latest["cell"].unique() if cell in jobs})),
     )
 

@@ -30,14 +30,21 @@ def list_(
     kind: Annotated[ListKind, typer.Argument(help="What to list.")],
     as_json: JsonOption = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    pml: Annotated[
+        bool, typer.Option("--pml", help="Losses: those of pytorch-metric-learning, and the parts they take.")
+    ] = False,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """List what a matrix may use, with its source, parameters and defaults; also the columns of a row."""
     from bench.cli import listing
     from bench.matrix import catalogue, file
+    from bench.matrix.job import ConfigError
     from bench.matrix.plugins import use
+    from bench.matrix.pml_parts import offered
 
     use(plugin)
+    if pml and kind is not ListKind.losses:
+        raise ConfigError("--pml belongs to losses: bench list losses --pml")
     if kind is ListKind.matrices:
         found: list[dict[str, Any]] = [{"name": n, "label": file.headline(p)} for n, p in file.matrices().items()]
         text = [f"{part['name']}\n    {part['label']}" for part in found]
@@ -48,7 +55,13 @@ def list_(
         found = listing.columns()
         text = listing.columns_markdown() if as_markdown else [f"{c['name']}\n    {c['label']}" for c in found]
     else:
-        entries = list(catalogue.entries(kind).values())
+        entries = offered() if pml else list(catalogue.entries(kind).values())
         found = [listing.describe(entry) for entry in entries]
         text = [listing.markdown(entries)] if as_markdown else list(listing.lines(entries))
+        if kind is ListKind.backbones:
+            from bench.cli.trunks import lines, trunks
+
+            known = trunks()
+            found = [part | {"trunks": known} if part["name"] == "timm" else part for part in found]
+            text += [] if as_markdown else lines(known)
     typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(text))

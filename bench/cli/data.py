@@ -90,7 +90,12 @@ def _stage() -> "Stage":
 
 
 def _summary(split: "Split") -> str:
-    """Classes and pictures of each part, and how large a picture is."""
+    """Classes and pictures of each part and their size; or vectors, and of how many numbers."""
+    from bench.datasets.split import are_vectors
+
+    size = split.train.images.shape[1:]
+    noun = f"vectors of {size[0]:,}" if are_vectors(split) else "pictures"
+    end = "" if are_vectors(split) else f"; {' × '.join(map(str, size))}"
     parts = [(name, part) for name, part in zip(("train", "test", "gallery"), split[:3], strict=True) if part]
-    counts = ", ".join(f"{name} {len(part.classes):,} classes {len(part.labels):,} pictures" for name, part in parts)
-    return f"{counts}; {' × '.join(map(str, split.train.images.shape[1:]))}"
+    counts = ", ".join(f"{name} {len(part.classes):,} classes {len(part.labels):,} {noun}" for name, part in parts)
+    return f"{counts}{end}"

@@ -176,8 +176,8 @@ def _warn_of_copies(images: "EmbeddedImages") -> None:
 
 
 def _labels(file: Path, stored: "FileEmbeddings", labels: Path | None, option: str) -> Any:
+    from bench.datasets.reading.labels_file import read_labels
     from bench.matrix.job import ConfigError
-    from bench.scoring.labels_file import read_labels
 
     if labels is None and stored.labels is None:
         others = stored.table.left_out if stored.table else ()

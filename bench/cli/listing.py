@@ -53,14 +53,19 @@ def lines(entries: Iterable[Entry]) -> Iterator[str]:
         if entry.kind == "losses":
             yield f"      family {entry.family}" + _clause("trains", entry.trains) + _clause("needs", *entry.needs)
         for p in entry.parameters.values():
-            yield f"      {p.name}: {p.annotation} {'required' if p.required else f'= {p.default!r}'}"
+            yield f"      {p.name}: {p.annotation} {'required' if p.required else f'= {_default(p)}'}"
 
 
 def markdown(entries: Iterable[Entry]) -> str:
     """Markdown tables: of losses and ensembles one per file, of other kinds one for all."""
-    groups = groupby(entries, key=lambda entry: entry.family if entry.kind in ("losses", "ensembles") else "")
-    tables = [(f"**`losses/{family}.py`**\n\n" if family else "") + _table(members) for family, members in groups]
+    groups = groupby(entries, key=lambda entry: (_file(entry), entry.kind))
+    tables = [(f"**`{file}`**\n\n" if file else "") + _table(members) for (file, _), members in groups]
     return "\n\n".join(tables)
+
+
+def _file(entry: Entry) -> str:
+    """Where a loss or an ensemble of this project stands."""
+    return f"losses/{entry.family}.py" if entry.module.startswith("losses.") else ""
 
 
 def _table(entries: Iterable[Entry]) -> str:
@@ -77,7 +82,15 @@ def _cells(entry: Entry) -> dict[str, str]:
 
 
 def _settings(parameters: Iterable[Parameter]) -> str:
-    return ", ".join(f"{p.name}\u00a0{'none' if p.default is None else p.default}" for p in parameters)
+    return ", ".join(f"{p.name}\u00a0{'none' if p.default is None else _default(p, plain=True)}" for p in parameters)
+
+
+def _default(parameter: Parameter, *, plain: bool = False) -> str:
+    """A default as text, one that is a part as LpDistance(power=2)."""
+    if isinstance(parameter.default, dict):
+        name, *settings = [each if key == "name" else f"{key}={each}" for key, each in parameter.default.items()]
+        return name + (f"({', '.join(settings)})" if settings else "")
+    return str(parameter.default) if plain else repr(parameter.default)
 
 
 def _clause(verb: str, *what: str) -> str:

@@ -19,9 +19,10 @@ def test_plugin(
 ) -> None:
     """Check a plugin: one line for each thing that a loss, an ensemble, ... of your own must keep to.
 
-    A function's positional arguments say what it is: (shape) a loss, (shape, members) an ensemble, (channels) a
-    backbone, (data) a dataset, (split) a floor, (members) a model ensemble, (ranking) or (clustering) a metric. Its
-    keyword-only arguments, after a *, are what a matrix may set. Exit code 1: something is wrong; 2: no plugin.
+    A function's positional arguments say what it is: (shape) a loss, (shape, members) an ensemble, (channels) or
+    (width) a backbone of pictures or of vectors, (data) a dataset, (split) or (features) a floor, (members) a model
+    ensemble, (ranking) or (clustering) a metric. Its keyword-only arguments, after a *, are what a matrix may set. Exit
+    code 1: something is wrong; 2: no plugin.
     """
     from bench.matrix.plugin_file import PluginError, read
 

@@ -51,6 +51,8 @@ class Display:
         self.lines: dict[str, TaskID] = {}
         self.done: dict[str, int] = {}
         """Epochs drawn so far, by key."""
+        self.embedded: set[str] = set()
+        """Datasets with trunks whose pictures are known to go through them."""
         self.news: Counter[tuple[str, str]] = Counter()
         self.planned = self.total = self.ended = 0
 
@@ -67,7 +69,10 @@ class Display:
                 self._tell_decision(event)
             case "started":
                 self.lines[event.job.key] = self.bar.add_task(name(event.job), total=_epochs(event.job))
+            case "embedding":
+                self._embed(event)
             case "epoch":
+                self.bar.update(self.lines[event.job.key], description=name(event.job))
                 self.bar.advance(self.matrix, event.epochs - self.done.get(event.job.key, 0))
                 self.bar.update(self.lines[event.job.key], completed=event.epochs)
                 self.done[event.job.key] = event.epochs
@@ -84,6 +89,15 @@ class Display:
     def _tell_decision(self, event: Event) -> None:
         for sentence in event.decision.sentences if event.decision else ():
             self._print(f"{event.job.dataset.label} {event.job.backbone.label}: {sentence}")
+
+    def _embed(self, event: Event) -> None:
+        """Once a line for each trunk and dataset, and on a terminal how far it is."""
+        place = f"{event.job.dataset.label} {event.job.backbone.label}"
+        if place not in self.embedded:
+            self.embedded.add(place)
+            self._print(f"{place}: {event.of:,} pictures go through the frozen trunk, once for all jobs")
+        done = f"{event.epochs:,} of {event.of:,} pictures"
+        self.bar.update(self.lines[event.job.key], description=f"{name(event.job)}: {done}")
 
     def _plan(self, event: Event) -> None:
         self.news["controls" if event.job.control else "cells", event.kind] += 1

@@ -47,7 +47,7 @@ def report(
     from bench.matrix.plugins import use
 
     use(plugin)
-    rows, jobs = store.load(results), tuple[Job, ...]()
+    rows, jobs, notes = store.load(results), tuple[Job, ...](), tuple[str, ...]()
     history, members = store.history(results), store.members(results)
     if rows.empty:
         _nothing(f"{results} has no results to report; run a matrix first, for example: bench run demo")
@@ -55,11 +55,12 @@ def report(
         asked = asked_for(matrix, seeds, changes, plugins=plugin)
         jobs = expand(asked)
         jobs = (*jobs, *controls_of(asked, jobs, rows))
+        notes = (asked.searched.sentence,) if asked.searched else ()
         rows = rows[rows["key"].isin({job.key for job in jobs})]
     if rows.empty:
         _nothing(f"{results} has results, but none of the matrix {matrix}; run it first: bench run {matrix}")
-    Console().print(reporting.terminal(reporting.boards(rows, jobs)))
-    for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs):
+    Console().print(reporting.terminal(reporting.boards(rows, jobs, notes)))
+    for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs, notes=notes):
         typer.echo(f"wrote {path}", err=True)
     if "done" not in set(rows["status"]):
         _nothing("nothing was measured: no job has finished")

@@ -3,27 +3,22 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from math import inf
 from pathlib import Path, PureWindowsPath
 from typing import Annotated
 
 from annotated_types import Ge
 
-from bench.datasets.reading.columns import Columns, one_per_label, read_columns
+from bench.datasets.reading.columns import Columns, read_columns
 from bench.datasets.reading.copied import Placed
 from bench.datasets.reading.file_kinds import PARQUET
 from bench.datasets.reading.own_pictures import Collection, Reading, own_split
+from bench.datasets.reading.split_columns import class_names, class_texts, in_order, parts
 from bench.datasets.reading.text_file import read_text
 from bench.datasets.reading.there import is_file
 from bench.datasets.reading.wording import some
 from bench.datasets.split import DataError, Split
 
 __all__ = ["manifest"]
-
-SPLITS = ("train", "test")
-ROLES = {"query": "test", "gallery": "gallery"}
-"""Role of a test row -> its part of the split."""
 
 
 def manifest(
@@ -59,13 +54,11 @@ def manifest(
     columns = read_columns(file, ("path", "label", "split"), ("role", "class_name", "text"))
     columns["label"] = [unicodedata.normalize("NFC", label) for label in columns["label"]]
     pictures = _pictures(file, columns)
-    order = sorted(
-        dict.fromkeys(columns["label"]), key=lambda label: (float(label) if label.isdecimal() else inf, label)
-    )
+    order = in_order(columns["label"])
     doubt = "" if file.suffix.lower() in PARQUET else read_text(file).doubt
     notes = {"manifest": file.name, **({"encoding": doubt} if doubt else {})}
-    texts = _texts(file, columns)
-    found = Collection("manifest", file, file.parent, pictures, order, _names(file, columns), texts, notes)
+    names, texts = class_names(file, columns), class_texts(file, columns)
+    found = Collection("manifest", file, file.parent, pictures, order, names, texts, notes)
     return own_split(found, Reading(size, gray, min_images, skip_broken))
 
 
@@ -84,27 +77,7 @@ def _pictures(file: Path, columns: Columns) -> list[Placed]:
     twice = [path for path, times in Counter(paths).items() if times > 1]
     if twice:
         raise DataError(f"{file} lists {some(twice)} more than once: keep one row per picture.")
-    return [Placed(*row) for row in zip(paths, columns["label"], _parts(file, columns), strict=True)]
-
-
-def _parts(file: Path, columns: Columns) -> list[str]:
-    """The part of the split of each row: train, test or gallery."""
-    split = columns["split"]
-    _known(file, "split", split, SPLITS)
-    roles = columns.get("role", [""] * len(split))
-    tested = [role for role, side in zip(roles, split, strict=True) if side == "test"]
-    if not any(tested):
-        return split
-    _known(file, "role", tested, tuple(ROLES))
-    if len(set(tested)) < len(ROLES):
-        raise DataError(f"{file} gives all test rows the role {tested[0]}: give some the other, or none a role.")
-    return [ROLES[role] if side == "test" else side for role, side in zip(roles, split, strict=True)]
-
-
-def _known(file: Path, column: str, values: Sequence[str], known: Sequence[str]) -> None:
-    counts = Counter(value for value in values if value not in known)
-    for value, times in counts.most_common(1):
-        raise DataError(f"{file} has {times:,} row(s) with {column} {value!r}, not {' or '.join(known)}: change them.")
+    return [Placed(*row) for row in zip(paths, columns["label"], parts(file, columns), strict=True)]
 
 
 def _inside(file: Path, path: str) -> str:
@@ -127,22 +100,3 @@ def _found(folder: str, path: str) -> str:
     forward = path.replace("\\", "/")
     forms = (forward, *(unicodedata.normalize(form, forward) for form in ("NFC", "NFD")))
     return next((form for form in forms if os.path.isfile(os.path.join(folder, form))), forward)
-
-
-def _names(file: Path, columns: Columns) -> dict[str, str]:
-    """Label -> name of the class; the label itself where names are absent or not each class's own."""
-    labels = columns["label"]
-    values = columns.get("class_name", [""] * len(labels))
-    named = one_per_label(file, labels, values, column="class_name")
-    names = {label: named.get(label, label) for label in labels}
-    return names if len(set(names.values())) == len(names) else {label: label for label in labels}
-
-
-def _texts(file: Path, columns: Columns) -> dict[str, str] | None:
-    if "text" not in columns:
-        return None
-    texts = one_per_label(file, columns["label"], columns["text"], column="text")
-    silent = [label for label in dict.fromkeys(columns["label"]) if label not in texts]
-    if silent:
-        raise DataError(f"{file} has no text for {len(silent):,} label(s), such as {silent[0]!r}: add them.")
-    return texts

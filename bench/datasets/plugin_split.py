@@ -14,6 +14,9 @@ from bench.matrix.plugin_import import failure
 
 __all__ = ["of_plugin", "split_of"]
 
+LAYOUTS = ((4, np.dtype(np.uint8)), (2, np.dtype(np.float32)))
+"""Dimensions and type of pictures, and of vectors."""
+
 
 def split_of(entry: Entry, data: Path | None, parameters: Mapping[str, Any]) -> Split:
     """The split of a dataset, ours or a plugin's; raises DataError and PluginError as `of_plugin`."""
@@ -48,6 +51,9 @@ def _wrong(split: Any) -> Iterator[str]:
         return
     for side in ("train", "test", *(["gallery"] if split.gallery is not None else [])):
         yield from (f"{side}: {sentence}" for sentence in _wrong_side(getattr(split, side), whole=side != "gallery"))
+    sides = [split.train, split.test, *([split.gallery] if split.gallery is not None else [])]
+    if len({side.images.shape[1:] if side.images.ndim == 2 else side.images.ndim for side in sides}) > 1:
+        yield "its sides differ: give pictures on all of them, or vectors of one width"
     if shared := sorted(set(split.train.classes) & set(split.test.classes)):
         yield f"{shared[0]!r} is a class of both sides: no test class may be trained on"
 
@@ -58,8 +64,10 @@ def _wrong_side(side: Any, *, whole: bool) -> Iterator[str]:
         yield f"it is {type(side).__name__}: give Images of bench.datasets.split"
         return
     pictures, labels, known = side.images, side.labels, set(range(len(side.classes)))
-    if not isinstance(pictures, np.ndarray) or pictures.ndim != 4 or pictures.dtype != np.uint8:
-        yield "images must be a NumPy array, uint8 [N, height, width, channels]"
+    if not isinstance(pictures, np.ndarray) or (pictures.ndim, pictures.dtype) not in LAYOUTS:
+        yield "images must be a NumPy array, uint8 [N, height, width, channels], or vectors, float32 [N, width]"
+    elif pictures.ndim == 2 and not np.isfinite(pictures).all():
+        yield "vectors must be finite: leave out those that are not"
     elif not isinstance(labels, np.ndarray) or labels.shape != pictures.shape[:1] or labels.dtype != np.int64:
         yield f"labels must be a NumPy array, int64 [{len(pictures)}]: one per image"
     elif not (set(labels.tolist()) == known if whole else set(labels.tolist()) <= known):

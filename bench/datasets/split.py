@@ -1,9 +1,9 @@
-"""What every dataset returns: images and labels of both sides of a class-disjoint split."""
+"""What every dataset returns: images (or vectors) and labels of both sides of a class-disjoint split."""
 
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ __all__ = [
     "DataError",
     "Images",
     "Split",
+    "are_vectors",
     "left_out",
     "legible",
     "reason",
@@ -22,7 +23,7 @@ __all__ = [
 ]
 
 LEFT_OUT = ("classes left out", "pictures left out", "files left out")
-WARNINGS = ("copies", "two labels", "encoding", "folders")
+WARNINGS = ("copies", "two labels", "encoding", "folders", "sides", "columns", "zeros", "constant")
 """Keys of the notes that a user should see; the others are provenance."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """What would end the line or move the cursor of a terminal."""
@@ -51,10 +52,13 @@ def reason(error: Exception) -> str:
 
 
 class Images(NamedTuple):
-    """Labelled images of one part of a split."""
+    """Labelled images of one part of a split, or embeddings of them that are stored already."""
 
-    images: NDArray[np.uint8]
-    """[N, height, width, channels]; a read-only memory map when it comes from the cache."""
+    images: NDArray[Any]
+    """Pictures, uint8 [N, height, width, channels], or vectors, float32 [N, width], finite; all parts of a split alike.
+
+    A read-only memory map when it comes from the cache and is large.
+    """
     labels: NDArray[np.int64]
     """[N], 0 .. len(classes) - 1; every class has at least one image."""
     classes: tuple[str, ...]
@@ -72,9 +76,14 @@ class Split(NamedTuple):
     gallery: Images | None = None
     """Candidates of the queries, numbered by the test side's labels."""
     sha: str = ""
-    """SHA-256 over all images, labels and class names."""
+    """SHA-256 over all images or vectors, labels and class names."""
     notes: Mapping[str, str] = MappingProxyType({})
     """What was left out or is doubtful, and provenance such as the version of the fonts."""
+
+
+def are_vectors(split: Split) -> bool:
+    """Whether the images are not pictures, but vectors [N, width]."""
+    return split.train.images.ndim == 2
 
 
 def left_out(split: Split) -> str | None:

@@ -8,7 +8,7 @@ from bench.store.row import Status
 
 __all__ = ["ENDINGS", "Event"]
 
-EventKind = Literal["stored", "planned", "comparing", "started", "epoch", "decided", Status]
+EventKind = Literal["stored", "planned", "comparing", "started", "embedding", "epoch", "decided", Status]
 
 ENDINGS: tuple[Status, ...] = get_args(Status)
 """The kinds that end a job."""
@@ -19,15 +19,18 @@ class Event(NamedTuple):
 
     Of every job first that it is `stored`, so that it is not run again, or `planned`; of a planned one then that it has
     `started`, each `epoch`, and how it ended: `done`, `failed`, `diverged` or `skipped`. `comparing` says that the test
-    photos of the job's dataset are being compared with its training photos, which takes minutes for a large one.
-    `decided` is news of the board of the job (its dataset and backbone): a rule has looked at the seeds so far.
+    photos of the job's dataset are being compared with its training photos, which takes minutes for a large one;
+    `embedding` how many pictures are through a frozen trunk, once for all jobs. `decided` is news of the board of the
+    job (its dataset and backbone): a rule has looked at the seeds so far.
     """
 
     kind: EventKind
     job: Job
     epochs: int = 0
-    """Epochs done so far, of all its models."""
+    """Epochs done so far, of all its models; of `embedding` pictures."""
     reason: str | None = None
     """Why there are no scores, one sentence."""
     decision: Decision | None = None
     """What was decided, with its sentences."""
+    of: int = 0
+    """Of how many pictures."""

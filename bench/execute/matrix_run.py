@@ -1,17 +1,18 @@
 """The matrix is run by a function: a generator of events, for a command, a notebook or a test."""
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
 from warnings import warn
 
 import pandas as pd
 
 from bench import store
 from bench.analysis.stopping import Until, checked
-from bench.datasets.split import Split, remarks
+from bench.datasets.split import Split, are_vectors, remarks
 from bench.execute.dependencies import Queue
 from bench.execute.devices import places
 from bench.execute.event import ENDINGS, Event
@@ -26,9 +27,45 @@ from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins import unused, use
 from bench.matrix.plugins_in_use import named
 
-__all__ = ["run"]
+__all__ = ["Asked", "RunOptions", "Way", "run", "run_jobs"]
 
 EXECUTORS = {"local": execute}
+
+
+class RunOptions(TypedDict, total=False):
+    """How jobs are run: arguments of `bench.run`."""
+
+    data: str | Path | None
+    device: str
+    workers: int | None
+    threads: int
+    changes: Sequence[str]
+    skip_broken: bool
+    plugins: Sequence[str | Path]
+
+
+class Asked(NamedTuple):
+    """Jobs to run."""
+
+    jobs: Sequence[Job]
+    """Of expanded matrices."""
+    controls: bool = False
+    """Whether controls of ensembles are chosen."""
+    boards: Sequence[Sequence[Job]] = ()
+    """Of each board the jobs that the rule may ask for."""
+    rule: Until | None = None
+    """What adds seeds look by look."""
+
+
+class Way(NamedTuple):
+    """Where and how jobs are run, as the arguments of `run`."""
+
+    results: Path
+    data: str | Path | None = None
+    device: str = "auto"
+    workers: int | None = None
+    threads: int = 1
+    executor: str = "local"
 
 
 def run(
@@ -74,16 +111,42 @@ def run(
         ConfigError: the request is wrong: an unknown name or value, unfit data, or what cannot be built.
         StoreError: results cannot be written.
     """
-    if executor not in EXECUTORS:
-        raise ConfigError(f"there is no executor {executor!r}{did_you_mean(executor, EXECUTORS)}")
+    way = Way(Path(results), data, device, workers, threads, executor)
+    choice: dict[str, Any] = {"seeds": seeds, "skip_broken": skip_broken, "until": until, "plugins": plugins}
+    return run_jobs(partial(_asked, matrix, changes, **choice), way)
+
+
+def _asked(
+    matrix: Matrix | str | Path,
+    changes: Sequence[str],
+    *,
+    seeds: int | None,
+    skip_broken: bool,
+    until: Until | str | None,
+    plugins: Sequence[str | Path],
+) -> Asked:
+    """What a matrix asks for."""
     use(plugins)
-    results, data = Path(results), None if data is None else Path(data)
     rule = None if until is None else checked(until)
     if rule and seeds is not None:
         raise ConfigError("--seeds and --until exclude each other: a rule adds the seeds; --max-seeds bounds them")
     asked = file.load(matrix, changes, seeds=seeds, skip_broken=skip_broken)
     jobs, boards = by_look(asked, rule) if rule else ByLook(expand(asked), ())
-    where = places(device, workers, threads=threads)
+    return Asked(jobs, controls=asked.controls, boards=boards, rule=rule)
+
+
+def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]:
+    """Run the jobs that have no result yet, as `run` does.
+
+    Args:
+        ask: says which jobs, when the first event is asked for.
+        way: where and how.
+    """
+    if way.executor not in EXECUTORS:
+        raise ConfigError(f"there is no executor {way.executor!r}{did_you_mean(way.executor, EXECUTORS)}")
+    jobs, controls, boards, rule = ask()
+    results, data = way.results, None if way.data is None else Path(way.data)
+    where = places(way.device, way.workers, threads=way.threads)
     everything = [*jobs, *(job for board in boards for job in board)]
     splits = check(everything, data)
     doubtful = [f"{label}: {remark}" for label, split in splits.items() for remark in remarks(split)]
@@ -94,13 +157,14 @@ def run(
     if rule:
         score = partial(_score, _scores(stored, rule.metric), results, rule.metric)
         looks = [stages(board, rule, score) for board in boards]
-    queue = Queue(jobs, stored, read, choose=asked.controls, looks=looks)
+    queue = Queue(jobs, stored, read, choose=controls, looks=looks)
     yield from queue.plan()
     if not queue.waiting:
         return
     waiting = list(queue.waiting.values())
     yield from _compare(waiting, splits)
-    events = EXECUTORS[executor](queue.take, waiting, results=results, data=data, places=where, threads=threads)
+    run_with = EXECUTORS[way.executor]
+    events = run_with(queue.take, waiting, results=results, data=data, places=where, threads=way.threads)
     with closing(events):
         for event in events:
             yield event
@@ -120,8 +184,9 @@ def _stored(jobs: Sequence[Job], splits: Mapping[str, Split], results: Path) -> 
 
 def _compare(jobs: Sequence[Job], splits: Mapping[str, Split]) -> Iterator[Event]:
     """Find near-duplicates in every dataset once, before every worker asks; of large ones this takes minutes."""
-    photos = {job.dataset.label: job for job in jobs if splits[job.dataset.label].train.images.shape[-1] > 1}
-    for label, job in photos.items():
+    for label, job in {job.dataset.label: job for job in jobs}.items():
+        if are_vectors(splits[label]) or splits[label].train.images.shape[-1] == 1:
+            continue
         from bench.datasets.contamination.near_duplicates import near_duplicates
 
         yield Event("comparing", job)

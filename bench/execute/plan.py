@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench import datasets
 from bench.datasets.held_out import folds
-from bench.datasets.split import DataError, Images, Split
+from bench.datasets.split import DataError, Images, Split, are_vectors
 from bench.matrix.catalogue import did_you_mean, find
 from bench.matrix.job import TRAINED, ConfigError, Job, Part
 from bench.matrix.recipe import Recipe
@@ -20,6 +20,8 @@ from bench.store.row import Status
 
 __all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "unsuited", "without_result"]
 
+VECTOR_BACKBONE = "identity"
+"""The one that takes vectors, and takes nothing else."""
 FINAL = ("done", "diverged")
 """Outcomes that the same job would reach again; other cells are run again."""
 
@@ -67,7 +69,7 @@ def check(jobs: Sequence[Job], data: Path | None) -> dict[str, Split]:
         except DataError as error:
             problems[str(error)] = None
     for job in jobs:
-        if job.dataset.label in splits and (sentence := _unfit(job, splits[job.dataset.label].train)):
+        if job.dataset.label in splits and (sentence := _unfit(job, splits[job.dataset.label])):
             problems[sentence] = None
     problems |= dict.fromkeys(_unknown_models(job.backbone for job in jobs))
     if problems:
@@ -75,15 +77,35 @@ def check(jobs: Sequence[Job], data: Path | None) -> dict[str, Split]:
     return splits
 
 
-def _unfit(job: Job, train: Images) -> str | None:
-    """Why P × K batches cannot be drawn from these classes, or nothing can be told from those held out."""
-    recipe, label = job.recipe, job.dataset.label
-    if recipe.crop is not None and recipe.crop > min(train.images.shape[1:3]):
-        have = min(train.images.shape[1:3])
+def _unfit(job: Job, split: Split) -> str | None:
+    """Why these images do not suit the backbone or the batches, or nothing can be told from those held out."""
+    return _unfit_images(job, split) or _unfit_classes(job, split.train)
+
+
+def _unfit_images(job: Job, split: Split) -> str | None:
+    label, crop, vectors = job.dataset.label, job.recipe.crop, are_vectors(split)
+    if vectors and job.backbone.name != VECTOR_BACKBONE:
+        return f'{label}: embeddings are not pictures: set backbones = ["{VECTOR_BACKBONE}"]'
+    if not vectors and job.backbone.name == VECTOR_BACKBONE:
         return (
-            f"{label}: crop = {recipe.crop} is larger than the pictures, {have} pixels: add --set recipe.crop={have}, "
+            f"{label}: the backbone {VECTOR_BACKBONE} takes stored embeddings, and these are pictures: choose another "
+            "backbone"
+        )
+    if crop is None:
+        return None
+    if vectors:
+        return f"{label}: crop = {crop} cuts pictures, and these are embeddings: remove recipe.crop"
+    have = min(split.train.images.shape[1:3])
+    if crop > have:
+        return (
+            f"{label}: crop = {crop} is larger than the pictures, {have} pixels: add --set recipe.crop={have}, "
             "or a larger size of the dataset"
         )
+    return None
+
+
+def _unfit_classes(job: Job, train: Images) -> str | None:
+    recipe, label = job.recipe, job.dataset.label
     sizes = np.bincount(train.labels, minlength=len(train.classes))
     if recipe.images_per_class > 1 and sizes.min() < 2:
         lone = train.classes[sizes.argmin()]
@@ -103,7 +125,7 @@ def _unfit(job: Job, train: Images) -> str | None:
 def _more_held_out(recipe: Recipe, classes: int) -> str:
     """How to hold out two classes at least."""
     if classes < 4:
-        return "remove recipe.validation, or add classes"
+        return "add classes, or remove recipe.validation; a search needs four classes"
     if recipe.validation and recipe.validation.folds:
         return f"add --set recipe.validation.folds={classes // 2} or fewer"
     return f"add --set recipe.validation.share={math.ceil(200 / classes) / 100} or more"
@@ -129,7 +151,9 @@ def _unknown_models(backbones: Iterable[Part]) -> list[str]:
 
 
 def unsuited(job: Job, split: Split) -> str | None:
-    """Why a job will be skipped, as far as that can be known without building it: no text for what compares with it."""
+    """Why a job will be skipped, as far as that can be known without building it: it needs pictures, or texts."""
+    if job.kind == "floor" and job.objective.name == "pixels" and are_vectors(split):
+        return f"pixels needs pictures, and {job.dataset.label} has stored embeddings"
     if split.train.texts is not None:
         return None
     for one in job.members or (job,):

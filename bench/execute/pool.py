@@ -149,6 +149,8 @@ class _Worker:
             told = News("failed", reason=reason)
         if isinstance(told, Exception):
             raise told
+        if told.kind == "embedding":
+            return Event("embedding", job, told.epochs, of=told.of)
         if told.kind == "epoch":
             self.epochs = told.epochs
             return Event("epoch", job, told.epochs)

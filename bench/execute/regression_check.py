@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import pandas as pd
 
@@ -14,7 +14,7 @@ from bench.analysis.baseline import Baseline, comparable
 from bench.analysis.regression import FAILED, Checked, CheckedBoard, judge, settled
 from bench.analysis.regression_notes import notes
 from bench.execute.event import Event
-from bench.execute.matrix_run import run
+from bench.execute.matrix_run import RunOptions, run
 from bench.execute.plan import check as check_data
 from bench.matrix import file
 from bench.matrix.catalogue import did_you_mean, entries
@@ -35,18 +35,6 @@ Tell = Callable[[Event], None]
 
 class NothingMeasured(RuntimeError):
     """No fresh job, or none of a baseline, has a score; one sentence says why."""
-
-
-class RunOptions(TypedDict, total=False):
-    """How jobs are run: arguments of `bench.run`."""
-
-    data: str | Path | None
-    device: str
-    workers: int | None
-    threads: int
-    changes: Sequence[str]
-    skip_broken: bool
-    plugins: Sequence[str | Path]
 
 
 class Looked(NamedTuple):

@@ -35,6 +35,7 @@ class News(NamedTuple):
     kind: Any
     epochs: int = 0
     reason: str | None = None
+    of: int = 0
 
 
 def work(file: int) -> None:
@@ -56,10 +57,10 @@ def work(file: int) -> None:
         if isinstance(asked, list):
             pool.send(refusals(asked, setup.data))
             continue
-        progress = partial(_tell, pool)
+        told = {"progress": partial(_tell, pool), "tell": partial(_tell_embedding, pool)}
         news: News | Exception
         try:
-            news = _stored(run(asked, data=setup.data, results=setup.results, device=device, progress=progress), setup)
+            news = _stored(run(asked, data=setup.data, results=setup.results, device=device, **told), setup)
         except Exception as error:  # one job's fault must not end the others
             news = error if isinstance(error, (store.StoreError, PluginError)) else _failed(asked, error, setup)
         pool.send(news)
@@ -89,6 +90,10 @@ def _prepared(setup: Setup) -> Any:
 
 def _tell(pool: "Connection[Any, Any]", epochs: int) -> None:
     pool.send(News("epoch", epochs))
+
+
+def _tell_embedding(pool: "Connection[Any, Any]", done: int, of: int) -> None:
+    pool.send(News("embedding", done, of=of))
 
 
 def _stored(result: Result, setup: Setup) -> News | store.StoreError:

@@ -10,7 +10,10 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-__all__ = ["conv4", "timm"]
+from bench.job.weights import packaged_state
+from bench.matrix.packaged_weights import EXTRA, PACKAGED
+
+__all__ = ["conv4", "identity", "timm"]
 
 
 def conv4(channels: int, *, width: int = 64, levels: Annotated[int, Ge(1), Le(4)] = 1) -> nn.Module:
@@ -49,10 +52,19 @@ class _Blocks(nn.Sequential):
         return maps[-self.levels :]
 
 
+def identity(_width: int) -> nn.Module:
+    """Identity: embeddings that are there already, standardised by their training side, with a head on them.
+
+    For datasets of vectors, which are never augmented.
+    """
+    return nn.Identity()
+
+
 def timm(
     channels: int,
     model: str,
     size: tuple[int, int],
+    packaged: str | None = None,
     *,
     pretrained: bool = False,
     levels: Annotated[int, Ge(1)] = 1,
@@ -68,17 +80,24 @@ def timm(
         model: timm's name of it.
         size: height and width of the images; a model made for one size is built for this one where timm can, and
             pretrained position embeddings are resampled.
-        pretrained: start from timm's published weights, downloaded on first use.
+        packaged: SHA-256 of the weights of an installed package that it starts from, see `packaged_weights`.
+        pretrained: start from the weights of an installed package (`bench list backbones` has their names), else from
+            timm's published ones, downloaded on first use.
         levels: how many of the last stages give a feature map; of a transformer, how many of its last blocks.
 
     Raises:
-        ValueError: timm cannot build it, the weights cannot be downloaded, or the model has not so many stages.
+        ValueError: timm cannot build it, the weights cannot be downloaded or are damaged, or the model has not so many
+            stages.
     """
+    options: dict[str, Any] = {"pretrained": pretrained, "in_chans": channels, "num_classes": 0}
+    if packaged is not None:
+        options["pretrained_cfg_overlay"] = {"state_dict": packaged_state(model, packaged)}
     try:
-        trunk = _created(model, size, pretrained=pretrained, in_chans=channels, num_classes=0)
+        trunk = _created(model, size, **options)
     except OSError as error:
         raise ValueError(
-            f"the weights of {model} cannot be downloaded; name a local file with weights = ... ({error})"
+            f"the weights of {model} cannot be downloaded{_where_else(model)} name a local file with weights = ... "
+            f"({str(error).strip().partition(chr(10))[0]})"
         ) from None
     except (AssertionError, RuntimeError, TypeError, NotImplementedError) as error:
         first = str(error).strip().partition("\n")[0]
@@ -86,9 +105,15 @@ def timm(
             f"timm cannot build {model} for {channels} × {size[0]} × {size[1]} pictures ({first}): set another size "
             "of the dataset, or choose another backbone"
         ) from None
+    getattr(trunk, "pretrained_cfg", {}).pop("state_dict", None)  # the weights are in the trunk now
     if levels > 1:
         return _Stages(trunk, model, levels)
     return _ChannelsFirst(trunk) if getattr(trunk, "output_fmt", "NCHW") == "NHWC" else trunk
+
+
+def _where_else(model: str) -> str:
+    """How a sentence on weights goes on: with the packages that have them, if there are any."""
+    return f": {EXTRA} has them, or" if model in PACKAGED else ";"
 
 
 def _created(model: str, size: tuple[int, int], **options: Any) -> nn.Module:

@@ -1,6 +1,7 @@
-"""Images on their way to the model: drawn, moved to the device, augmented a whole batch at a time."""
+"""Images, or vectors, on their way to the model: drawn, moved to the device, augmented a whole batch at a time."""
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +14,32 @@ from bench.job.sampler import balanced
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import derive
 
-__all__ = ["Batches", "Reader", "epochs", "example", "generators", "reader"]
+__all__ = [
+    "Batches",
+    "Draw",
+    "Reader",
+    "augmented",
+    "distortion",
+    "epochs",
+    "example",
+    "generators",
+    "reader",
+    "seen",
+    "viewed",
+]
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 Reader = Callable[[Tensor], Tensor]
-"""From rows [B] to uint8 images [B, C, H, W] on the device."""
+"""From rows [B] to uint8 images [B, C, H, W], or float32 vectors [B, width], on the device."""
+
+Draw = Callable[[Tensor, torch.Generator], Tensor]
+"""From rows [B] to what a model is trained on, float32, augmented by the draws of a generator."""
 
 IN_MEMORY = 2**30
 """Bytes of images that are kept whole on the training device; more are read batch by batch."""
+EXAMPLES = (512, 16384)
+"""How many images, and how many vectors, stand for all of a part."""
 
 
 def generators(seed: int) -> dict[str, torch.Generator]:
@@ -31,7 +49,7 @@ def generators(seed: int) -> dict[str, torch.Generator]:
 
 
 def epochs(
-    read: Reader,
+    draw: Draw,
     labels: NDArray[np.int64],
     recipe: Recipe,
     *,
@@ -39,11 +57,11 @@ def epochs(
     device: torch.device,
     passed: int = 0,
 ) -> Iterator[Batches]:
-    """For every epoch its batches: augmented images float [P·K, C, H, W] and labels [P·K], on the device.
+    """For every epoch its batches: augmented images float [P·K, C, H, W], or vectors, and labels [P·K], on the device.
 
     Args:
-        read: gives the images.
-        labels: [N] of the images that `read` gives, numbers from 0; images with -1 are never drawn.
+        draw: gives the images.
+        labels: [N] of the images that `draw` gives, numbers from 0; images with -1 are never drawn.
         recipe: how many epochs, and what a batch is.
         draws: the `generators`; the last batch of an epoch leaves them where the next epoch begins.
         device: where the batches go.
@@ -51,11 +69,11 @@ def epochs(
     """
     rows = torch.from_numpy(np.flatnonzero(labels >= 0))
     for _ in range(passed, recipe.epochs):
-        yield _epoch(read, rows, labels[rows.numpy()], recipe, draws, device)
+        yield _epoch(draw, rows, labels[rows.numpy()], recipe, draws, device)
 
 
 def _epoch(
-    read: Reader,
+    draw: Draw,
     rows: Tensor,
     labels: NDArray[np.int64],
     recipe: Recipe,
@@ -63,31 +81,59 @@ def _epoch(
     device: torch.device,
 ) -> Batches:
     known = torch.from_numpy(labels).to(device)
-    how = _distortion(recipe)
-    for chosen in balanced(labels, draws["batches"], classes=recipe.classes_per_batch, images=recipe.images_per_class):
-        images = affine(read(rows[chosen]), draws["augmentation"], how)
-        yield images, known[chosen.to(device)]
+    classes, images, most = recipe.classes_per_batch, recipe.images_per_class, recipe.images_per_epoch
+    for chosen in balanced(labels, draws["batches"], classes=classes, images=images, most=most):
+        yield draw(rows[chosen], draws["augmentation"]), known[chosen.to(device)]
 
 
-def _distortion(recipe: Recipe) -> Distortion:
+def augmented(read: Reader, recipe: Recipe) -> Draw:
+    """Images as the recipe augments them; vectors as they are."""
+    how = distortion(recipe)
+
+    def draw(rows: Tensor, generator: torch.Generator) -> Tensor:
+        images = read(rows)
+        return images if images.ndim == 2 else affine(images, generator, how)
+
+    return draw
+
+
+def viewed(read: Reader, views: int, *, images: int) -> Draw:
+    """One of the stored `views` of each of so many `images`, at random; `read` gives all first views, then the second,
+    and so on."""
+
+    def draw(rows: Tensor, generator: torch.Generator) -> Tensor:
+        return read(rows + images * torch.randint(views, (len(rows),), generator=generator))
+
+    return draw
+
+
+def distortion(recipe: Recipe) -> Distortion:
+    """What the recipe does to every training image."""
     crop = Crop(recipe.crop, recipe.crop_area, recipe.crop_ratio) if recipe.crop else None
     asked = {name: getattr(recipe, name) for name in Distortion._fields if name != "crop"}
     return Distortion(**asked, crop=crop)
 
 
-def example(part: Images, *, count: int = 512, crop: int | None = None) -> Tensor:
-    """Some images from all over the part, as at test time, float [at most count, C, H, W] in [0, 1]."""
+def example(part: Images, *, count: int | None = None, crop: int | None = None) -> Tensor:
+    """Some images or vectors from all over the part, at most `count`, as they are `seen` at test time."""
+    count = count or EXAMPLES[part.images.ndim == 2]
     spread = part.images[:: max(1, len(part.images) // count)][:count]
-    return centre(_channels_first(np.array(spread)), crop).float().div_(255)
+    return seen(_channels_first(np.array(spread)), crop)
 
 
-def reader(images: NDArray[np.uint8], device: torch.device) -> Reader:
-    """What reads images [N, H, W, C]; up to a gigabyte of them are copied to the device once."""
+def seen(images: Tensor, crop: int | None) -> Tensor:
+    """What a model sees at test time: the middle of images, float [B, C, H, W] in [0, 1]; vectors as they are."""
+    return images if images.ndim == 2 else centre(images, crop).float().div_(255)
+
+
+def reader(images: NDArray[Any], device: torch.device) -> Reader:
+    """What reads images [N, H, W, C] or vectors [N, width]; up to a gigabyte is copied to the device once."""
     if images.nbytes > IN_MEMORY:
         return lambda chosen: _channels_first(images[chosen.numpy()]).to(device)
     whole = _channels_first(np.array(images)).to(device)
     return lambda chosen: whole[chosen.to(device)]
 
 
-def _channels_first(images: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
+def _channels_first(images: NDArray[Any]) -> Tensor:
+    found = torch.from_numpy(images)
+    return found if found.ndim == 2 else found.permute(0, 3, 1, 2)

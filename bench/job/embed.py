@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from bench.job.augment import centre
-from bench.job.batches import Reader
+from bench.job.batches import Reader, seen
 from losses.ensembles import read as compared
 
 __all__ = ["embed"]
@@ -19,7 +18,7 @@ def embed(
     The objective's `readout` decides, where it has one; else they are L2-normalised.
 
     Args:
-        model: images float [B, C, H, W] in [0, 1] -> embeddings.
+        model: images float [B, C, H, W] in [0, 1], or vectors [B, width] -> embeddings.
         objective: what trained the model.
         read: gives the images of rows.
         rows: which images, int64 [rows].
@@ -29,5 +28,4 @@ def embed(
     model.eval()
     objective.eval()
     chunks = torch.split(rows, batch)
-    images = (centre(read(chosen), crop).float().div_(255) for chosen in chunks)
-    return torch.cat([compared(objective, model(some).float()) for some in images])
+    return torch.cat([compared(objective, model(seen(read(chosen), crop)).float()) for chosen in chunks])

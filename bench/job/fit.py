@@ -1,8 +1,7 @@
 """One model of a job, from its initial weights to the embeddings that count. Read `fit`, and you know the harness."""
 
-import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -14,15 +13,20 @@ from torch.optim.lr_scheduler import LambdaLR
 from bench import store
 from bench.datasets.held_out import Fold
 from bench.datasets.split import Split
-from bench.job.batches import Reader, epochs, example, generators, reader
+from bench.job.batches import Draw, Reader, augmented, epochs, example, generators, reader, viewed
 from bench.job.class_texts import class_vectors
 from bench.job.embed import embed
-from bench.job.embedder import Embedder, built, embedder_for
+from bench.job.built import built
+from bench.job.embedder import Embedder, embedder_for
+from bench.job.features import Features
 from bench.job.optimizer import Rates, optimizer, schedule
+from bench.job.pml_losses import pml_loss
 from bench.job.sampler import steps
 from bench.job.train import Snapshot, Training, train
+from bench.job.weights import sha_of
 from bench.matrix.catalogue import find
 from bench.matrix.job import Job, Part
+from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import derive
 from bench.scoring.evaluation import evaluate
 from bench.store.columns import LOOKS, SELECTS
@@ -43,8 +47,12 @@ class Pictures(NamedTuple):
     train: Reader
     sides: tuple[tuple[Reader, Tensor], ...]
     """The queries, and the gallery where there is one, each with its rows."""
+    draw: Draw
+    """Training images as a batch has them."""
     sample: Tensor
     """Rows of training images whose embeddings are stored."""
+    frozen: Features | None = None
+    """Where the trunk is frozen: what it makes of the images, of which the readers read."""
 
 
 class Fitted(NamedTuple):
@@ -65,13 +73,18 @@ class Fitted(NamedTuple):
         return bool(self.history) and not all(math.isfinite(value) for value in self.history[-1].values())
 
 
-def pictures(split: Split, device: torch.device) -> Pictures:
-    """Readers of all parts of a split."""
+def pictures(split: Split, recipe: Recipe, device: torch.device, *, frozen: Features | None = None) -> Pictures:
+    """Readers of all parts of a split, or of what a frozen trunk makes of them."""
+    split = frozen.split if frozen else split
     train = split.train.images
     parts = [split.test.images] + ([split.gallery.images] if split.gallery else [])
     sides = tuple((reader(images, device), torch.arange(len(images))) for images in parts)
     sample = torch.arange(0, len(train), -(-len(train) // store.TRAINING))
-    return Pictures(split, device, reader(train, device), sides, sample)
+    read = reader(train, device)
+    draw = augmented(read, recipe)
+    if frozen and frozen.views is not None:
+        draw = viewed(reader(frozen.views, device), len(frozen.views) // len(train), images=len(train))
+    return Pictures(split, device, read, sides, draw, sample, frozen)
 
 
 def fit(
@@ -91,10 +104,11 @@ def fit(
     """
     recipe = job.recipe
     training = begin(job, images, fold, number=number)
-    weights_sha = _weights_sha(job, training.model)
+    weights_sha = images.frozen.weights_sha if images.frozen else _initial_weights(job, training.model)
     embedded = partial(embed, training.model, training.objective, crop=recipe.crop)
-    feed = epochs(images.train, fold.labels, recipe, draws=training.generators, device=images.device)
-    for epoch in train(training, feed, clip=recipe.clip, precision=getattr(torch, recipe.precision)):
+    feed = epochs(images.draw, fold.labels, recipe, draws=training.generators, device=images.device)
+    options: dict[str, Any] = {"clip": recipe.clip, "at_a_time": recipe.images_at_a_time}
+    for epoch in train(training, feed, precision=getattr(torch, recipe.precision), **options):
         looked: dict[str, float] = dict.fromkeys(LOOKS, math.nan) if len(fold.held_out) else {}
         training.history.append(epoch._asdict() | looked)
         training.members += _members(job.objective, training.objective, epoch.epoch)
@@ -109,7 +123,7 @@ def fit(
         history=tuple({"model": number, **entry} for entry in training.history),
         members=tuple(MemberEpoch(**entry, model=number) for entry in training.members),
         snapshot=training.best,
-        parameters=sum(tensor.numel() for one in (training.model, training.objective) for tensor in one.parameters()),
+        parameters=_parameters(training, images.frozen),
         weights_sha=weights_sha,
     )
 
@@ -118,33 +132,62 @@ def begin(job: Job, images: Pictures, fold: Fold, *, number: int = 0) -> Trainin
     """A training before its first epoch: the model `number` of a job, to be trained on the classes of a fold."""
     recipe = job.recipe
     seed = job.seed if number == 0 else derive(job.seed, f"model {number}")
-    model, objective = build(job, images.split, fold, seed=seed, device=images.device)
+    widths = images.frozen.widths if images.frozen else ()
+    model, objective = build(job, images.split, fold, seed=seed, device=images.device, widths=widths)
     rates = Rates(recipe.trunk_rate, recipe.head_rate, recipe.loss_rate)
     decay = {"weight_decay": recipe.weight_decay, "momentum": recipe.momentum}
     optimized = optimizer(model, objective, rates, **decay, kind=recipe.optimizer)
     warmup, step, factor = recipe.warmup_epochs, recipe.step_epochs, recipe.step_factor
     rate = schedule(recipe.schedule, recipe.epochs, warmup=warmup, step=step, factor=factor)
     drawn = len(fold.labels) - len(fold.held_out)
-    per_epoch = steps(drawn, classes=recipe.classes_per_batch, images=recipe.images_per_class)
+    classes, of_each, most = recipe.classes_per_batch, recipe.images_per_class, recipe.images_per_epoch
+    per_epoch = steps(drawn, classes=classes, images=of_each, most=most)
     scheduler = LambdaLR(optimized, lambda step: rate(step / per_epoch))
-    return Training(model, objective, optimized, scheduler, generators(seed))
+    head_steps = round(recipe.head_epochs * per_epoch)
+    return Training(model, objective, optimized, scheduler, generators(seed), head_steps=head_steps)
 
 
-def build(job: Job, split: Split, fold: Fold, *, seed: int, device: torch.device) -> tuple[Embedder, nn.Module]:
-    """Model and objective, each with initial weights from a seed of its own."""
+def build(
+    job: Job, split: Split, fold: Fold, *, seed: int, device: torch.device, widths: Sequence[int] = ()
+) -> tuple[Embedder, nn.Module]:
+    """Model and objective, each with initial weights from a seed of its own.
+
+    Args:
+        job: from an expanded matrix.
+        split: of pictures, or of vectors.
+        fold: which training classes are held out.
+        seed: of this model.
+        device: that trains.
+        widths: of the levels that stand side by side in vectors.
+
+    Raises:
+        ValueError: it cannot be built as asked, or there is nothing in it to train.
+    """
     recipe = job.recipe
     torch.manual_seed(derive(seed, "model"))
-    model = embedder_for(job.backbone, example(split.train, crop=recipe.crop), recipe.dim).to(device)
+    model = embedder_for(job.backbone, example(split.train, crop=recipe.crop), recipe.dim, widths).to(device)
     texts = split.train.texts if _needs_text(job.objective) else None
     text = class_vectors([texts[one] for one in fold.classes], recipe.text).to(device) if texts else None
     torch.manual_seed(derive(seed, "objective"))
     objective = _objective(job.objective, Shape(model.dim, len(fold.classes), text, recipe.images_per_class)).to(device)
+    if recipe.epochs and not any(tensor.requires_grad for one in (model, objective) for tensor in one.parameters()):
+        raise ValueError(f"{job.objective.name} has nothing to train: the trunk is frozen and has no head; add a head")
+    if recipe.head_epochs and not _learns_without_trunk(model, objective):
+        raise ValueError("in the head_epochs nothing would learn: set head_epochs = 0, or a head on the backbone")
     torch.manual_seed(derive(seed, "training"))  # dropout and random miners
     return model, objective
 
 
+def _learns_without_trunk(model: Embedder, objective: nn.Module) -> bool:
+    """Whether the head, the pooling or the objective has a tensor to train."""
+    parts = (model.pool, model.head, objective)
+    return any(tensor.requires_grad for part in parts for tensor in part.parameters())
+
+
 def _objective(part: Part, shape: Shape) -> nn.Module:
     """A loss, or an ensemble whose members are built the same way."""
+    if name := part.name.partition("/")[2]:  # of pytorch-metric-learning
+        return pml_loss(name, shape, **part.parameters)
     entry = find("ensembles" if part.members else "losses", part.name)
     members = [[partial(_member, member) for member in part.members]] if part.members else []
     return built(entry, entry.function()(shape, *members, **part.parameters))
@@ -207,10 +250,13 @@ def _test(images: Pictures, embedded: Embed) -> Tensor:
     return torch.cat([embedded(read, rows) for read, rows in images.sides])
 
 
-def _weights_sha(job: Job, model: nn.Module) -> str | None:
-    if not (job.backbone.parameters["weights"] or job.backbone.parameters.get("pretrained")):
-        return None
-    digest = hashlib.sha256()
-    for tensor in model.get_submodule("trunk").state_dict().values():
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _initial_weights(job: Job, model: nn.Module) -> str | None:
+    """SHA-256 of the trunk's, where they come from elsewhere."""
+    given = job.backbone.parameters.get("weights") or job.backbone.parameters.get("pretrained")
+    return sha_of(model.get_submodule("trunk")) if given else None
+
+
+def _parameters(training: Training, frozen: Features | None) -> int:
+    """Of model and objective, and of a frozen trunk."""
+    own = sum(tensor.numel() for one in (training.model, training.objective) for tensor in one.parameters())
+    return own + (frozen.parameters if frozen else 0)

@@ -1,18 +1,21 @@
 """What needs no learning, for the learned to be seen beside. Each public function is a floor.
 
-`(split, *, parameters)` -> float32 [queries + gallery, dim], compared by Euclidean distance.
+`(split, *, parameters)` -> float32 [queries + gallery, dim], compared by Euclidean distance. One whose first argument
+is `features` is given what the trunk makes of the pictures, vectors [N, width].
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.decomposition import PCA
 
-from bench.datasets.split import Split
+from bench.datasets.split import Split, are_vectors
+from losses.shape import Unsuitable
 
-__all__ = ["pixels"]
+__all__ = ["pixels", "trunk"]
 
 
 def pixels(split: Split, *, side: Annotated[int, Ge(1)] = 32, centred: bool = False) -> NDArray[np.float32]:
@@ -27,11 +30,51 @@ def pixels(split: Split, *, side: Annotated[int, Ge(1)] = 32, centred: bool = Fa
 
     Returns:
         Rows of norm 1, so that the distances are those of cosine similarity; images that are all 0 stay so.
+
+    Raises:
+        Unsuitable: the images are vectors, which have no pixels.
     """
+    if are_vectors(split):
+        raise Unsuitable("pixels needs pictures, and these are stored embeddings.")
     parts = [split.test.images] + ([split.gallery.images] if split.gallery else [])
     vectors = np.concatenate([_small(images, side) for images in parts])
     if centred:
         vectors -= _small(split.train.images, side).mean(0)
+    return _on_the_sphere(vectors)
+
+
+def trunk(
+    features: Split,
+    *,
+    transform: Literal["none", "standardised", "whitened"] = "none",
+    dim: Annotated[int, Ge(1)] = 128,
+) -> NDArray[np.float32]:
+    """The pretrained trunk alone: its pooled features, or the embeddings of a dataset of vectors, without a head.
+
+    What a loss cannot beat is not worth its training.
+
+    Args:
+        features: of the pictures.
+        transform: none; standardised: every number less its mean on the training side, over its standard deviation
+            there; whitened: the first principal components of the training side, each over its standard deviation.
+        dim: how many components are kept of the whitened features at most.
+
+    Returns:
+        Rows of norm 1, so that the distances are those of cosine similarity; rows that are all 0 stay so.
+    """
+    parts = [features.test.images] + ([features.gallery.images] if features.gallery else [])
+    vectors = np.concatenate([np.asarray(part, np.float32) for part in parts])
+    training = np.asarray(features.train.images, np.float32)
+    if transform == "standardised":
+        spread = training.std(0)
+        vectors = (vectors - training.mean(0)) / np.where(spread > 0, spread, 1)
+    elif transform == "whitened":
+        kept = min(dim, training.shape[1], len(training) - 1)
+        vectors = PCA(kept, whiten=True, svd_solver="covariance_eigh").fit(training).transform(vectors)
+    return _on_the_sphere(vectors)
+
+
+def _on_the_sphere(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors /= np.maximum(norms, np.finfo(np.float32).tiny)
     return vectors

@@ -11,10 +11,11 @@ from torch import nn
 
 from bench.datasets.plugin_split import of_plugin
 from bench.datasets.split import DataError, Images, Split
-from bench.job.embedder import built, embedder
+from bench.job.built import built
+from bench.job.embedder import embedder, embedder_of_vectors
 from bench.job.fusion import Stored
 from bench.job.objective_contract import CHECKS, Broken, build, leaves
-from bench.matrix.catalogue import Entry
+from bench.matrix.catalogue import FEATURES, VECTORS, Entry
 from bench.matrix.plugin_file import PluginError
 from bench.matrix.plugin_import import failure
 from bench.scoring.plugin_metric import trial
@@ -87,16 +88,22 @@ def _objective(entry: Entry, _data: Path | None) -> Named:
 
 
 def _backbone(entry: Entry, _data: Path | None) -> Named:
+    """Of pictures or of vectors."""
     yield BUILT, partial(_embedded, entry, 3)
-    yield "images of one channel are embedded", partial(_embedded, entry, 1)
+    other = "vectors of another width" if entry.positional == VECTORS else "images of one channel"
+    yield f"{other} are embedded", partial(_embedded, entry, 1)
     yield "finite gradients reach all parameters, and nothing else trains", partial(_trains, entry)
     yield "the same seed gives the same bits", partial(_same_twice, lambda: _embedded(entry, 3)[1].detach().numpy())
 
 
 def _embedded(entry: Entry, channels: int) -> tuple[nn.Module, torch.Tensor]:
+    """The network on pictures of so many channels, or on vectors of so many numbers, and what it makes of them."""
     torch.manual_seed(7)
-    images = torch.rand(DEEP, channels, 32, 32, generator=torch.Generator().manual_seed(0))
-    model = embedder(built(entry, entry.function()(channels)), images, 8)
+    shape = (channels,) if entry.positional == VECTORS else (channels, 32, 32)
+    images = torch.rand(DEEP, *shape, generator=torch.Generator().manual_seed(0))
+    trunk = built(entry, entry.function()(channels))
+    make = partial(embedder_of_vectors, widths=(), trunk=trunk) if len(shape) == 1 else partial(embedder, trunk)
+    model = make(images, dim=8)
     embeddings: torch.Tensor = model.train()(images)
     if not embeddings.isfinite().all():
         raise Broken("the features of images are not finite: look at the normalisation")
@@ -132,16 +139,18 @@ def _same_twice(make: Callable[[], Any]) -> None:
 def _floor(entry: Entry, _data: Path | None) -> Named:
     for gallery in (False, True):
         what = f"finite vectors of the queries{' and the gallery' if gallery else ''}"
-        yield what, partial(_vectors, entry, _split(gallery))
-    yield "the same call gives the same bits", partial(_same_twice, lambda: entry.function()(_split(True)))
+        yield what, partial(_vectors, entry, _split(entry, gallery))
+    yield "the same call gives the same bits", partial(_same_twice, lambda: entry.function()(_split(entry, True)))
 
 
-def _split(gallery: bool) -> Split:
-    """A few pictures of noise."""
+def _split(entry: Entry, gallery: bool) -> Split:
+    """A few pictures of noise; of a floor of features, vectors."""
     random = np.random.default_rng(0)
 
     def part(names: tuple[str, ...]) -> Images:
-        images = random.integers(0, 256, (2 * len(names), 16, 16, 3), dtype=np.uint8)
+        pictures = random.integers(0, 256, (2 * len(names), 16, 16, 3), dtype=np.uint8)
+        vectors = pictures[:, 0].reshape(len(pictures), -1).astype(np.float32)
+        images = vectors if entry.positional == FEATURES else pictures
         return Images(images, np.repeat(np.arange(len(names)), 2), names)
 
     test = part(("c", "d", "e"))

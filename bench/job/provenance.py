@@ -12,14 +12,18 @@ import torch
 from bench.datasets.contamination.near_duplicates import near_duplicates
 from bench.datasets.contamination.overlap import known_overlap
 from bench.datasets.split import Split
-from bench.matrix.job import Job
+from bench.matrix.catalogue import FEATURES, find
+from bench.matrix.job import Job, Part
+from bench.matrix.packaged_weights import PACKAGED
 from bench.store.row import Provenance
 
-__all__ = ["contamination", "device_name", "peak_memory_mb", "provenance", "reset_peak_memory"]
+__all__ = ["contamination", "device_name", "peak_memory_mb", "provenance", "reset_peak_memory", "weights_source"]
 
 
-def provenance(device: torch.device, dataset_sha: str, weights_sha: str | None) -> Provenance:
-    """Versions, commit and device of this process."""
+def provenance(
+    device: torch.device, dataset_sha: str, weights_sha: str | None, weights_source: str | None = None
+) -> Provenance:
+    """Versions, commit and device of this process, and what the job was given."""
     commit, dirty = _commit()
     return Provenance(
         commit=commit,
@@ -32,27 +36,52 @@ def provenance(device: torch.device, dataset_sha: str, weights_sha: str | None) 
         threads=torch.get_num_threads(),
         dataset_sha=dataset_sha,
         weights_sha=weights_sha,
+        weights_source=weights_source,
     )
+
+
+def weights_source(backbone: Part) -> str | None:
+    """Where a trunk's initial weights come from; None where they are drawn.
+
+    The package with its version and file, the name of a local file, or what timm downloads.
+    """
+    if (file := backbone.parameters.get("weights")) is not None:
+        return f"local file {Path(file).name}"
+    if not backbone.parameters.get("pretrained"):
+        return None
+    if backbone.plugin:
+        return f"plugin ({backbone.name})"
+    model = backbone.name.partition("/")[2]
+    if "pretrained" in backbone.contents:
+        return PACKAGED[model].source
+    import timm  # which is slow, and few jobs are pretrained
+
+    config = timm.get_pretrained_cfg(model)
+    return f"timm download ({config.hf_hub_id or config.url})" if config else "timm download"
 
 
 def contamination(job: Job, split: Split) -> dict[str, str | int | None]:
     """Contamination of the test images of a job: columns `overlap` and `near_duplicates` of its row."""
     trunk, found = job.backbone.parameters, near_duplicates(split)
-    pretrained = bool(trunk.get("pretrained")) and job.kind != "floor"
-    weights = trunk["weights"] if job.kind != "floor" else None
-    name = _tagged(job.backbone.name) if pretrained else job.backbone.name
+    embedded = job.kind != "floor" or find("floors", job.objective.name).positional == FEATURES
+    pretrained = bool(trunk.get("pretrained")) and embedded
+    weights = trunk.get("weights") if embedded else None
+    name = _tagged(job.backbone) if pretrained else job.backbone.name
     return {
         "overlap": known_overlap(name, pretrained=pretrained, weights=weights, dataset=job.dataset.name),
         "near_duplicates": found.images if found else None,
     }
 
 
-def _tagged(backbone: str) -> str:
-    """The backbone with the weights that a bare name of timm's means, as "timm/resnet50.a1_in1k"."""
-    import timm  # which is slow, and few jobs are pretrained
+def _tagged(backbone: Part) -> str:
+    """The backbone with the weights that a bare name means, as "timm/resnet50.a1_in1k"."""
+    name, model = backbone.name, backbone.name.partition("/")[2]
+    if "pretrained" in backbone.contents:
+        return f"{name}.{PACKAGED[model].tag}"
+    import timm
 
-    config = None if "." in backbone else timm.get_pretrained_cfg(backbone.partition("/")[2])
-    return f"{backbone}.{config.tag}" if config else backbone
+    config = None if "." in name else timm.get_pretrained_cfg(model)
+    return f"{name}.{config.tag}" if config else name
 
 
 @cache

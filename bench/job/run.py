@@ -16,18 +16,20 @@ from torch.nn import functional as F
 
 from bench import datasets, store
 from bench.datasets.held_out import folds
-from bench.datasets.split import Split, left_out
+from bench.datasets.split import Split, are_vectors, left_out
 from bench.job import provenance
+from bench.job.built import NoTrunk
 from bench.job.epoch_choice import selection
+from bench.job.features import Tell, features, probe
 from bench.job.fit import Fitted, build, fit, pictures
 from bench.job.fusion import Stored
-from bench.matrix.catalogue import Entry, entries, find
+from bench.matrix.catalogue import FEATURES, Entry, entries, find
 from bench.matrix.job import TRAINED, Job
 from bench.matrix.plugin_file import PluginError
 from bench.matrix.seeds import derive
 from bench.scoring.evaluation import Evaluation, score, score_order
 from bench.scoring.plugin_metric import trial
-from bench.store.row import Result, Row, Status
+from bench.store.row import Provenance, Result, Row, Status
 from losses.shape import Unsuitable
 
 __all__ = ["refusals", "run"]
@@ -42,6 +44,8 @@ class Compared(NamedTuple):
     """[queries, depth]."""
     training: NDArray[np.float32] | None = None
     """[sample, dim], stored for what is learned from it afterwards."""
+    weights_sha: str | None = None
+    """SHA-256 of the weights of a trunk that a floor looks at."""
 
 
 class Outcome(NamedTuple):
@@ -59,6 +63,7 @@ def run(
     results: Path,
     device: torch.device,
     progress: Callable[[int], None] = lambda _epochs: None,
+    tell: Tell = lambda _done, _of: None,
 ) -> Result:
     """Train and evaluate one job, or fuse the stored embeddings of its members.
 
@@ -68,6 +73,7 @@ def run(
         results: where a model ensemble finds its members.
         device: what trains.
         progress: told the number of epochs done.
+        tell: told how many pictures are through a frozen trunk, where that is not done yet.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     provenance.reset_peak_memory(device)
@@ -79,9 +85,10 @@ def run(
             case "model_ensemble":
                 compared = _fused(job, split, results)
             case "floor":
-                compared = _floor(job, split)
+                compared = _floor(job, split, device, tell)
             case _:
-                images = pictures(split, device)
+                frozen = features(job, split, device, tell) if job.backbone.parameters.get("frozen") else None
+                images = pictures(split, job.recipe, device, frozen=frozen)
                 for number, fold in enumerate(folds(split.train.labels, job.recipe.validation, seed=job.seed)):
                     fits.append(fit(job, images, fold, number=number, progress=progress))
                     if fits[-1].diverged:
@@ -98,9 +105,16 @@ def run(
         "peak_memory_mb": provenance.peak_memory_mb(device),
         **provenance.contamination(job, split),
         "left_out": left_out(split),
-        "provenance": provenance.provenance(device, split.sha, fits[0].weights_sha if fits else None),
+        "provenance": _provenance(job, device, split, fits, compared),
     }
     return _result(job, outcome, compared, fits, cost)
+
+
+def _provenance(job: Job, device: torch.device, split: Split, fits: Sequence[Fitted], compared: Compared) -> Provenance:
+    """Of a job that looked at no trunk, nothing is said of weights."""
+    sha = fits[0].weights_sha if fits else compared.weights_sha
+    source = provenance.weights_source(job.backbone) if fits or sha else None
+    return provenance.provenance(device, split.sha, sha, source)
 
 
 def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
@@ -112,16 +126,29 @@ def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
     if missing := _unimportable(jobs):
         return missing
     found: dict[tuple[str, str], list[str]] = {}
+    broken: dict[tuple[str, str, int | None], NoTrunk] = {}
     trained = [job for job in jobs if job.kind in TRAINED]
     for job in {(j.dataset.label, j.backbone.label, j.objective.label): j for j in trained}.values():
+        trunk = (job.dataset.label, job.backbone.label, job.recipe.crop)
         try:
-            split = datasets.load(job.dataset, data)
-            fold = folds(split.train.labels, job.recipe.validation, seed=job.seed)[0]
-            build(job, split, fold, seed=job.seed, device=torch.device("cpu"))
+            if trunk in broken:  # weights that cannot be downloaded are waited for once, not for every objective
+                raise broken[trunk]
+            _build(job, data)
         except Exception as error:
+            if isinstance(error, NoTrunk):
+                broken[trunk] = error
             if isinstance(error, ValueError) and not isinstance(error, Unsuitable):
                 found.setdefault((job.backbone.label, str(error)), []).append(job.objective.label)
     return [f"{_first_of(labels)} on {backbone}: {why}" for (backbone, why), labels in found.items()]
+
+
+def _build(job: Job, data: Path | None) -> None:
+    """Build what a job trains, and forget it."""
+    split = datasets.load(job.dataset, data)
+    fold = folds(split.train.labels, job.recipe.validation, seed=job.seed)[0]
+    frozen = probe(job, split) if job.backbone.parameters.get("frozen") else None
+    seen, widths = (frozen.split, frozen.widths) if frozen else (split, ())
+    build(job, seen, fold, seed=job.seed, device=torch.device("cpu"), widths=widths)
 
 
 def _unimportable(jobs: Sequence[Job]) -> list[str]:
@@ -158,10 +185,13 @@ def _together(embeddings: Sequence[Tensor]) -> Tensor:
     return F.normalize(torch.cat([F.normalize(one) for one in embeddings], 1))
 
 
-def _floor(job: Job, split: Split) -> Compared:
+def _floor(job: Job, split: Split, device: torch.device, tell: Tell) -> Compared:
     """What needs no learning."""
-    vectors = find("floors", job.objective.name).function()(split, **job.objective.parameters)
-    return Compared(torch.as_tensor(np.asarray(vectors, np.float32)))
+    entry = find("floors", job.objective.name)
+    made = features(job, split, device, tell) if entry.positional == FEATURES and not are_vectors(split) else None
+    vectors = entry.function()(made.split if made else split, **job.objective.parameters)
+    embeddings = torch.as_tensor(np.asarray(vectors, np.float32))
+    return Compared(embeddings, weights_sha=made.weights_sha if made else None)
 
 
 def _fused(job: Job, split: Split, results: Path) -> Compared:

@@ -10,14 +10,16 @@ from torch import Tensor
 __all__ = ["balanced", "steps"]
 
 
-def balanced(labels: ArrayLike, generator: torch.Generator, *, classes: int, images: int) -> Iterator[Tensor]:
+def balanced(
+    labels: ArrayLike, generator: torch.Generator, *, classes: int, images: int, most: int | None = None
+) -> Iterator[Tensor]:
     """One epoch: `steps` batches of indices, each int64 [classes · images].
 
     Classes come round in a random order, each as often as the others; the images of a class likewise, without
     replacement until all were seen. A class with fewer than `images` images repeats some within a batch.
     """
     order, starts, sizes = _by_class(np.asarray(labels))
-    turns = _class_turns(len(sizes), steps(len(order), classes=classes, images=images), classes, generator)
+    turns = _class_turns(len(sizes), steps(len(order), classes=classes, images=images, most=most), classes, generator)
     seen = torch.zeros(len(sizes), dtype=torch.int64)
     shuffled = _shuffle_within(order, sizes, generator)
     for chosen in turns:
@@ -26,9 +28,9 @@ def balanced(labels: ArrayLike, generator: torch.Generator, *, classes: int, ima
         yield shuffled[(starts[chosen, None] + offsets).flatten()]
 
 
-def steps(count: int, *, classes: int, images: int) -> int:
-    """Batches of an epoch over `count` images: as many as the images fill, at least one."""
-    return max(1, count // (classes * images))
+def steps(count: int, *, classes: int, images: int, most: int | None = None) -> int:
+    """Batches of an epoch over `count` images: as many as the images, or the `most` of them, fill; at least one."""
+    return max(1, min(count, most or count) // (classes * images))
 
 
 def _by_class(labels: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from bench.job.parts import in_parts
+
 __all__ = ["Epoch", "Snapshot", "Training", "train"]
 
 
@@ -56,6 +58,8 @@ class Training:
     """Steps once per batch."""
     generators: dict[str, torch.Generator]
     """By purpose; they draw the batches and their augmentation. Dropout and miners draw from torch's own generators."""
+    head_steps: int = 0
+    """First steps in which the trunk does not learn: no gradient goes into it, and it is in evaluation mode."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry per epoch so far: so its length is the position."""
     members: list[dict[str, Any]] = field(default_factory=list)
@@ -65,7 +69,7 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything as tensors, numbers and text, which `torch.load` reads with `weights_only`; torch's own too."""
-        cuda = next(self.model.parameters()).device.type == "cuda"
+        cuda = any(tensor.device.type == "cuda" for tensor in self.model.state_dict().values())
         return {
             **{name: getattr(self, name).state_dict() for name in STATEFUL},
             "generators": {purpose: one.get_state() for purpose, one in self.generators.items()},
@@ -95,29 +99,36 @@ def train(
     *,
     clip: float | None = None,
     precision: torch.dtype = torch.float32,
+    at_a_time: int | None = None,
 ) -> Iterator[Epoch]:
     """Train and yield after every epoch; the first follows the last one in the history.
 
     Args:
         training: what is trained, changed in place.
-        epochs: for every epoch its batches, (images float [B, C, H, W], labels [B]) on the model's device.
+        epochs: for every epoch its batches, (images float [B, C, H, W] or vectors [B, width], labels [B]) on the
+            model's device.
         clip: largest norm of the gradient of all trainable tensors together.
         precision: bfloat16 runs the model under autocast; the objective always sees float32.
+        at_a_time: most images whose graph is kept at once, as in `bench.job.parts`; None: those of the whole batch.
     """
     model, objective = training.model, training.objective
     optimizer, scheduler = training.optimizer, training.scheduler
     trainable = [tensor for group in optimizer.param_groups for tensor in group["params"]]
     for number, batches in enumerate(epochs, start=len(training.history) + 1):
-        model.train()
-        objective.train()
+        learns = _prepare(training)
         start, losses, images, rate = time.perf_counter(), [], 0, 0.0
         for inputs, labels in batches:
             rate = float(scheduler.get_last_lr()[0])
-            with torch.autocast(inputs.device.type, precision, enabled=precision != torch.float32):
-                embeddings = model(inputs)
-            loss = objective(embeddings.float(), labels)
+            if not learns and scheduler.last_epoch >= training.head_steps:
+                learns = _prepare(training)
             optimizer.zero_grad()
-            loss.backward()
+            if at_a_time is None or at_a_time >= len(labels):
+                with torch.autocast(inputs.device.type, precision, enabled=precision != torch.float32):
+                    embeddings = model(inputs)
+                loss = objective(embeddings.float(), labels)
+                loss.backward()
+            else:
+                loss = in_parts(model, objective, inputs, labels, at_a_time=at_a_time, precision=precision)
             if clip is not None:
                 nn.utils.clip_grad_norm_(trainable, clip)
             optimizer.step()
@@ -126,3 +137,15 @@ def train(
             images += len(labels)
         mean = float(torch.stack(losses).mean())  # the one wait for the device in an epoch
         yield Epoch(number, mean, rate, time.perf_counter() - start, images)
+
+
+def _prepare(training: Training) -> bool:
+    """Put model and objective in training mode; the trunk only if it learns in the next step. Whether it does."""
+    learns = training.scheduler.last_epoch >= training.head_steps
+    for tensor in training.optimizer.param_groups[0]["params"]:
+        tensor.requires_grad_(learns)
+    training.model.train()
+    training.objective.train()
+    if not learns:
+        training.model.get_submodule("trunk").eval()
+    return learns

@@ -7,26 +7,37 @@ the syntax tree instead of importing keeps planning and listing free of torch. P
 
 import ast
 import difflib
-import importlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
+from typing import Any
 
-import annotated_types
 from pydantic import TypeAdapter, ValidationError
 
-from bench.matrix import plugin_import
+from bench.matrix import pml_source
+from bench.matrix.entry import NAMESPACE, PML, Entry, Parameter
 from bench.matrix.plugin_file import Plugin, functions, unreadable
 from bench.matrix.plugins_in_use import used
 
-__all__ = ["KINDS", "Entry", "Parameter", "check", "did_you_mean", "entries", "find", "own_entries", "plugin_entries"]
+__all__ = [
+    "FEATURES",
+    "KINDS",
+    "PML",
+    "VECTORS",
+    "Entry",
+    "Parameter",
+    "check",
+    "did_you_mean",
+    "entries",
+    "find",
+    "own_entries",
+    "plugin_entries",
+    "pml_entries",
+]
 
 BENCH = Path(__file__).parents[1]
 LOSSES = BENCH.parent / "losses"
-NAMESPACE = {**vars(annotated_types), "Annotated": Annotated, "Literal": Literal, "Sequence": Sequence}
-NAMESPACE |= {"Optional": Optional, "Union": Union}
 
 KINDS = {
     "losses": (LOSSES, "*.py", ("shape",)),
@@ -39,79 +50,14 @@ KINDS = {
 }
 """Kind -> folder, files, and the positional arguments that tell its functions from others (None: every function)."""
 
-
+VECTORS = ("width",)
+"""Positional arguments of a backbone of vectors."""
+FEATURES = ("features",)
+"""Positional arguments of a floor of what a trunk makes of the pictures."""
+HEAD = ("norm", "head", "hidden")
+"""Common parameters of backbones that concern the head."""
 NEAR = 10
 """How many known words a sentence about an unknown one names at most."""
-
-
-class Parameter(NamedTuple):
-    """One keyword-only argument of a part."""
-
-    name: str
-    annotation: str
-    default: Any
-    required: bool
-
-
-class Entry(NamedTuple):
-    """One public function, as its source states it."""
-
-    kind: str
-    name: str
-    module: str
-    label: str
-    """First line of the docstring: what it is, with its citation."""
-    text: str
-    """The whole docstring."""
-    positional: tuple[str, ...]
-    parameters: dict[str, Parameter]
-    plugin: Plugin | None = None
-    """Where it is from, if it is not lossbench's own."""
-
-    @property
-    def source(self) -> str:
-        """Whose it is, for a sentence."""
-        return self.plugin.shown if self.plugin else "lossbench"
-
-    @property
-    def file(self) -> Path | None:
-        """Of a plugin's part its file."""
-        return self.plugin.file if self.plugin else None
-
-    @property
-    def family(self) -> str:
-        """The file it is in, "pair" for losses/pair.py."""
-        return self.module.rpartition(".")[2]
-
-    @property
-    def citation(self) -> str:
-        """What the label has in brackets; empty where it has none."""
-        return self.label.partition("(")[2].rpartition(")")[0]
-
-    @property
-    def trains(self) -> str:
-        """What parameters a loss has of its own, the docstring's line "Trains: ..."; empty for none."""
-        return self._line("Trains: ").removesuffix(".")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """What a loss cannot do without, the docstring's line "Needs: ...": "text", "P × K batches"."""
-        line = self._line("Needs: ").removesuffix(".")
-        return tuple(line.split("; ")) if line else ()
-
-    def _line(self, start: str) -> str:
-        return next((line.removeprefix(start) for line in self.text.splitlines() if line.startswith(start)), "")
-
-    def function(self) -> Callable[..., Any]:
-        """The function itself; this imports its module.
-
-        Raises:
-            PluginError: it is a plugin's, which cannot be imported.
-        """
-        if self.plugin:
-            return plugin_import.function(self.plugin, self.name)
-        found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.name)
-        return found
 
 
 def entries(kind: str) -> dict[str, Entry]:
@@ -150,15 +96,55 @@ def own_entries(kind: str) -> dict[str, Entry]:
 def find(kind: str, name: str) -> Entry:
     """The part of that name; `timm/resnet18` is the backbone `timm`, told which model.
 
+    `pml/TripletMarginLoss` is that class of pytorch-metric-learning.
+
     Raises:
         LookupError: no such part; the sentence asks "did you mean ...?".
     """
+    if kind == "losses" and name.lower().startswith(PML):
+        return _of_pml(name)
     known = entries(kind)
     stem, slash, _ = name.partition("/")
     if stem in known and ("model" in known[stem].positional) == bool(slash):
         return known[stem]
     shown = [f"{entry.name}/NAME" if "model" in entry.positional else entry.name for entry in known.values()]
+    if kind == "losses" and PML + name in pml_entries(kind):
+        shown = [PML + name]
     raise LookupError(f"there is no {_singular(kind)} {name!r}{did_you_mean(name, shown)}")
+
+
+@cache
+def pml_entries(group: str) -> dict[str, Entry]:
+    """The losses, miners, distances, reducers or regularizers of pytorch-metric-learning, by name in a matrix.
+
+    Raises:
+        LookupError: it is not installed.
+    """
+    start = PML if group == "losses" else ""
+    return {start + name: _pml_entry(start + name, made) for name, made in pml_source.made(group).items()}
+
+
+def _of_pml(name: str) -> Entry:
+    known = pml_entries("losses")
+    if name not in known:
+        raise LookupError(f"there is no loss {name!r} in pytorch-metric-learning{did_you_mean(name, known)}")
+    return known[name]
+
+
+def _pml_entry(name: str, made: pml_source.Made) -> Entry:
+    parameters = {each.name: Parameter(*each) for each in made.arguments.values()}
+    if made.mines:
+        parameters["miner"] = Parameter("miner", "miner | None", None, required=False)
+    own = "Trains: vectors per class." if "num_classes" in made.given else "Needs: P × K batches."
+    return Entry(
+        kind=made.group,
+        name=name,
+        module=made.module,
+        label=made.label,
+        text=f"{made.label}\n\n{own if made.group == 'losses' else ''}",
+        positional=made.given,
+        parameters=parameters,
+    )
 
 
 def check(entry: Entry, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -243,6 +229,20 @@ def _parameter(argument: ast.arg, default: ast.expr | None) -> Parameter:
 
 
 def _with_common_parameters(backbones: dict[str, Entry]) -> dict[str, Entry]:
-    """Pooling, head and weights are the same for every backbone: the keyword-only arguments of `embedder.embedder`."""
-    (common,) = [entry for entry in _read("backbones", BENCH / "job" / "embedder.py") if entry.name == "embedder"]
-    return {name: e._replace(parameters={**e.parameters, **common.parameters}) for name, e in backbones.items()}
+    """Pooling, head and weights are the same for every backbone: the fields of `bench.job.embedder.Options`.
+
+    A backbone of vectors has nothing to pool and no weights: it has those of the head alone.
+    """
+    tree = ast.parse((BENCH / "job" / "embedder.py").read_text(encoding="utf-8"))
+    (options,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"]
+    common = [_field(node) for node in options.body if isinstance(node, ast.AnnAssign)]
+    return {
+        name: e._replace(
+            parameters=e.parameters | {one.name: one for one in common if e.positional != VECTORS or one.name in HEAD}
+        )
+        for name, e in backbones.items()
+    }
+
+
+def _field(node: ast.AnnAssign) -> Parameter:
+    return _parameter(ast.arg(ast.unparse(node.target), node.annotation), node.value)

@@ -6,10 +6,14 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from bench.matrix.catalogue import Entry, check, did_you_mean, entries, find
+from bench.matrix.catalogue import FEATURES, PML, Entry, check, did_you_mean, entries, find
 from bench.matrix.file import Matrix, sentences
 from bench.matrix.file_hash import sha256
+from bench.matrix.frozen import TRUNK, given_weights, unfit_to_freeze
 from bench.matrix.job import PLUGIN, TRAINED, ConfigError, Job, Kind, Part
+from bench.matrix.packaged_weights import content
+from bench.matrix.pml_parts import settled, small_memory
+from bench.matrix.pml_source import pml_version
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import block_from
 
@@ -56,16 +60,21 @@ def expand(matrix: Matrix) -> tuple[Job, ...]:
     if problems:
         raise ConfigError("\n".join(problems))
     places = [(d, b) for d in parts["datasets"] for b in parts["backbones"] if d and b]
+    floors += _trunk_floors(floors)
     jobs = [
         _job(matrix.recipe, *place, seeds, objective)
         for objectives in (trained, floors, fused)
         for place in places
         for seed in matrix.seeds
         for objective in objectives
+        if not _on_features(objective) or given_weights(place[1])
         if (seeds := block_from(seed, matrix.seeds, objective.part.seeds))
     ]
+    _refuse_small_memories(jobs)
     _refuse_same_job(jobs)
     _refuse_lone_images(jobs)
+    if unfit := dict.fromkeys(sentence for job in jobs if (sentence := unfit_to_freeze(job.backbone, job.recipe))):
+        raise ConfigError("\n".join(unfit))
     return tuple(jobs)
 
 
@@ -90,16 +99,14 @@ def _resolve(part: Part, kind: str, labelled: Mapping[str, Part]) -> Part:
             f"seeds = {part.seeds} belongs to a model ensemble; {part.name} is trained with each seed apart"
         )
     entry = find(kind, part.name)
-    parameters = check(entry, part.parameters)
+    parameters, shown = _settled(entry, part.parameters)
     if (kind == "ensembles") != bool(part.members):
         raise ValueError(
             f"{part.name} needs members = [...]" if kind == "ensembles" else f"{part.name} takes no members"
         )
     members = tuple(_member(member, labelled) for member in part.members)
-    label = part.label or _label(
-        part.name, members, {k: v for k, v in parameters.items() if v != entry.parameters[k].default}
-    )
-    contents = (_contents(parameters) if kind == "backbones" else {}) | _plugin(entry)
+    label = part.label or _label(part.name, members, shown)
+    contents = _contents(kind, part.name, parameters) | _plugin(entry)
     update = {"parameters": parameters, "members": members, "label": label, "contents": contents}
     return part.model_copy(update=update)
 
@@ -109,15 +116,44 @@ def _plugin(entry: Entry) -> dict[str, str]:
     return {PLUGIN: entry.plugin.sha} if entry.plugin else {}
 
 
-def _contents(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """What the files that a backbone names hold."""
+def _settled(entry: Entry, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All parameters of a part, and those that its label shows."""
+    if entry.name.startswith(PML):
+        return settled(entry, given)
+    parameters = check(entry, given)
+    return parameters, {k: v for k, v in parameters.items() if v != entry.parameters[k].default}
+
+
+def _contents(kind: str, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """What the files hold that a backbone starts from: one that it names, else one that an installed package ships.
+
+    Of a loss of pytorch-metric-learning, whose code it is.
+    """
+    if name.startswith(PML):
+        return {"pytorch_metric_learning": pml_version()}
+    if kind != "backbones":
+        return {}
     file = parameters.get("weights")
     if file is None:
-        return {}
+        packaged = content(name.partition("/")[2]) if parameters.get("pretrained") else None
+        return {"pretrained": packaged} if packaged else {}
     try:
         return {"weights": sha256(Path(file))}
     except OSError as error:
         raise ValueError(f"weights = {file!r} cannot be read ({error.strerror}); name a file of weights") from None
+
+
+def _on_features(objective: Objective) -> bool:
+    """Whether it is a floor of a trunk's features, which says nothing of a trunk with random weights."""
+    return objective.kind == "floor" and find("floors", objective.part.name).positional == FEATURES
+
+
+def _trunk_floors(floors: Sequence[Objective]) -> list[Objective]:
+    """The pretrained trunk alone, in every form, which stands on every board that has one; those not asked for."""
+    forms: tuple[dict[str, str], ...] = ({}, {"transform": "standardised"}, {"transform": "whitened"})
+    parts = [_resolve(Part(name=TRUNK, parameters=form), "floors", {}) for form in forms]
+    asked = [floor.part.parameters for floor in floors if floor.part.name == TRUNK]
+    return [Objective("floor", part) for part in parts if part.parameters not in asked]
 
 
 def _member(part: Part, labelled: Mapping[str, Part]) -> Part:
@@ -199,16 +235,26 @@ def _apart(one: Job, other: Job) -> tuple[str, str]:
 def _refuse_lone_images(jobs: list[Job]) -> None:
     """Batches of one image per class, for a loss that compares images of a class."""
     for job in (job for job in jobs if job.kind in TRAINED):
-        comparing = [name for name in _losses(job.objective) if "P × K batches" in find("losses", name).needs]
+        losses = _losses(job.objective)
+        comparing = [loss.name for loss in losses if "P × K batches" in find("losses", loss.name).needs]
         if comparing and job.recipe.epochs and job.recipe.images_per_class == 1:
             raise ConfigError(
                 f"{comparing[0]} compares images of a class; add --set recipe.images_per_class=2, or more"
             )
 
 
-def _losses(part: Part) -> list[str]:
-    """Names of the losses in an objective."""
-    return [name for member in part.members for name in _losses(member)] if part.members else [part.name]
+def _refuse_small_memories(jobs: list[Job]) -> None:
+    """Batches that are larger than the memory of a loss."""
+    for job in (job for job in jobs if job.kind in TRAINED and job.recipe.epochs):
+        images = job.recipe.classes_per_batch * job.recipe.images_per_class
+        for loss in _losses(job.objective):
+            if sentence := small_memory(loss.name, loss.parameters, images):
+                raise ConfigError(sentence)
+
+
+def _losses(part: Part) -> list[Part]:
+    """The losses in an objective."""
+    return [loss for member in part.members for loss in _losses(member)] if part.members else [part]
 
 
 def _job(recipe: Recipe, dataset: Part, backbone: Part, seeds: Sequence[int], objective: Objective) -> Job:

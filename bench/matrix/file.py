@@ -14,6 +14,7 @@ from bench.matrix.catalogue import did_you_mean, entries
 from bench.matrix.changes import apply
 from bench.matrix.job import ConfigError, Part
 from bench.matrix.recipe import Recipe, Validation
+from bench.matrix.searched import Searched
 
 __all__ = ["Matrix", "headline", "load", "matrices", "sentences"]
 
@@ -36,6 +37,8 @@ class Matrix(BaseModel):
     controls: bool = True
     """Whether ensembles are held against their best member at equal size and at equal cost."""
     recipe: Recipe = Recipe()
+    searched: Searched | None = None
+    """How its settings were found, where a search found them; no part of any job."""
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -122,11 +125,11 @@ def sentences(error: ValidationError, *, inside: tuple[str, ...] = ()) -> list[s
 def _sentence(kind: str, where: tuple[int | str, ...], message: str, value: Any) -> str:
     dotted = ".".join(str(step) for step in where)
     if kind == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"recipe": Recipe, "validation": Validation}
+        models: dict[str, type[BaseModel]] = {"recipe": Recipe, "validation": Validation, "searched": Searched}
         known = models.get(str(where[-2]) if len(where) > 1 else "", Matrix).model_fields
         return f"{dotted}: unknown{did_you_mean(str(where[-1]), known)}"
     if kind == "missing":
-        return f"{dotted}: missing; a matrix needs {where[-1]}"
+        return f"{dotted}: missing; {'searched' if where[0] == 'searched' else 'a matrix'} needs {where[-1]}"
     if where and kind in {"tuple_type", "list_type"}:
         written = "a number or a list of numbers" if where[-1] == "seeds" else f"a list: {where[-1]} = {_listed(value)}"
         return f"{dotted}: write {written}, not {value!r}"

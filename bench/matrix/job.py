@@ -58,6 +58,9 @@ class Part(BaseModel):
     contents: dict[str, str] = {}
     """SHA-256 of the file that a parameter names, by parameter: the content decides the result, not the path.
 
+    So do weights of an installed package, under `pretrained`; without an entry there, timm's own are meant. Of a loss
+    of pytorch-metric-learning it is the version: another one may compute another loss by the same name.
+
     Under PLUGIN that of the plugin which the part is from, so that a changed plugin gives new keys.
     """
 

@@ -22,9 +22,11 @@ POSITIONAL = {
     ("shape",): "losses",
     ("shape", "members"): "ensembles",
     ("channels",): "backbones",
+    ("width",): "backbones",
     ("data",): "datasets",
     ("members",): "model_ensembles",
     ("split",): "floors",
+    ("features",): "floors",
     ("ranking",): "metrics",
     ("ranking", "k"): "metrics",
     ("clustering",): "metrics",
@@ -32,7 +34,7 @@ POSITIONAL = {
 """Positional arguments of a function -> the kind of part that it is."""
 
 TYPES = frozenset({"bool", "int", "float", "str", "list", "tuple", "dict", "Sequence", "Literal", "Optional", "Union"})
-TYPES |= {"Annotated", "Ge", "Gt", "Le", "Lt", "MultipleOf"}
+TYPES |= {"Annotated", "Ge", "Gt", "Le", "Lt", "MultipleOf", "Tuned"}
 """What an annotation may be made of."""
 
 OTHERS = sys.stdlib_module_names | {"bench", "losses"}

@@ -47,9 +47,15 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     epochs: int = Field(10, ge=0, description="training epochs; 0 evaluates the untrained network")
+    head_epochs: float = Field(
+        0.0, ge=0, description="first epochs in which the trunk does not learn, only the head and the loss do"
+    )
     dim: int = Field(128, ge=1, description="values per embedding; without a head, the trunk's own width")
     classes_per_batch: int = Field(32, ge=1, description="P of P × K batches")
     images_per_class: int = Field(4, ge=1, description="K of P × K batches")
+    images_per_epoch: int | None = Field(
+        None, ge=1, description="images that an epoch draws, of large data; null: as many as there are"
+    )
     trunk_rate: float = Field(1e-3, ge=0, description="learning rate of the trunk")
     head_rate: float = Field(1e-3, ge=0, description="learning rate of the linear head")
     loss_rate: float = Field(1e-2, ge=0, description="learning rate of proxies, classifiers and ensemble weights")
@@ -65,6 +71,9 @@ class Recipe(BaseModel):
     clip: Positive | None = Field(None, description="largest norm of the gradient; null: no limit")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="number format of the model: float32 or bfloat16"
+    )
+    images_at_a_time: int | None = Field(
+        None, ge=1, description="images whose memory is held at once, for large batches; null: the whole batch"
     )
     text: str = Field(
         "tfidf",
@@ -123,6 +132,7 @@ class Recipe(BaseModel):
 
 LATER: Mapping[str, Any] = MappingProxyType(
     {
+        "images_per_epoch": None,
         "optimizer": "adamw",
         "momentum": 0.9,
         "interpolation": "bilinear",
@@ -133,6 +143,8 @@ LATER: Mapping[str, Any] = MappingProxyType(
         "validation": None,
         "validate_every": 1,
         "select": "last",
+        "head_epochs": 0.0,
+        "images_at_a_time": None,
     }
 )
 """Fields of the recipe that came after rows were stored, at what was done before there were any.

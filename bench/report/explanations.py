@@ -113,8 +113,14 @@ GUIDE = (
     ),
     (
         "Floor",
-        "Raw pixels as embeddings, without any learning. A method that scores below the floor has learned nothing "
-        "useful. Where the floor is high, the test set holds almost the same picture twice.",
+        "What needs no learning. A method that scores below a floor has learned nothing useful. Raw pixels as "
+        "embeddings: where they score high, the test set holds almost the same picture twice. The pretrained trunk "
+        "alone: its pooled features without a head, as they are, standardised, or whitened.",
+    ),
+    (
+        "▽",
+        "This line is not above the pretrained trunk alone: its mean is not higher than the trunk's best form, or its "
+        "interval reaches down to it. Its training has not paid.",
     ),
     (
         "Contamination",

@@ -106,7 +106,8 @@ def _line(line: Line, board: Board, *, ranked: bool) -> tuple[Cell, ...]:
     dim = Cell(NONE, -1) if line.dim is None else Cell(str(line.dim), line.dim)
     untrained = line.kind in {"model_ensemble", "floor"} or (line.kind == "control" and line.members)
     time = duration(line.seconds) + (" †" if untrained else "")
-    words = (Cell(line.label, line.label.lower()), Cell(kind_name(line.kind), line.kind))
+    label = f"{line.label} ▽" if board.trunk and line.cell in board.trunk.below else line.label
+    words = (Cell(label, line.label.lower()), Cell(kind_name(line.kind), line.kind))
     placed = _place(board.verdict.places.get(line.cell)) if ranked else ()
     costs = (Cell(seeds, line.done), dim, Cell(time, -1 if math.isnan(line.seconds) else line.seconds))
     return (*words, *placed, *chain(*scores), *costs)

@@ -6,18 +6,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.datasets.reading.array_file import first, npy, npz, one_of, parquet, read, without_nulls
+from bench.datasets.reading.labels_file import LABELS, as_labels
 from bench.datasets.reading.there import is_folder
+from bench.datasets.reading.vectors_file import (
+    LARGEST,
+    VECTORS,
+    as_floats,
+    from_table,
+    usable,
+    vector_columns,
+    verify_kind,
+)
+from bench.datasets.reading.wide_table import Dimensions
 from bench.datasets.split import DataError
-from bench.scoring.array_file import first, npy, npz, one_of, parquet, read, without_nulls
-from bench.scoring.labels_file import LABELS, as_labels
-from bench.scoring.wide_table import Dimensions, dimensions
 
 __all__ = ["FileEmbeddings", "read_embeddings"]
-
-VECTORS = ("embeddings", "embedding")
-"""Names of arrays and columns."""
-LARGEST = 1e15
-"""Beyond it squares leave the range of single precision, in which neighbours are searched."""
 
 
 class FileEmbeddings(NamedTuple):
@@ -73,38 +77,14 @@ def _parquet_vectors(file: Path) -> _Found:
     table = parquet(file)
     names = first({name: name for name in table.column_names}, LABELS)
     labels = None if names is None else np.asarray(without_nulls(file, table[names]).to_pylist())
-    lists = first({name: table[name] for name in table.column_names if name in VECTORS}, VECTORS)
-    if lists is not None:
-        return _Found(_from_lists(file, lists), labels)
-    chosen = dimensions(file, {field.name: field.type for field in table.schema if field.name not in LABELS})
-    points = [without_nulls(file, table[name]).to_numpy() for name in chosen.used]
-    return _Found(np.stack(points, axis=1), labels, chosen)
-
-
-def _from_lists(file: Path, column: Any) -> NDArray[Any]:
-    import pyarrow as pa
-    from pyarrow import compute
-
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    if not any(kind(column.type) for kind in lists):
-        raise DataError(f"{file} has a column 'embedding' of {column.type}: make it a list of numbers in each row.")
-    widths = compute.unique(compute.list_value_length(without_nulls(file, column))).to_pylist()
-    if len(widths) != 1:
-        raise DataError(f"{file} has embeddings of {len(widths)} different lengths: store one length.")
-    numbers = without_nulls(file, compute.list_flatten(column))
-    return np.asarray(numbers.to_numpy()).reshape(len(column), widths[0])
+    chosen = vector_columns(file, table.schema)
+    return _Found(from_table(file, table, chosen), labels, None if isinstance(chosen, str) else chosen)
 
 
 def _matrix(file: Path, points: NDArray[Any]) -> NDArray[np.floating]:
-    if points.dtype == np.uint16:
-        raise DataError(f"{file} holds uint16, as bfloat16 is often saved, not its numbers: save it as float32.")
-    if points.dtype.kind not in "fiu":
-        raise DataError(f"{file} holds {points.dtype}, not numbers: store one row of real numbers per image.")
-    if points.ndim != 2 or not points.size:
-        raise DataError(f"{file} holds an array of shape {points.shape}: store a matrix [images, dim].")
-    wide = points.dtype.kind in "iu" or points.dtype.itemsize > 4
-    points = np.ascontiguousarray(points, dtype=np.float64 if wide else np.float32)
-    bad = ~(np.abs(points).max(axis=1) <= LARGEST)
+    verify_kind(file, points.dtype, points.shape)
+    points = as_floats(points)
+    bad = ~usable(points)
     if bad.any():
         raise DataError(
             f"{file} holds NaN, infinity or values beyond {LARGEST:.0e} in {bad.sum():,} row(s), such as row "

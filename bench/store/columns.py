@@ -173,6 +173,13 @@ COLUMNS = (
         TEXT,
         "SHA-256 of the trunk's initial weights, where they come from a file or a hub",
     ),
+    Column(
+        ("weights_source",),
+        "provenance",
+        TEXT,
+        "where these come from: a package with its version and file, a local file or timm's download; null in older "
+        "rows",
+    ),
 )
 """Every column that is no score."""
 

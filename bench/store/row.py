@@ -32,6 +32,7 @@ class Provenance(BaseModel):
     threads: int | None = None
     dataset_sha: str | None = None
     weights_sha: str | None = None
+    weights_source: str | None = None
 
 
 class Row(BaseModel):

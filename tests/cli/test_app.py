@@ -52,6 +52,23 @@ def test_list_tells_all_there_is(kind):
         assert all(parameter["name"] in text for parameter in part["parameters"])
 
 
+def test_list_tells_the_losses_of_another_package_and_their_parts():
+    found = {part["name"]: part for part in json.loads(call("list", "losses", "--pml", "--json").output)}
+    assert {"pml/TripletMarginLoss", "TripletMarginMiner", "LpDistance", "MeanReducer", "normal_"} <= found.keys()
+    assert "pml/VICRegLoss" not in found
+    assert found["pml/ProxyNCALoss"]["trains"] == "vectors per class"
+    text = call("list", "losses", "--pml").output
+    assert all(name in text for name in found)
+    assert "\n      distance: distance = LpDistance(power=2)\n" in text
+    assert "| `pml/ArcFaceLoss` | Loss of " in call("list", "losses", "--pml", "--markdown").output
+
+
+def test_another_package_has_losses_only():
+    done = command("list", "metrics", "--pml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "bench: --pml belongs to losses: bench list losses --pml\n"
+
+
 @pytest.mark.parametrize("name", entries("losses"))
 def test_list_says_what_a_loss_trains_and_needs(name):
     found = {part["name"]: part for part in json.loads(call("list", "losses", "--json").output)}[name]

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from support import fuzz_embeddings, fuzz_folders, fuzz_manifests
 
+TRIALS = [fuzz_manifests.trial, fuzz_embeddings.trial, fuzz_embeddings.as_dataset, fuzz_folders.trial]
 
-@pytest.mark.parametrize("trial", [fuzz_manifests.trial, fuzz_embeddings.trial, fuzz_folders.trial])
+
+@pytest.mark.parametrize("trial", TRIALS)
 def test_random_files_are_read_right_or_refused(
     tmp_path: Path, trial: Callable[[np.random.Generator, Path], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

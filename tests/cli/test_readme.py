@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer.main
 from support.command_line import parsed
-from support.jobs import matrix_file
+from support.jobs import go, matrix_file, tiny
 
 import bench
 from bench.cli.app import app
@@ -75,6 +75,13 @@ def anchors(page: Path) -> set[str]:
 def test_the_matrix_of_a_page_expands(page, cells):
     (text,) = blocks(page, "toml")
     assert len(expand(Matrix.model_validate(tomllib.loads(text)))) == cells
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_losses_of_another_package_train_as_the_page_says(tmp_path):
+    (text,) = blocks("losses/README.md", "toml")
+    jobs = tiny(**tomllib.loads(text), recipe={"epochs": 1})
+    assert [go(job, tmp_path).row.status for job in jobs] == ["done"] * 5
 
 
 @pytest.mark.parametrize(

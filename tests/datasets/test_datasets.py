@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bench.datasets.reading.cache import digest
-from bench.datasets.split import DataError, Split
+from bench.datasets.split import DataError, Split, are_vectors
 from bench.matrix.catalogue import entries
 
 SMALLER = {
@@ -19,6 +19,7 @@ SMALLER = {
     "cars196": {"size": 8},
     "cub200": {"size": 8},
     "grocery_store": {"size": 32},
+    "embeddings": {"table": "manifest.csv"},
     "inshop": {"size": 8},
     "omniglot": {"classes": 20},
     "sop": {"size": 8},
@@ -32,7 +33,7 @@ def data() -> Path:
 
 @pytest.fixture(scope="module")
 def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of six classes, and a manifest of them."""
+    """Pictures of six classes, a manifest of them, and as many vectors."""
     root = tmp_path_factory.mktemp("pictures")
     lines = ["path,label,split"]
     for number in range(24):
@@ -40,6 +41,7 @@ def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place.parent.mkdir(exist_ok=True)
         Image.new("RGB", (20, 20), (number * 10, 90, 0)).save(place)
         lines.append(f"class {number % 6}/{number}.png,{number % 6},{'test' if number % 2 else 'train'}")
+    np.save(root / "vectors.npy", np.random.default_rng(0).normal(size=(24, 5)))
     (root / "manifest.csv").write_text("\n".join(lines), encoding="utf-8")
     return root
 
@@ -49,7 +51,8 @@ def read(name: str, own_folder: Path) -> Split:
     entry = entries("datasets")[name]
     parameters = SMALLER.get(name, {})
     if "path" in entry.parameters:
-        parameters = {**parameters, "path": str(own_folder / ("manifest.csv" if name == "manifest" else ""))}
+        own = {"manifest": "manifest.csv", "embeddings": "vectors.npy"}.get(name, "")
+        parameters = {**parameters, "path": str(own_folder / own)}
     try:
         split: Split = entry.function()(data(), **parameters)
     except DataError as error:
@@ -66,10 +69,14 @@ def test_the_catalogue_finds_the_datasets_and_no_helper() -> None:
 def test_parts_are_well_formed(name: str, own_folder: Path) -> None:
     split = read(name, own_folder)
     for part in filter(None, split[:3]):
-        assert part.images.dtype == np.uint8
-        assert part.images.ndim == 4
+        if are_vectors(split):
+            assert part.images.dtype == np.float32
+            assert np.isfinite(part.images).all()
+        else:
+            assert part.images.dtype == np.uint8
+            assert part.images.ndim == 4
+            assert part.images.shape[3] in {1, 3}
         assert part.images.shape[0] == len(part.labels) > 0
-        assert part.images.shape[3] in {1, 3}
         assert part.labels.dtype == np.int64
         assert sorted(set(part.labels.tolist())) == list(range(len(part.classes)))
         assert len(set(part.classes)) == len(part.classes) >= 2

@@ -6,7 +6,7 @@ from PIL import Image
 from support.jobs import tiny
 
 from bench.execute import plan
-from bench.matrix.job import ConfigError
+from bench.matrix.job import ConfigError, Part
 
 FUSED = {"name": "concatenate", "members": ["triplet", "contrastive"]}
 
@@ -98,6 +98,36 @@ def test_what_a_sentence_says_to_set_is_accepted(validation):
     )
     recipe["validation"] = {name: float(value) if name == "share" else int(value)}
     assert plan.check(tiny(recipe=recipe), None)
+
+
+def vectors(folder):
+    """A dataset of stored embeddings, 4 of each of 12 classes."""
+    labels = np.arange(48) % 12
+    sides = ["train" if label < 6 else "test" for label in labels]
+    np.savez(folder / "x.npz", embeddings=np.random.default_rng(0).normal(size=(48, 5)), labels=labels, split=sides)
+    return [{"name": "embeddings", "path": str(folder / "x.npz")}]
+
+
+def on_identity(jobs, **recipe):
+    return [job.changed(backbone=Part(name="identity"), recipe=job.recipe.model_copy(update=recipe)) for job in jobs]
+
+
+def test_vectors_take_the_backbone_for_vectors_and_pictures_another(tmp_path):
+    jobs = tiny(datasets=vectors(tmp_path))
+    with pytest.raises(ConfigError, match=r'embeddings are not pictures: set backbones = \["identity"\]'):
+        plan.check(jobs, None)
+    assert plan.check(on_identity(jobs), None)
+    with pytest.raises(ConfigError, match="the backbone identity takes stored embeddings, and these are pictures"):
+        plan.check(on_identity(tiny()), None)
+    with pytest.raises(ConfigError, match=r"crop = 16 cuts pictures, and these are embeddings: remove recipe\.crop"):
+        plan.check(on_identity(jobs, crop=16), None)
+
+
+def test_pixels_of_vectors_are_skipped_and_that_is_foretold(tmp_path):
+    trained, floor = on_identity(tiny(datasets=vectors(tmp_path), floors=["pixels"]))
+    (split,) = plan.check([trained, floor], None).values()
+    assert plan.unsuited(floor, split) == f"pixels needs pictures, and {floor.dataset.label} has stored embeddings"
+    assert plan.unsuited(trained, split) is None
 
 
 def test_a_class_with_a_single_image_is_named(tmp_path):

@@ -4,7 +4,7 @@ import torch
 
 from bench.datasets.split import Images
 from bench.job import batches
-from bench.job.batches import epochs, example, generators, reader
+from bench.job.batches import augmented, epochs, example, generators, reader
 from bench.matrix.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -20,7 +20,9 @@ def part(classes=6, images=5, channels=3):
 def first_epoch(recipe, device, labels=None):
     data = part()
     labels = data.labels if labels is None else labels
-    return list(next(epochs(reader(data.images, device), labels, recipe, draws=generators(0), device=device)))
+    return list(
+        next(epochs(augmented(reader(data.images, device), recipe), labels, recipe, draws=generators(0), device=device))
+    )
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -39,7 +41,10 @@ def test_an_epoch_pairs_images_with_their_labels():
     data = part()
     recipe = Recipe(epochs=2, classes_per_batch=3, images_per_class=2, **STILL)
     drawn = [
-        list(epoch) for epoch in epochs(reader(data.images, CPU), data.labels, recipe, draws=generators(0), device=CPU)
+        list(epoch)
+        for epoch in epochs(
+            augmented(reader(data.images, CPU), recipe), data.labels, recipe, draws=generators(0), device=CPU
+        )
     ]
     assert [len(epoch) for epoch in drawn] == [5, 5]
     for images, labels in drawn[0] + drawn[1]:

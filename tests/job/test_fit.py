@@ -66,9 +66,9 @@ def test_what_is_held_out_is_scored_as_brute_force_does(tmp_path):
     split = datasets.load(job.dataset, None)
     (fold,) = folds(split.train.labels, job.recipe.validation, seed=job.seed)
     result = run(job, data=None, results=tmp_path, device=CPU)
-    images = pictures(split, CPU)
+    images = pictures(split, job.recipe, CPU)
     training = begin(job, images, fold)
-    list(train(training, epochs(images.train, fold.labels, job.recipe, draws=training.generators, device=CPU)))
+    list(train(training, epochs(images.draw, fold.labels, job.recipe, draws=training.generators, device=CPU)))
     points = (
         embed(training.model, training.objective, images.train, torch.from_numpy(fold.held_out)).numpy().astype(float)
     )
@@ -137,14 +137,14 @@ def trained(job, count, state=None):
     """The training of a job after some more epochs, from its beginning or from a state."""
     split = datasets.load(job.dataset, None)
     (fold,) = folds(split.train.labels, job.recipe.validation, seed=job.seed)
-    images = pictures(split, CPU)
+    images = pictures(split, job.recipe, CPU)
     training = begin(job, images, fold)
     if state is not None:
         torch.manual_seed(0)  # what another job may have left behind
         training.load_state_dict(state)
     draws = {"draws": training.generators, "passed": len(training.history)}
-    feed = epochs(images.train, fold.labels, job.recipe, **draws, device=CPU)
-    for epoch in islice(train(training, feed), count):
+    feed = epochs(images.draw, fold.labels, job.recipe, **draws, device=CPU)
+    for epoch in islice(train(training, feed, at_a_time=job.recipe.images_at_a_time), count):
         training.history.append(epoch._asdict() | {"seconds": 0.0})
     return training
 
@@ -185,6 +185,9 @@ def members_of(ensemble):
         {"recipe": {"optimizer": "rmsprop", "warmup_epochs": 1.5}},
         {"recipe": {"optimizer": "adam", "flip": True, "crop": 24}},
         {"recipe": {"validation": {"share": 0.25}, "classes_per_batch": 4}},
+        *({"recipe": {"head_epochs": epochs, "optimizer": kind}} for epochs in (1, 2.5) for kind in ("adamw", "sgd")),
+        {"recipe": {"images_at_a_time": 7, "head_epochs": 3}, "losses": ["margin"]},
+        {"backbones": [{**BACKBONE, "freeze_stages": 2}], "recipe": {"head_epochs": 1}},
     ],
     ids=str,
 )
@@ -193,6 +196,53 @@ def test_a_training_continued_from_its_state_ends_with_the_same_bits(changes):
     straight, half = trained(job, 4).state_dict(), written(trained(job, 2))
     assert not same(half, straight)
     assert same(trained(job, 2, half).state_dict(), straight)
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd"}, {"images_at_a_time": 7}], ids=str)
+def test_in_the_head_epochs_the_trunk_stays_as_it_is_and_everything_else_learns(changes):
+    (job,) = tiny(losses=["proxy_nca"], recipe={"epochs": 4, "head_epochs": 2, **changes})
+    start, two, three = (trained(job, count) for count in (0, 2, 3))
+    assert same(two.model.trunk.state_dict(), start.model.trunk.state_dict())  # running statistics too
+    before, after = [{**one.model.head.state_dict(), **one.objective.state_dict()} for one in (start, two)]
+    assert not any(same(before[name], after[name]) for name in before)
+    learned = [
+        (name, two.model.trunk.state_dict()[name], tensor) for name, tensor in three.model.trunk.state_dict().items()
+    ]
+    assert not any(torch.equal(old, new) for _, old, new in learned)
+    assert all(group["lr"] > 0 for group in two.optimizer.param_groups)
+
+
+def test_part_of_an_epoch_may_be_the_heads():
+    """Two and a half epochs of two steps: the trunk moves in the last step of the third one."""
+    (job,) = tiny(recipe={"epochs": 3, "head_epochs": 2.5})
+    (never,) = tiny(recipe={"epochs": 3, "head_epochs": 9})
+    start, two, three, none = trained(job, 0), trained(job, 2), trained(job, 3), trained(never, 3)
+    assert two.head_steps == round(2.5 * two.scheduler.last_epoch / 2)
+    assert same(two.model.trunk.state_dict(), start.model.trunk.state_dict())
+    assert same(none.model.trunk.state_dict(), start.model.trunk.state_dict())
+    assert not same(three.model.trunk.state_dict(), start.model.trunk.state_dict())
+
+
+def test_no_graph_of_the_trunk_is_kept_in_the_head_epochs():
+    (job,) = tiny(recipe={"epochs": 2, "head_epochs": 1})
+    seen = []
+    training = trained(job, 0)
+    training.model.trunk.register_forward_hook(lambda _trunk, _images, maps: seen.append(maps.requires_grad))
+    images = torch.rand(24, 1, 32, 32), torch.arange(24) // 4
+    list(train(training, [[images] * training.head_steps, [images]]))
+    assert seen == [False] * training.head_steps + [True]
+
+
+def test_images_at_a_time_is_what_the_recipe_says(tmp_path):
+    """Without a layer that looks across the batch the embeddings are the same but for rounding."""
+    backbone = {**BACKBONE, "frozen_batch_norm": True}
+    one, other, larger = (
+        go(tiny(backbones=[backbone], recipe={"images_at_a_time": number})[0], tmp_path) for number in (None, 5, 24)
+    )
+    assert one.row.key != other.row.key
+    assert not np.array_equal(one.embeddings, other.embeddings)
+    assert np.allclose(one.embeddings, other.embeddings, atol=1e-3)
+    assert np.array_equal(one.embeddings, larger.embeddings)  # a batch of 24 is not split
 
 
 def test_torchs_own_generator_is_part_of_the_state():

@@ -7,6 +7,7 @@ from PIL import Image
 from bench.datasets.split import Images, Split
 from bench.job.floors import pixels
 from bench.matrix.catalogue import entries
+from losses.shape import Unsuitable
 
 
 def part(seed, channels, count=6):
@@ -43,6 +44,12 @@ def test_pixels_are_the_small_picture_itself(channels, gallery, centred):
 def test_a_black_picture_has_an_embedding_of_zeros():
     black = part(0, 3)._replace(images=np.zeros((6, 20, 20, 3), np.uint8))
     assert not pixels(Split(black, black)).any()
+
+
+def test_vectors_have_no_pixels():
+    vectors = part(0, 3)._replace(images=np.ones((6, 4), np.float32))
+    with pytest.raises(Unsuitable, match="needs pictures, and these are stored embeddings"):
+        pixels(Split(vectors, vectors))
 
 
 def test_floors_are_listed():

@@ -26,6 +26,10 @@ def test_what_cannot_be_built_is_refused_in_a_sentence():
         ({"name": "timm/efficientformer_l1"}, "set size = 224 of the dataset, or choose another backbone"),
         ({"name": "timm/crossvit_9_240"}, "set size = 240 of the dataset"),
         ({"name": "conv4", "width": 8, "pooling": "token"}, "have no class token: set another pooling"),
+        (
+            {"name": "conv4", "width": 8, "freeze_stages": 5},
+            "the trunk has 4 stages, and freeze_stages = 5 leaves none",
+        ),
         ({"name": "conv4", "weights": __file__}, "not weights of this trunk; it is no state dict"),
     ],
 )
@@ -33,6 +37,15 @@ def test_a_trunk_that_does_not_suit_the_pictures_is_refused_in_one_sentence(back
     (said,) = refusals(tiny(backbones=[backbone], seeds=2), None)
     assert sentence in said
     assert "\n" not in said
+
+
+def test_head_epochs_without_anything_to_learn_are_refused():
+    backbone = {"name": "conv4", "width": 8, "head": "none"}
+    jobs = tiny(losses=["triplet", "proxy_nca"], backbones=[backbone], recipe={"head_epochs": 1})
+    (said,) = refusals(jobs, None)  # a loss with proxies has these
+    assert said.startswith("triplet on conv4")
+    assert "nothing would learn: set head_epochs = 0, or a head on the backbone" in said
+    assert refusals(tiny(backbones=[{**backbone, "pooling": "gem"}], recipe={"head_epochs": 1}), None) == []
 
 
 def test_what_concerns_every_objective_is_said_once():

@@ -108,3 +108,44 @@ def test_position_embeddings_of_another_size_are_resampled_as_timm_does(tmp_path
     load(small, tmp_path / "trunk.pt")
     large.set_input_size(64)
     assert all(torch.equal(large.state_dict()[name], tensor) for name, tensor in small.state_dict().items())
+
+
+def renamed(state: State) -> State:
+    """Other words, the same order: what another program calls its layers."""
+    return {f"layer{index}.{name.rpartition('.')[2]}": tensor for index, (name, tensor) in enumerate(state.items())}
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_names_of_another_program_are_taken_in_their_order(tmp_path: Path, counts: bool) -> None:
+    state, _ = states()
+    given = {name: t for name, t in state.items() if counts or t.is_floating_point()}
+    torch.save(renamed(given) | {"fc.weight": torch.ones(2, 2)}, tmp_path / "trunk.pt")
+    network = conv4(1, width=4)
+    load(network, tmp_path / "trunk.pt")
+    floats = {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+    assert all(torch.equal(state[name], tensor) for name, tensor in floats.items())
+
+
+OTHER_ORDER: dict[str, tuple[Callable[[State, State], State], str]] = {
+    "bias before weight": (
+        lambda one, _: dict(sorted(renamed(one).items(), key=lambda item: "bias" not in item[0])),
+        r"in place of 0.0.weight, 4 × 1 × 3 × 3, it has layer2.bias, 4",
+    ),
+    "a batch norm's own exchanged": (
+        lambda one, _: renamed({name: one[name] for name in exchanged(list(one), "0.1.weight", "0.1.bias")}),
+        r"in place of 0.1.weight, 4, it has layer1.bias, 4",
+    ),
+    "too few": (lambda one, _: dict(list(renamed(one).items())[:9]), "1.1.running_mean is missing"),
+    "two networks": (lambda one, two: renamed(one | before("again.", two)), "it holds more than one network"),
+}
+
+
+def exchanged(names: list[str], one: str, other: str) -> list[str]:
+    return [{one: other, other: one}.get(name, name) for name in names]
+
+
+@pytest.mark.parametrize(("change", "sentence"), OTHER_ORDER.values(), ids=OTHER_ORDER)
+def test_no_order_is_guessed(tmp_path: Path, change: Callable[[State, State], State], sentence: str) -> None:
+    torch.save(change(*states()), tmp_path / "trunk.pt")
+    with pytest.raises(ValueError, match=rf"not weights of this trunk; {sentence}$"):
+        load(conv4(1, width=4), tmp_path / "trunk.pt")

@@ -43,7 +43,7 @@ def test_the_spine_has_what_it_promises():
     assert {"normalized_softmax", "arc_face"} <= entries("losses").keys()
     assert {"sum", "slices"} <= entries("ensembles").keys()
     assert {"glyphs", "omniglot", "folder"} <= entries("datasets").keys()
-    assert entries("backbones").keys() == {"conv4", "timm"}
+    assert entries("backbones").keys() == {"conv4", "identity", "timm"}
     assert "pooling" in entries("backbones")["conv4"].parameters
 
 

@@ -101,6 +101,12 @@ def test_values_can_be_changed_from_the_command_line(write):
         (SMALL + '[recipe]\nselect = "validation"', "add validation = { share = 0.2 }"),
         (SMALL + "[recipe]\ncrop_area = [1.0, 0.2]", "crop_area = [1.0, 0.2] goes from large to small"),
         (SMALL + "[recipe]\ncrop_area = [0.2, 1.2]", "recipe.crop_area.1: it should be less than or equal to 1"),
+        (
+            SMALL + "[recipe]\nhead_epochs = -0.5",
+            "recipe.head_epochs: it should be greater than or equal to 0, not -0.5",
+        ),
+        (SMALL + "[recipe]\nimages_at_a_time = 0", "recipe.images_at_a_time: it should be greater than or equal to 1"),
+        (SMALL + "[recipe]\nimages_at_a_time = 2.5", "recipe.images_at_a_time: it should be a valid integer, not 2.5"),
         (SMALL + '[recipe]\noptimizer = "lion"', "recipe.optimizer: it should be 'adamw', 'adam', 'rmsprop' or 'sgd'"),
     ],
 )

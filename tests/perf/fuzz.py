@@ -3,8 +3,8 @@
     PYTHONPATH=tests python -P tests/perf/fuzz.py --minutes 10 [--seed 0]
 
 Manifests, files of embeddings and folders of pictures, each with what people and programs do to them, are read by the
-functions that the commands call. Each is read as it was meant, or refused in one sentence. What breaks that is printed
-with its seed, and its files are kept; the exit code is then 1.
+functions that the commands call, embeddings both to be scored and as a dataset. Each is read as it was meant, or
+refused in one sentence. What breaks that is printed with its seed, and its files are kept; the exit code is then 1.
 """
 
 import argparse
@@ -19,7 +19,12 @@ from pathlib import Path
 import numpy as np
 from support import fuzz_embeddings, fuzz_folders, fuzz_manifests
 
-TRIALS = {"manifests": fuzz_manifests.trial, "embeddings": fuzz_embeddings.trial, "folders": fuzz_folders.trial}
+TRIALS = {
+    "manifests": fuzz_manifests.trial,
+    "embeddings": fuzz_embeddings.trial,
+    "vectors": fuzz_embeddings.as_dataset,
+    "folders": fuzz_folders.trial,
+}
 
 
 def fuzz(minutes: float, first: int, scratch: Path) -> tuple[Counter[str], int]:

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bench import datasets, report, store
 from bench.datasets.held_out import folds
-from bench.job.batches import epochs, generators, reader
+from bench.job.batches import augmented, epochs, generators, reader
 from bench.job.fit import build
 from bench.job.optimizer import Rates, optimizer, schedule
 from bench.job.run import run
@@ -63,12 +63,12 @@ def step_overhead(batch: int, rounds: int = 7) -> tuple[float, float, float]:
     model, objective = build(cell, split, fold, seed=0, device=CPU)
     adam = optimizer(model, objective, Rates(1e-3, 1e-3, 1e-2), weight_decay=1e-4)
     count = steps(len(split.train.labels), classes=recipe.classes_per_batch, images=recipe.images_per_class)
-    read = reader(split.train.images, CPU)
+    draw = augmented(reader(split.train.images, CPU), recipe)
     rate = schedule("cosine", 1)
-    ready = list(next(epochs(read, fold.labels, recipe, draws=generators(0), device=CPU)))
+    ready = list(next(epochs(draw, fold.labels, recipe, draws=generators(0), device=CPU)))
 
     def ours() -> None:
-        feed = epochs(read, fold.labels, recipe, draws=generators(0), device=CPU)
+        feed = epochs(draw, fold.labels, recipe, draws=generators(0), device=CPU)
         scheduler = LambdaLR(adam, lambda step: rate(step / count))
         list(train(Training(model, objective, adam, scheduler, {}), feed))
 

@@ -11,9 +11,9 @@ import pytest
 from pyarrow import parquet
 from support.sample_files import sample, saved, spoilt, write_table
 
+from bench.datasets.reading.labels_file import read_labels
 from bench.datasets.split import DataError
 from bench.scoring.embeddings_file import read_embeddings
-from bench.scoring.labels_file import read_labels
 
 HUGE = b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999999, 9), }"
 
@@ -23,18 +23,6 @@ def refused(sentence: str, file: Path, *, labels: bool = False) -> None:
         read_labels(file) if labels else read_embeddings(file)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_number_is_the_same_label_however_it_is_stored(tmp_path: Path) -> None:
-    (tmp_path / "y.txt").write_text("3\n10\n-1\n")
-    for values in (
-        np.array([3, 10, -1]),
-        np.array([3.0, 10.0, -1.0]),
-        np.array([[3], [10], [-1]]),
-        np.array([b"3", b"10", b"-1"]),
-    ):
-        assert read_labels(saved(tmp_path / "y.npy", values)).tolist() == ["3", "10", "-1"]
-    assert read_labels(tmp_path / "y.txt").tolist() == ["3", "10", "-1"]
 
 
 @pytest.mark.parametrize(("given", "kept"), [("f2", "f4"), ("f4", "f4"), (">f4", "f4"), ("f8", "f8"), ("i4", "f8")])
@@ -60,18 +48,6 @@ def test_numbers_keep_their_digits(given: str, kept: str, tmp_path: Path) -> Non
 )
 def test_what_is_no_matrix_of_embeddings_is_refused(points: Any, sentence: str, tmp_path: Path) -> None:
     refused(sentence, saved(tmp_path / "x.npy", points))
-
-
-@pytest.mark.parametrize(
-    ("labels", "sentence"),
-    [
-        (np.linspace(0, 1, 40), "no whole numbers"),
-        (np.zeros((40, 2), int), "shape (40, 2)"),
-        (np.zeros(40, complex), "complex"),
-    ],
-)
-def test_what_are_no_labels_is_refused(labels: Any, sentence: str, tmp_path: Path) -> None:
-    refused(sentence, saved(tmp_path / "y.npy", labels), labels=True)
 
 
 def test_pickled_objects_are_not_read(tmp_path: Path) -> None:
@@ -124,25 +100,6 @@ def test_archives_must_say_which_array_it_is(tmp_path: Path) -> None:
 )
 def test_parquet_that_holds_no_embeddings_is_refused(table: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     refused(sentence, write_table(tmp_path / "x.parquet", **table))
-
-
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_an_index_beside_labels_of_another_name_is_a_second_column(separator: str, tmp_path: Path) -> None:
-    file = tmp_path / "y.csv"
-    file.write_text("".join(f"{separator.join(row)}\n" for row in (("", "target"), ("0", "a"), ("1", "b"))))
-    refused("has several columns and none is named label", file, labels=True)
-    file.write_text(file.read_text().replace("target", "label"))
-    assert read_labels(file).tolist() == ["a", "b"]
-
-
-@pytest.mark.parametrize("heading", ["label", "Labels", "target", "class", "y"])
-def test_a_heading_of_a_single_column_is_no_label(heading: str, tmp_path: Path) -> None:
-    file = tmp_path / "y.csv"
-    file.write_text(f"{heading}\n3\n10\n3\n")
-    assert read_labels(file).tolist() == ["3", "10", "3"]
-    file.write_text(f"{heading}\n3\n{heading}\n3\n")
-    expected = ["3", heading, "3"] if heading == "label" else [heading, "3", heading, "3"]
-    assert read_labels(file).tolist() == expected
 
 
 @pytest.mark.parametrize("labels", [False, True], ids=["embeddings", "labels"])
@@ -242,9 +199,3 @@ def test_an_archive_of_raw_bytes_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("embeddings", b"abc")
     refused("which is no array", tmp_path / "x.npz")
-
-
-def test_labels_that_are_empty_or_undecodable_are_refused(tmp_path: Path) -> None:
-    refused("no label in row 2", saved(tmp_path / "y.npy", np.array(["a", " "])), labels=True)
-    refused("not UTF-8", saved(tmp_path / "y.npy", np.array([b"\xff", b"a"])), labels=True)
-    refused("of datetime64", saved(tmp_path / "y.npy", np.array(["2020-01-01"], "M8[D]")), labels=True)

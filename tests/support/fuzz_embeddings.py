@@ -9,11 +9,14 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
+from support.one_sentence import refused
 from typer.testing import CliRunner
 
 from bench.cli.app import app
+from bench.datasets.embeddings import embeddings
+from bench.datasets.split import DataError, Split
 
-__all__ = ["trial"]
+__all__ = ["as_dataset", "trial"]
 
 Draws = np.random.Generator
 KINDS = ("f4", "f8", "f2", ">f4", "i1", "i4", "i8", "u1", "u2", "c8", "?", "O", "S4", "U4", "M8[s]", "g")
@@ -49,6 +52,33 @@ def trial(draws: Draws, folder: Path) -> str:
         return "scored though damaged"
     _compare(truth, found["scores"])
     return "scored"
+
+
+def as_dataset(draws: Draws, folder: Path) -> str:
+    """Write embeddings into an empty folder and make a split of them; what came of it, in a word."""
+    truth = _truth(draws)
+    file, *beside = _written(draws, truth, folder)
+    damaged = draws.random() < 0.2
+    if damaged:
+        _damage(draws, Path(draws.choice(sorted(map(str, folder.iterdir())))))
+    table = next((str(one) for one in beside if one.suffix in (".csv", ".parquet")), None)
+    try:
+        split = embeddings(None, path=str(file), table=table, min_images=1, seed=int(draws.integers(3)))
+    except DataError as error:
+        return refused(error)
+    if damaged:
+        return "read though damaged"
+    _compare_split(truth, split)
+    return "read"
+
+
+def _compare_split(truth: Truth, split: Split) -> None:
+    """Every embedding is there once, as single precision, under its label."""
+    labels = np.array([str(label) for label in truth.labels])
+    found = {name: part.images[part.labels == number] for part in split[:2] for number, name in enumerate(part.classes)}
+    assert found.keys() == set(labels)
+    for name, vectors in found.items():
+        assert np.array_equal(vectors, truth.points[labels == name].astype(np.float32))
 
 
 def _truth(draws: Draws) -> Truth:

@@ -7,7 +7,7 @@ from typing import Any
 from bench.datasets.acquire.sources import SOURCES, Source, present
 from bench.datasets.reading import cache
 from bench.datasets.reading.scratch import cache_folder
-from bench.datasets.split import Split
+from bench.datasets.split import Split, are_vectors
 from bench.matrix.catalogue import entries
 
 __all__ = ["decoded", "inventory", "inventory_lines"]
@@ -26,9 +26,8 @@ def inventory(data: Path | None) -> list[dict[str, Any]]:
         data: data folder with one subfolder per dataset; without it nothing can be said of what is there.
     """
     return [
-        {"name": entry.name, "label": entry.label, **_published(SOURCES.get(entry.name), data), "decoded": sizes}
+        {"name": entry.name, "label": entry.label, **_published(SOURCES.get(entry.name), data), **_sizes(entry.name)}
         for entry in entries("datasets").values()
-        for sizes in [sorted({split.train.images.shape[1] for split in decoded(entry.name).values() if split})]
     ]
 
 
@@ -46,6 +45,16 @@ def inventory_lines(found: Iterable[dict[str, Any]]) -> Iterator[str]:
             yield f"      in DATA/{one['place']}: {there[one['there']]}"
         if one["decoded"]:
             yield f"      decoded at {', '.join(map(str, one['decoded']))} pixels"
+        if one["widths"]:
+            yield f"      in the cache: vectors of {' and '.join(f'{width:,}' for width in one['widths'])}"
+
+
+def _sizes(name: str) -> dict[str, list[int]]:
+    """Sides of the pictures, and widths of the vectors, that there are in the cache."""
+    splits = [split for split in decoded(name).values() if split]
+    sizes = {(are_vectors(split), split.train.images.shape[1]) for split in splits}
+    kinds = {"decoded": False, "widths": True}
+    return {key: sorted(size for own, size in sizes if own == kind) for key, kind in kinds.items()}
 
 
 def _published(source: Source | None, data: Path | None) -> dict[str, Any]:

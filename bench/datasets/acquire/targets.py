@@ -70,7 +70,7 @@ def _at_its_path(part: Part, data: Path | None) -> Part:
         return part
     place = (data or Path()) / os.path.expanduser(path)
     if not place.exists():
-        raise ConfigError(f"{part.label}: there is no {place}: set path to your own pictures, relative to --data")
+        raise ConfigError(f"{part.label}: there is no {place}: set path to your own data, relative to --data")
     return part if data else _changed(part, path=str(place.resolve()))
 
 

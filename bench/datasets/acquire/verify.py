@@ -20,7 +20,7 @@ from bench.datasets.reading.file_kinds import ARCHIVE, is_picture
 from bench.datasets.reading.picture_files import picture_files
 from bench.datasets.reading.scratch import cache_folder, scratch_folder
 from bench.datasets.reading.wording import printable
-from bench.datasets.split import DataError, remarks
+from bench.datasets.split import DataError, are_vectors, remarks
 from bench.matrix.catalogue import check, find
 from bench.matrix.job import Part
 
@@ -104,7 +104,8 @@ def _pictures(dataset: Part, data: Path | None, source: Source | None, stage: St
             verdict.problems.extend(_unreadable(dataset, data, source))
         return
     parts = {name: part for name, part in zip(("train", "test", "gallery"), split[:3], strict=True) if part is not None}
-    counts = (f"{len(part.classes):,} classes and {len(part.labels):,} pictures for {n}" for n, part in parts.items())
+    noun = "vectors" if are_vectors(split) else "pictures"
+    counts = (f"{len(part.classes):,} classes and {len(part.labels):,} {noun} for {n}" for n, part in parts.items())
     verdict.checks.append(f"all there and all readable: {', '.join(counts)}")
     verdict.remarks.extend(remarks(split))
 
@@ -164,7 +165,7 @@ def _unreadable(dataset: Part, data: Path | None, source: Source | None) -> list
 def _places(dataset: Part, data: Path | None, source: Source | None) -> list[Path]:
     if source is not None and data is not None:
         return present(source, data)
-    path = dataset.parameters.get("path")
+    path = None if dataset.name == "embeddings" else dataset.parameters.get("path")
     return [(data or Path()) / path] if path else []
 
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.datasets.reading.cache import digest
 from bench.datasets.reading.scratch import cache_folder, scratch_folder, unwritable
-from bench.datasets.split import Images, Split
+from bench.datasets.split import Images, Split, are_vectors
 
 __all__ = ["DISTANCE", "NearDuplicates", "Pair", "near_duplicates"]
 
@@ -74,14 +74,14 @@ class NearDuplicates(BaseModel):
 def near_duplicates(split: Split) -> NearDuplicates | None:
     """Test images within DISTANCE of a training image, by the perceptual hash of their luminance (imagehash.phash).
 
-    None for images of one channel: two drawings of a few strokes may hash alike without one being a copy of the other,
-    as 2 of 3,295 test drawings of Omniglot do with one of another alphabet. The result is kept in the cache, by the
-    split's SHA-256; a file that cannot be read is made again.
+    None for vectors, and for images of one channel: two drawings of a few strokes may hash alike without one being a
+    copy of the other, as 2 of 3,295 test drawings of Omniglot do with one of another alphabet. The result is kept in
+    the cache, by the split's SHA-256; a file that cannot be read is made again.
 
     Raises:
         DataError: the cache cannot be written.
     """
-    if split.train.images.shape[-1] == 1:
+    if are_vectors(split) or split.train.images.shape[-1] == 1:
         return None
     root = cache_folder()
     file = root / f"near-duplicates-{_identity(split)}.json"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["GRADES", "known_overlap"]
+__all__ = ["GRADES", "corpora", "known_overlap"]
 
 TABLE = Path(__file__).with_name("overlap.toml")
 Grade = Literal["images", "classes", "unknown", "none"]
@@ -52,7 +52,7 @@ class OverlapTable(BaseModel):
 
 
 def known_overlap(backbone: str, *, pretrained: bool, weights: str | None, dataset: str) -> str | None:
-    """What the trunk's weights may have seen of a test set; None where the trunk starts from random weights.
+    """What the trunk's weights may have seen of a test set; None where they are random, or the images are vectors.
 
     The text begins with a grade and a colon: "images", "classes", "unknown" or "none known"; then the sentence, and in
     brackets its source, with "measured" where this project counted and "inferred" where no source says so. Weights of
@@ -65,6 +65,8 @@ def known_overlap(backbone: str, *, pretrained: bool, weights: str | None, datas
         weights: a local file of weights, which then count instead.
         dataset: the catalogue's name of the test set.
     """
+    if dataset == "embeddings":
+        return None
     if weights is not None:
         return "unknown: the weights are a local file, and what they were trained on is not recorded"
     if not pretrained:
@@ -72,7 +74,7 @@ def known_overlap(backbone: str, *, pretrained: bool, weights: str | None, datas
     if dataset in ("folder", "manifest"):
         return "unknown: these are pictures of your own, so compare them with what the trunk was pretrained on"
     tag = backbone.partition(".")[2]
-    seen = [corpus for corpus in _table().corpus if corpus.tags.search(tag)]
+    seen = _seen(tag)
     if not seen:
         return f"unknown: what the weights {backbone} were trained on is not in overlap.toml"
     facts = [corpus.facts.get(dataset, corpus.otherwise) for corpus in seen]
@@ -80,6 +82,15 @@ def known_overlap(backbone: str, *, pretrained: bool, weights: str | None, datas
     if len(gravest) > 1:
         gravest.pop("none", None)
     return " | ".join(gravest[grade] for grade in GRADES if grade in gravest)
+
+
+def corpora(tag: str) -> tuple[str, ...]:
+    """Names of what weights with this tag of timm's were trained on, as "ImageNet-1k"; empty where it is not known."""
+    return tuple(corpus.name for corpus in _seen(tag))
+
+
+def _seen(tag: str) -> list[Corpus]:
+    return [corpus for corpus in _table().corpus if corpus.tags.search(tag)]
 
 
 @cache

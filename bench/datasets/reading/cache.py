@@ -27,7 +27,8 @@ class PartMeta(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, int, int, int] | tuple[int, int]
+    """Of pictures, or of vectors."""
     classes: tuple[str, ...]
     texts: tuple[str, ...] | None
 
@@ -128,7 +129,7 @@ def _read_part(stem: Path, meta: PartMeta) -> Images:
     return Images(images, labels, meta.classes, meta.texts)
 
 
-def _load(path: Path) -> NDArray[np.uint8]:
+def _load(path: Path) -> NDArray[Any]:
     mapped = path.stat().st_size > MAPPED_BYTES
-    images: NDArray[np.uint8] = np.load(path, mmap_mode="r" if mapped else None)
+    images: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None)
     return images

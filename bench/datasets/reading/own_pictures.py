@@ -15,7 +15,7 @@ from bench.datasets.reading.cache import cached
 from bench.datasets.reading.copied import Placed, copies
 from bench.datasets.reading.decode import DECODERS, REPAIR, read_pictures
 from bench.datasets.reading.picture_files import fingerprint
-from bench.datasets.reading.small_classes import kept, numbered
+from bench.datasets.reading.small_classes import kept, numbered, refuse_shared
 from bench.datasets.reading.wording import printable, some
 from bench.datasets.split import DataError, Images, Split, reason
 
@@ -70,7 +70,7 @@ def own_split(found: Collection, reading: Reading, *, choice: Mapping[str, objec
     Raises:
         DataError: a picture is missing or cannot be read, or a side has fewer than two classes.
     """
-    _verify_parts(found)
+    refuse_shared(found.place, ((one.label, one.part) for one in found.pictures))
     there = [os.path.isfile(found.root / one.path) for one in found.pictures]
     absent = [one.path for one, is_there in zip(found.pictures, there, strict=True) if not is_there]
     if absent and not reading.skip_broken:
@@ -97,15 +97,6 @@ def _why_absent(picture: Path) -> str:
     except (OSError, ValueError):
         return "are there, but are no files" if os.path.lexists(picture) else "are not there"
     return "are there, but are no files"
-
-
-def _verify_parts(found: Collection) -> None:
-    train = {one.label for one in found.pictures if one.part == "train"}
-    both = sorted(train.intersection(one.label for one in found.pictures if one.part != "train"))
-    if both:
-        raise DataError(
-            f"{found.place} has {some(both)} in both train and test, where no class may be: keep each on one side."
-        )
 
 
 def _fingerprints(root: Path, pictures: Iterable[Placed]) -> list[str]:

@@ -8,14 +8,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.datasets.reading.decode import compact
+from bench.datasets.reading.wording import some
 from bench.datasets.split import DataError
 
-__all__ = ["kept", "numbered"]
+__all__ = ["kept", "numbered", "refuse_shared"]
 
 SIDES = ("train", "test")
 
 
-def kept(place: Path, labels: Mapping[str, Iterable[str]], *, order: Sequence[str], least: int) -> dict[str, list[str]]:
+def refuse_shared(place: Path, rows: Iterable[tuple[str, str]]) -> None:
+    """Refuse a class that both trains and tests.
+
+    Args:
+        place: what the sentence of the error calls the set.
+        rows: label and part of each picture, once or more often.
+
+    Raises:
+        DataError: there is one.
+    """
+    pairs = set(rows)
+    train = {label for label, part in pairs if part == "train"}
+    both = sorted(train.intersection(label for label, part in pairs if part != "train"))
+    if both:
+        raise DataError(
+            f"{place} has {some(both)} in both train and test, where no class may be: keep each on one side."
+        )
+
+
+def kept(
+    place: Path, labels: Mapping[str, Iterable[str]], *, order: Sequence[str], least: int, of: str = "pictures"
+) -> dict[str, list[str]]:
     """Part -> its labels with enough pictures, in their order.
 
     Of query and gallery a label with a picture on both is kept, and one of the gallery alone too, as a distractor;
@@ -26,6 +48,7 @@ def kept(place: Path, labels: Mapping[str, Iterable[str]], *, order: Sequence[st
         labels: part ("train", "test" and perhaps "gallery") -> the label of each of its pictures.
         order: all labels, in the order of the classes.
         least: that many pictures are enough, on a side without a gallery.
+        of: what the sentence calls them.
 
     Raises:
         DataError: fewer than two labels are kept on one side.
@@ -39,8 +62,8 @@ def kept(place: Path, labels: Mapping[str, Iterable[str]], *, order: Sequence[st
     for side in SIDES:
         if len(enough[side]) < 2:
             raise DataError(
-                f"{place} has {len(enough[side])} {side} class(es) with enough pictures ({least}): two are needed on "
-                "either side, so add classes or pictures."
+                f"{place} has {len(enough[side])} {side} class(es) with enough {of} ({least}): two are needed on "
+                f"either side, so add classes or {of}."
             )
     return enough
 

@@ -218,3 +218,8 @@ def test_the_known_pairs_of_cars(shared: Path) -> None:
     exact = {test[pair.image]: train[pair.training_image] for pair in result.pairs if pair.distance == 0}
     assert exact == known
     assert len(known) <= result.images <= len(known) + 3
+
+
+def test_vectors_are_not_compared() -> None:
+    vectors = Images(RNG.normal(size=(4, 3)).astype(np.float32), np.arange(4), tuple("abcd"))
+    assert near_duplicates(Split(vectors, vectors)) is None

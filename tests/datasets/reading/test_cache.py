@@ -154,6 +154,29 @@ def test_room_beyond_memory_is_on_disk_and_leaves_nothing(root: Path, monkeypatc
     assert [place.name.split("-")[0] for place in root.iterdir()] == ["noise"]
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_vectors_are_cached_as_pictures_are(root: Path, monkeypatch: pytest.MonkeyPatch, on_disk: bool) -> None:
+    monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 1000 if on_disk else 2**30)
+    rows = np.random.default_rng(0).normal(size=(12, 100)).astype(np.float32)
+    assert isinstance(room((10, 100), np.float32), np.memmap) == on_disk
+
+    def build() -> Split:
+        place = room(rows.shape, np.float32)
+        place[:] = rows
+        train = Images(place[:10], np.arange(10) // 5, ("a", "b"))
+        return Split(train, Images(rows[2:], np.arange(10) // 5, ("c", "d")), notes={"from": "noise"})
+
+    split = cached(IDENTITY, build)
+    assert split.train.images.dtype == split.test.images.dtype == np.float32
+    assert np.array_equal(split.train.images, rows[:10])
+    assert np.array_equal(split.test.images, rows[2:])
+    assert same(split, cached(IDENTITY, never))
+    assert split.sha == digest(split)
+    (file,) = root.glob("*/train.images.npy")
+    assert file.stat().st_size == 128 + rows[:10].nbytes
+    assert np.array_equal(np.load(file), rows[:10])
+
+
 @pytest.mark.parametrize("rows", [slice(4), slice(3), slice(1, 4), slice(None, None, 2), slice(None, None, -1)])
 def test_what_is_decoded_into_a_file_is_not_written_again(
     root: Path, monkeypatch: pytest.MonkeyPatch, rows: slice

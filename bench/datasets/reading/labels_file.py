@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.datasets.reading.array_file import npy, npz, one_of, parquet, read, without_nulls
 from bench.datasets.reading.columns import read_columns
 from bench.datasets.split import DataError
-from bench.scoring.array_file import npy, npz, one_of, parquet, read, without_nulls
 
-__all__ = ["LABELS", "as_labels", "read_labels"]
+__all__ = ["LABELS", "as_labels", "as_text", "read_labels"]
 
 LABELS = ("labels", "label")
 """Names of arrays and columns."""
@@ -37,16 +37,17 @@ def as_labels(file: Path, labels: NDArray[Any]) -> NDArray[np.str_]:
     Raises:
         DataError: they are no labels.
     """
-    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if labels.ndim != 1 or not labels.size:
-        raise DataError(f"{file} holds labels of shape {labels.shape}: store one label per row.")
-    text = np.char.strip(_text(file, labels))
+    text = as_text(file, labels)
     if (text == "").any():
         raise DataError(f"{file} has no label in row {int((text == '').argmax()) + 1:,}: fill it in.")
     return text
 
 
-def _text(file: Path, labels: NDArray[Any]) -> NDArray[np.str_]:
+def as_text(file: Path, labels: NDArray[Any]) -> NDArray[np.str_]:
+    """The same, but some may be empty."""
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim != 1 or not labels.size:
+        raise DataError(f"{file} holds labels of shape {labels.shape}: store one label per row.")
     if labels.dtype.kind == "f":
         if not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
             raise DataError(f"{file} holds labels that are no whole numbers: store one class per row.")
@@ -58,7 +59,7 @@ def _text(file: Path, labels: NDArray[Any]) -> NDArray[np.str_]:
             raise DataError(f"{file} holds labels of bytes that are not UTF-8: store them as text.") from None
     if labels.dtype.kind not in "iubU":
         raise DataError(f"{file} holds labels of {labels.dtype}: store text or whole numbers.")
-    return labels.astype(np.str_)
+    return np.char.strip(labels.astype(np.str_))
 
 
 def _npz_labels(file: Path) -> NDArray[Any]:

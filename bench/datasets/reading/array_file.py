@@ -1,7 +1,9 @@
 """Arrays and tables from a user's file; whatever a damaged one raises becomes one sentence."""
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from bench.datasets.reading.there import is_file
 from bench.datasets.split import DataError, reason
 
-__all__ = ["first", "npy", "npz", "one_of", "parquet", "read", "without_nulls"]
+__all__ = ["first", "in_one_sentence", "npy", "npz", "one_of", "parquet", "read", "verify_names", "without_nulls"]
 
 T = TypeVar("T")
 
@@ -27,14 +29,21 @@ def read(file: Path, readers: Mapping[str, Callable[[Path], T]]) -> T:
         raise DataError(f"{file} is none of {', '.join(readers)}: save it as one of them.")
     if not is_file(file):
         raise DataError(f"{file} is {'no ordinary file' if file.exists() else 'not there'}: check the path.")
-    try:
+    with in_one_sentence(file):
         return readers[kind](file)
+
+
+@contextmanager
+def in_one_sentence(file: Path) -> Iterator[None]:
+    """Whatever reading the file raises within it becomes a DataError."""
+    try:
+        yield
     except DataError:
         raise
     except PermissionError as error:
         raise DataError(f"{file} cannot be opened ({reason(error)}): allow it, or name another file.") from error
     except Exception as error:  # damaged bytes can raise nearly anything in numpy, zlib and zipfile
-        if "allow_pickle" in str(error):
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise DataError(
                 f"{file} is no plain array, and pickled objects, which can run code, are not read: save it anew with "
                 "numpy.save."
@@ -43,9 +52,9 @@ def read(file: Path, readers: Mapping[str, Callable[[Path], T]]) -> T:
         raise DataError(f"{file} cannot be read ({why}): write it again.") from error
 
 
-def npy(file: Path) -> NDArray[Any]:
-    """The array of a .npy file."""
-    found = np.load(file, allow_pickle=False)
+def npy(file: Path, *, mapped: bool = False) -> NDArray[Any]:
+    """The array of a .npy file, or a read-only map of it."""
+    found = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
     if not isinstance(found, np.ndarray):
         found.close()
         raise DataError(f"{file} is an archive of arrays: name it .npz.")
@@ -67,10 +76,15 @@ def parquet(file: Path) -> Any:
 
     table = ParquetFile(file).read()
     table.validate(full=True)  # the letters of a damaged file
-    names = table.column_names
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{file} has several columns named {twice[0]!r}: give each a name of its own.")
+    verify_names(file, table.column_names)
     return table
+
+
+def verify_names(file: Path, names: Sequence[str]) -> None:
+    """Refuse two columns of one name."""
+    counts = Counter(names)
+    if twice := sorted(name for name in counts if counts[name] > 1):
+        raise DataError(f"{file} has several columns named {twice[0]!r}: give each a name of its own.")
 
 
 def without_nulls(file: Path, column: Any) -> Any:
