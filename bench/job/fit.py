@@ -14,9 +14,9 @@ from bench import store
 from bench.datasets.held_out import Fold
 from bench.datasets.split import Split
 from bench.job.batches import Draw, Reader, augmented, epochs, example, generators, reader, viewed
+from bench.job.built import built
 from bench.job.class_texts import class_vectors
 from bench.job.embed import embed
-from bench.job.built import built
 from bench.job.embedder import Embedder, embedder_for
 from bench.job.features import Features
 from bench.job.optimizer import Rates, optimizer, schedule
