@@ -28,6 +28,7 @@ __all__ = [
     "Entry",
     "Parameter",
     "check",
+    "common",
     "did_you_mean",
     "entries",
     "find",
@@ -229,19 +230,19 @@ def _parameter(argument: ast.arg, default: ast.expr | None) -> Parameter:
 
 
 def _with_common_parameters(backbones: dict[str, Entry]) -> dict[str, Entry]:
-    """Pooling, head and weights are the same for every backbone: the fields of `bench.job.embedder.Options`.
+    return {name: e._replace(parameters=e.parameters | common(e.positional)) for name, e in backbones.items()}
+
+
+@cache
+def common(positional: tuple[str, ...]) -> dict[str, Parameter]:
+    """What every backbone has beside its own: pooling, head, weights, the fields of `bench.job.embedder.Options`.
 
     A backbone of vectors has nothing to pool and no weights: it has those of the head alone.
     """
     tree = ast.parse((BENCH / "job" / "embedder.py").read_text(encoding="utf-8"))
     (options,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"]
-    common = [_field(node) for node in options.body if isinstance(node, ast.AnnAssign)]
-    return {
-        name: e._replace(
-            parameters=e.parameters | {one.name: one for one in common if e.positional != VECTORS or one.name in HEAD}
-        )
-        for name, e in backbones.items()
-    }
+    fields = [_field(node) for node in options.body if isinstance(node, ast.AnnAssign)]
+    return {one.name: one for one in fields if positional != VECTORS or one.name in HEAD}
 
 
 def _field(node: ast.AnnAssign) -> Parameter:

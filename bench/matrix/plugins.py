@@ -5,9 +5,9 @@ from functools import cache
 from pathlib import Path
 from warnings import warn
 
-from bench.matrix.catalogue import Entry, check, own_entries, plugin_entries
+from bench.matrix.catalogue import Entry, check, common, own_entries, plugin_entries
 from bench.matrix.job import Job, Part
-from bench.matrix.plugin_file import POSITIONAL, Plugin, PluginError, problems, read
+from bench.matrix.plugin_file import POSITIONAL, Plugin, PluginError, functions, problems, read
 from bench.matrix.plugins_in_use import adopt, used
 
 __all__ = ["unused", "use"]
@@ -62,10 +62,18 @@ def _hashes(part: Part) -> Iterator[str]:
 
 def _wrong(plugins: tuple[Plugin, ...]) -> list[str]:
     """Parameters that no matrix could set, and defaults that are not what they say."""
-    unread = [sentence for plugin in plugins for sentence in problems(plugin)]
+    unread = [sentence for plugin in plugins for sentence in (*problems(plugin), *_covered(plugin))]
     if unread:
         return unread
     return [said for kind in KINDS for entry in plugin_entries(kind, plugins) if (said := _unfit_default(entry))]
+
+
+def _covered(plugin: Plugin) -> Iterator[str]:
+    """Parameters of backbones that are called like one that every backbone has."""
+    for node in functions(plugin, "backbones"):
+        shared = common(tuple(each.arg.lstrip("_") for each in node.args.args))
+        for name in (each.arg for each in node.args.kwonlyargs if each.arg in shared):
+            yield f"{plugin.shown}: {node.name}: every backbone has {name!r} already: give yours another name"
 
 
 def _unfit_default(entry: Entry) -> str | None:

@@ -4,8 +4,9 @@ import warnings
 from contextlib import closing
 
 import pytest
-from support.jobs import matrix_file, tiny
-from support.plugins import ALL_KINDS, LOSS, plugin_file
+import torch
+from support.jobs import go, matrix_file, tiny
+from support.plugins import ALL_KINDS, LOSS, OF_VECTORS, plugin_file
 
 import bench
 from bench import report, store
@@ -67,6 +68,25 @@ def test_a_matrix_of_plugin_parts_runs_and_is_reported_without_them(tmp_path):
     told = page("without")
     assert "sigmoid\\_pairs(scale=5.0)" in told
     assert "Half recall" not in told
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_plugin_of_vectors_trains_and_its_floor_of_features_stands_beside_ours(tmp_path):
+    use([plugin_file(tmp_path, OF_VECTORS)])
+    jobs = tiny(datasets=["blobs"], backbones=["wider"], floors=["largest"])
+    assert [job.objective.name for job in jobs] == ["triplet", "largest", "trunk", "trunk", "trunk"]
+    rows = [go(job, tmp_path / "runs").row for job in jobs]
+    assert [row.status for row in rows] == ["done"] * 5
+    assert rows[0].parameters == (6 * 12 + 12) + (12 * 16 + 16)  # its layer, and the head on 12 features
+    assert bench.load(tmp_path / "runs")["weights_sha"].isna().all()
+
+
+def test_a_floor_of_features_is_not_on_a_board_of_random_weights(tmp_path):
+    use([plugin_file(tmp_path, OF_VECTORS)])
+    torch.save({}, tmp_path / "weights.pt")
+    kept = {"name": "conv4", "width": 8, "weights": str(tmp_path / "weights.pt"), "label": "kept"}
+    jobs = tiny(backbones=[{"name": "conv4", "width": 8}, kept], floors=["largest"])
+    assert [job.backbone.label for job in jobs if job.objective.name == "largest"] == ["kept"]
 
 
 @pytest.mark.parametrize(

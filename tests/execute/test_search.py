@@ -3,6 +3,7 @@ from contextlib import suppress
 
 import pytest
 from support.jobs import DATASET, RECIPE
+from support.plugins import LOSS, plugin_file
 
 import bench
 from bench import store
@@ -12,6 +13,7 @@ from bench.execute.search import SEED
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError
+from bench.matrix.plugins import use
 from bench.store.row import Provenance, Result, Row
 
 MATRIX = {
@@ -119,6 +121,31 @@ def test_every_dataset_and_backbone_is_searched_apart_from_its_own_rates(tmp_pat
     first, last = boards[0].choices[0].trials[1], boards[-1].choices[0].trials[1]
     assert last.recipe.trunk_rate == pytest.approx(40 * first.recipe.trunk_rate, rel=0.01)
     assert last.recipe.head_rate == first.recipe.head_rate
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_trunk_with_weights_is_searched_without_its_floors(tmp_path):
+    (tmp_path / "weights.pt").write_bytes(b"any")
+    weighed = {"name": "conv4", "width": 12, "weights": str(tmp_path / "weights.pt")}
+    boards, started = searched(tmp_path, asked(backbones=[{"name": "conv4", "width": 8}, weighed]), 2)
+    assert len(started) == 2 * 3 * 2
+    for board, width in zip(boards, (8, 12), strict=True):
+        assert [choice.job.backbone.parameters["width"] for choice in board.choices] == [width] * 3
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_loss_of_a_plugin_is_searched_within_its_bounds_and_named_in_the_command(tmp_path):
+    bounded = LOSS.replace("scale: float", "scale: Annotated[float, Gt(0), Tuned(5, 20, log=True)]")
+    imports = "from typing import Annotated\nfrom annotated_types import Gt\nfrom losses.tuned import Tuned\n"
+    plugin = plugin_file(tmp_path, imports + bounded)
+    asked_for = {"losses": ["sigmoid_pairs"], "ensembles": [], "model_ensembles": [], "floors": []}
+    (board,), _ = searched(tmp_path, asked(**asked_for), 4, plugins=[plugin])
+    use([])
+    scales = [trial.objective.parameters["scale"] for trial in board.choices[0].trials]
+    assert scales[0] == 10
+    assert len(set(scales)) == 4
+    assert all(5 <= scale <= 20 for scale in scales)
+    assert board.matrix.searched.command == f"bench search MATRIX --trials 4 --plugin={plugin}"
 
 
 def test_an_epoch_that_held_out_classes_select_is_looked_for(tmp_path, at_once):

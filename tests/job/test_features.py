@@ -212,6 +212,14 @@ def test_the_floors_of_a_trunk_are_those_of_scikit_learn(weights, tmp_path):
         assert row.scores["recall_at_1"] == pytest.approx(found)
 
 
+def test_a_floor_of_the_trunk_says_which_weights_it_looked_at_and_one_of_pixels_does_not(weights, tmp_path):
+    jobs = tiny(backbones=[{"name": "conv4", "width": 8, "weights": weights}], floors=["pixels"], recipe={"epochs": 0})
+    trained, pixels, trunk, *_ = [go(job, tmp_path).row.provenance for job in jobs]
+    assert trunk.weights_sha == trained.weights_sha is not None
+    assert trunk.weights_source == trained.weights_source == "local file conv4.pt"
+    assert (pixels.weights_sha, pixels.weights_source) == (None, None)
+
+
 def test_every_board_of_a_pretrained_trunk_has_the_trunk_alone_and_no_other_has(weights):
     def forms(jobs):
         return [one.objective.parameters["transform"] for one in jobs if one.objective.name == "trunk"]

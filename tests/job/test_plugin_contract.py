@@ -1,7 +1,7 @@
 """What `bench test-plugin` says of the parts of a file: sound ones pass, and each fault is told in one sentence."""
 
 import pytest
-from support.plugins import ALL_KINDS, LOSS, plugin_file
+from support.plugins import ALL_KINDS, LOSS, OF_VECTORS, plugin_file
 
 from bench.job.plugin_contract import contract
 from bench.matrix.catalogue import KINDS, plugin_entries
@@ -32,6 +32,10 @@ def test_sound_parts_of_every_kind_pass(tmp_path):
     assert not any(found.values())
 
 
+def test_sound_parts_of_vectors_pass(tmp_path):
+    assert faults(plugin_file(tmp_path, OF_VECTORS)) == {"blobs": [], "wider": [], "largest": []}
+
+
 HEAD = "import numpy as np\nimport torch\nfrom torch import nn\nfrom bench.datasets.split import Images, Split\n\n\n"
 WRONG = {
     'def mine(shape):\n    "Mine."\n    return 1.0': "it returns float: return an nn.Module",
@@ -56,6 +60,12 @@ WRONG = {
     'def mine(data):\n    "Mine."\n    one = Images(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4), tuple("abc"))\n'
     "    return Split(one, one)": "train: labels must be the numbers from 0 to 2",
     'def mine(data):\n    "Mine."\n    return data / 0': "fails (TypeError: ",
+    'def mine(data):\n    "Mine."\n    one = Images(np.full((4, 8), np.nan, "f4"), np.arange(4), tuple("abcd"))\n'
+    "    return Split(one, one)": "train: vectors must be finite",
+    'def mine(data):\n    "Mine."\n    one = Images(np.zeros((4, 8), "f4"), np.arange(4), tuple("abcd"))\n'
+    '    other = Images(np.zeros((4, 9), "f4"), np.arange(4), tuple("efgh"))\n'
+    "    return Split(one, other)": "its sides differ: give pictures on all of them",
+    'def mine(width):\n    "Mine."\n    return nn.Unflatten(1, (width, 1))': "must give vectors [B, width]",
     'def mine(split):\n    "Mine."\n    return split.test.labels': "it gives the shape [6]: return [6, dim]",
     'def mine(split):\n    "Mine."\n    return np.full((6, 2), np.nan)': "some numbers are not finite",
     'def mine(split):\n    "Mine."\n    count = 6 if split.gallery is None else 12\n'

@@ -1,9 +1,11 @@
 """What is refused in a sentence before anything trains."""
 
 import pytest
-from support.jobs import tiny
+from support.jobs import BACKBONE, tiny
+from support.plugins import plugin_file
 
 from bench.job.run import refusals
+from bench.matrix.plugins import use
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,6 +56,22 @@ def test_what_concerns_every_objective_is_said_once():
     )
     (said,) = refusals(jobs, None)
     assert said.startswith("triplet and 2 more on conv4(width=8, pooling=token): the features have no class token")
+
+
+def test_a_trunk_that_cannot_be_built_is_tried_once_for_all_objectives(tmp_path):
+    text = (
+        "def unreachable(channels):\n    'Unreachable.'\n"
+        f"    with open({str(tmp_path / 'tries')!r}, 'a') as file:\n        file.write('x')\n"
+        "    raise ValueError('no weights here')\n"
+    )
+    use([plugin_file(tmp_path, text)])
+    try:
+        jobs = tiny(losses=["triplet", "contrastive", "margin"], backbones=["unreachable", BACKBONE], seeds=2)
+        (said,) = refusals(jobs, None)
+    finally:
+        use([])
+    assert said == "triplet and 2 more on unreachable: no weights here"
+    assert (tmp_path / "tries").read_text() == "x"
 
 
 @pytest.mark.parametrize("name", ["timm/vit_tiny_patch16_224", "timm/deit_tiny_distilled_patch16_224"])

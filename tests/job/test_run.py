@@ -283,7 +283,8 @@ def test_the_row_says_what_the_trunk_may_have_seen(name, parameters, grade):
 
 
 def test_a_floor_has_seen_nothing_whatever_the_trunk_beside_it():
-    _, floor = tiny(backbones=[{"name": "conv4", "weights": __file__}], floors=["pixels"])
+    _, floor, *_ = tiny(backbones=[{"name": "conv4", "weights": __file__}], floors=["pixels"])
+    assert floor.objective.name == "pixels"
     assert contamination(floor, datasets.load(floor.dataset, None))["overlap"] is None
 
 

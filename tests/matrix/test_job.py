@@ -28,7 +28,8 @@ def only(**changes: Any) -> Job:
 
 
 def weighed(file: Path) -> Job:
-    return only(backbones=[{"name": "conv4", "weights": str(file)}])
+    """The first job of a trunk with weights; floors of the trunk alone come after it."""
+    return jobs(backbones=[{"name": "conv4", "weights": str(file)}])[0]
 
 
 @pytest.mark.parametrize("file", ["reference", "small"])

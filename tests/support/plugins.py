@@ -83,6 +83,36 @@ def purity(clustering):
 '''
 )
 
+OF_VECTORS = '''
+import numpy as np
+from torch import nn
+
+from bench.datasets.split import Images, Split
+
+
+def blobs(data, *, classes: int = 12):
+    """Points around a centre for each class."""
+    return Split(_side(0, classes), _side(classes, classes))
+
+
+def _side(first, count):
+    random = np.random.default_rng(first)
+    centres = random.normal(size=(count, 1, 6))
+    points = (centres + 0.3 * random.normal(size=(count, 8, 6))).reshape(-1, 6).astype(np.float32)
+    return Images(points, np.repeat(np.arange(count), 8), tuple(f"blob {first + one}" for one in range(count)))
+
+
+def wider(width, *, factor: int = 2):
+    """One layer on vectors."""
+    return nn.Sequential(nn.Linear(width, factor * width), nn.ReLU())
+
+
+def largest(features, *, count: int = 3):
+    """The largest features."""
+    parts = [features.test.images, *([features.gallery.images] if features.gallery else [])]
+    return np.concatenate(parts)[:, :count]
+'''
+
 
 def plugin_file(folder: Path, text: str = LOSS, name: str = "my_losses.py") -> Path:
     file = folder / name
