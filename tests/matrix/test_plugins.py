@@ -94,6 +94,8 @@ WRONG = {
     "__all__ = sorted(names)\ndef mine(shape): ...": "write __all__ as a plain list of names",
     "import near\ndef triplet(shape): ...": "the name 'triplet' is taken by lossbench: give yours another name",
     "def sum(shape): ...": "the name 'sum' is taken by lossbench",
+    "def mine(_width, *, hidden: int = 9): ...": "mine: every backbone has 'hidden' already: give yours another name",
+    "def mine(channels, *, pooling: str = 'max'): ...": "mine: every backbone has 'pooling' already",
 }
 
 
