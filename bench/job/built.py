@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from bench.matrix.catalogue import Entry
+from losses.shape import Unsuitable
 
 __all__ = ["NoTrunk", "built", "built_trunk"]
 
@@ -31,8 +32,11 @@ def built_trunk(entry: Entry, build: Callable[[], Any]) -> nn.Module:
 
     Raises:
         NoTrunk: its function raises a ValueError, or returns no module.
+        Unsuitable: its function says that it does not suit the data.
     """
     try:
         return built(entry, build())
+    except Unsuitable:
+        raise
     except ValueError as error:
         raise NoTrunk(str(error)) from error

@@ -38,7 +38,9 @@ def test_a_plan_tells_of_a_plugin_that_is_not_used(tmp_path):
     assert found.stderr.endswith("my_losses.py: the matrix uses nothing of this plugin; name its functions there\n")
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "check", "complement", "report", "list", "evaluate", "compare"])
+@pytest.mark.parametrize(
+    "command", ["run", "plan", "search", "check", "complement", "report", "list", "evaluate", "compare"]
+)
 def test_every_command_refuses_a_plugin_that_is_none(command, tmp_path):
     plugin = plugin_file(tmp_path, "def broken(shape:\n")
     matrix = matrix_file(tmp_path)
