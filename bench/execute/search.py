@@ -18,7 +18,7 @@ from bench.execute.matrix_run import Asked, RunOptions, Way, run_jobs
 from bench.matrix import file
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
-from bench.matrix.job import ConfigError, Job, Part
+from bench.matrix.job import TRAINED, ConfigError, Job, Part
 from bench.matrix.recipe import Validation
 from bench.matrix.search_space import ranges, trial
 from bench.matrix.searched import Searched
@@ -122,7 +122,7 @@ def _boards(matrix: Matrix) -> list[tuple[tuple[Part, Part], tuple[Job, ...]]]:
     expand(matrix)
     recipe = matrix.recipe.model_copy(update={"validation": matrix.recipe.validation or HELD_OUT})
     update = {"recipe": recipe, "seeds": (SEED,), "controls": False, "model_ensembles": (), "floors": ()}
-    jobs = [_judged(job) for job in expand(matrix.model_copy(update=update))]
+    jobs = [_judged(job) for job in expand(matrix.model_copy(update=update)) if job.kind in TRAINED]
     places = [(dataset, backbone) for dataset in matrix.datasets for backbone in matrix.backbones]
     each = len(jobs) // len(places)
     return [(place, tuple(jobs[at * each : (at + 1) * each])) for at, place in enumerate(places)]

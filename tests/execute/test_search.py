@@ -2,6 +2,7 @@ from collections import Counter
 from contextlib import suppress
 
 import pytest
+import torch
 from support.jobs import DATASET, RECIPE
 
 import bench
@@ -9,6 +10,7 @@ from bench import store
 from bench.execute import matrix_run
 from bench.execute.event import Event
 from bench.execute.search import SEED
+from bench.job.backbones import conv4
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError
@@ -199,3 +201,22 @@ def test_trials_of_other_data_are_refused(tmp_path, at_once):
     store.write(other, Result(Row.of(job, "done", scores={}, provenance=provenance)))
     with pytest.raises(ConfigError, match="1 stored rows are of other data; name another folder with --results"):
         bench.search(asked(), trials=1, results=other)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_trunk_alone_stands_on_a_pretrained_board_and_is_not_searched(tmp_path):
+    torch.manual_seed(0)
+    torch.save(conv4(1, width=8).state_dict(), tmp_path / "weights.pt")
+    pretrained = {"name": "conv4", "width": 8, "weights": str(tmp_path / "weights.pt")}
+    still = {"rotation": 0, "zoom": 0, "shift": 0}
+    boards, started = searched(
+        tmp_path,
+        asked(backbones=[{**pretrained, "frozen": True}, {**pretrained, "freeze_stages": 1}], recipe=RECIPE | still),
+        2,
+    )
+    assert {event.job.kind for event in started} == {"loss", "ensemble"}
+    names = ["triplet", "proxy_anchor", "sum"]
+    assert [[choice.job.objective.name for choice in board.choices] for board in boards] == [names, names]
+    assert [board.choices[0].job.backbone.parameters["frozen"] for board in boards] == [True, False]
+    spaces = [[space.name for space, _ in board.choices[0].values] for board in boards]
+    assert ["trunk_rate" in found for found in spaces] == [False, True]
