@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from bench.datasets.split import Split, are_vectors
+from bench.job.batches import example
 from losses.shape import Unsuitable
 
 __all__ = ["pixels", "trunk"]
@@ -57,6 +58,7 @@ def trunk(
         features: of the pictures.
         transform: none; standardised: every number less its mean on the training side, over its standard deviation
             there; whitened: the first principal components of the training side, each over its standard deviation.
+            Some 16,000 rows stand for a larger training side.
         dim: how many components are kept of the whitened features at most.
 
     Returns:
@@ -64,10 +66,11 @@ def trunk(
     """
     parts = [features.test.images] + ([features.gallery.images] if features.gallery else [])
     vectors = np.concatenate([np.asarray(part, np.float32) for part in parts])
-    training = np.asarray(features.train.images, np.float32)
+    training = example(features.train).numpy()
     if transform == "standardised":
         spread = training.std(0)
-        vectors = (vectors - training.mean(0)) / np.where(spread > 0, spread, 1)
+        vectors -= training.mean(0)
+        vectors /= np.where(spread > 0, spread, 1)
     elif transform == "whitened":
         kept = min(dim, training.shape[1], len(training) - 1)
         vectors = PCA(kept, whiten=True, svd_solver="covariance_eigh").fit(training).transform(vectors)

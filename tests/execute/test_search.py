@@ -2,6 +2,7 @@ from collections import Counter
 from contextlib import suppress
 
 import pytest
+import torch
 from support.jobs import DATASET, RECIPE
 from support.plugins import LOSS, plugin_file
 
@@ -10,6 +11,7 @@ from bench import store
 from bench.execute import matrix_run
 from bench.execute.event import Event
 from bench.execute.search import SEED
+from bench.job.backbones import conv4
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError
@@ -124,16 +126,6 @@ def test_every_dataset_and_backbone_is_searched_apart_from_its_own_rates(tmp_pat
 
 
 @pytest.mark.usefixtures("at_once")
-def test_a_trunk_with_weights_is_searched_without_its_floors(tmp_path):
-    (tmp_path / "weights.pt").write_bytes(b"any")
-    weighed = {"name": "conv4", "width": 12, "weights": str(tmp_path / "weights.pt")}
-    boards, started = searched(tmp_path, asked(backbones=[{"name": "conv4", "width": 8}, weighed]), 2)
-    assert len(started) == 2 * 3 * 2
-    for board, width in zip(boards, (8, 12), strict=True):
-        assert [choice.job.backbone.parameters["width"] for choice in board.choices] == [width] * 3
-
-
-@pytest.mark.usefixtures("at_once")
 def test_a_loss_of_a_plugin_is_searched_within_its_bounds_and_named_in_the_command(tmp_path):
     bounded = LOSS.replace("scale: float", "scale: Annotated[float, Gt(0), Tuned(5, 20, log=True)]")
     imports = "from typing import Annotated\nfrom annotated_types import Gt\nfrom losses.tuned import Tuned\n"
@@ -226,3 +218,22 @@ def test_trials_of_other_data_are_refused(tmp_path, at_once):
     store.write(other, Result(Row.of(job, "done", scores={}, provenance=provenance)))
     with pytest.raises(ConfigError, match="1 stored rows are of other data; name another folder with --results"):
         bench.search(asked(), trials=1, results=other)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_trunk_alone_stands_on_a_pretrained_board_and_is_not_searched(tmp_path):
+    torch.manual_seed(0)
+    torch.save(conv4(1, width=8).state_dict(), tmp_path / "weights.pt")
+    pretrained = {"name": "conv4", "width": 8, "weights": str(tmp_path / "weights.pt")}
+    still = {"rotation": 0, "zoom": 0, "shift": 0}
+    boards, started = searched(
+        tmp_path,
+        asked(backbones=[{**pretrained, "frozen": True}, {**pretrained, "freeze_stages": 1}], recipe=RECIPE | still),
+        2,
+    )
+    assert {event.job.kind for event in started} == {"loss", "ensemble"}
+    names = ["triplet", "proxy_anchor", "sum"]
+    assert [[choice.job.objective.name for choice in board.choices] for board in boards] == [names, names]
+    assert [board.choices[0].job.backbone.parameters["frozen"] for board in boards] == [True, False]
+    spaces = [[space.name for space, _ in board.choices[0].values] for board in boards]
+    assert ["trunk_rate" in found for found in spaces] == [False, True]
