@@ -179,7 +179,7 @@ def test_a_loader_looks_in_every_place_of_the_table(name: str, place: str, tmp_p
 
 
 def test_the_commands_wait_for_nothing_heavy() -> None:
-    heavy = "{'torch', 'timm', 'faiss', 'pandas', 'losses'}"
+    heavy = "{'torch', 'timm', 'faiss', 'pandas'}"
     for code, also in (
         ("from bench.cli.data import app", "{'httpx', 'numpy', 'pydantic', 'PIL'}"),
         ("from bench.datasets.acquire.inventory import inventory; inventory(None)", "{'httpx'}"),
