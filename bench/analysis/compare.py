@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from bench.analysis.differences import Differences, Method, check_methods, differences, summary
 from bench.stats.class_part import ClassPart, crossed, same_models
-from bench.stats.difference import Indices, Methods, mean, pairs
+from bench.stats.difference import NEITHER_VARIES, Indices, Methods, mean, pairs
 from bench.stats.estimate import Estimate, Numbers, Reasons, say
 from bench.stats.power import classes_exceed, detectable, seeds_needed, superior
 from bench.stats.ranks import Flags, holm, leading, letters, rank_sets, separated, tie_groups
@@ -120,7 +120,7 @@ class BoardComparison(NamedTuple):
     classes: Estimate
     """[P]: over new seeds and new classes."""
     better: Flags
-    """[m, m]: row is separated from column and above it."""
+    """[m, m]: row is separated from column and above it; of two floors that no seed moves, simply above it."""
     ranked: Flags
     """[m]: has a verdict against another, so that it can be ranked."""
     alpha: float
@@ -152,8 +152,15 @@ def compare(
     p = holm(np.where(reason == "", apart.seeds.p_two_sided(), np.nan))
     ranked = np.zeros(len(lines), bool)
     ranked[np.concatenate([side[np.isfinite(p)] for side in at])] = True
-    better = separated(p, apart.seeds.mean, at=at, alpha=alpha)
+    verdicts = np.where(_exact(lines, apart, at), 0.0, p)
+    better = separated(verdicts, apart.seeds.mean, at=at, alpha=alpha)
     return BoardComparison(lines, found, at, apart, p, reason, crossed(apart.seeds, apart.part), better, ranked, alpha)
+
+
+def _exact(lines: Sequence[Method], apart: Differences, at: tuple[Indices, Indices]) -> Flags:
+    """[P]: pairs of floors that no seed moves; they are as far apart as they are, and need no test to be ranked."""
+    outside = np.array([line.outside for line in lines], bool)
+    return np.asarray(outside[at[0]] & outside[at[1]] & (apart.seeds.reason == NEITHER_VARIES))
 
 
 def _reasons(lines: Sequence[Method], found: Methods, apart: Differences, at: tuple[Indices, Indices]) -> Reasons:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from bench.stats.estimate import Estimate, Numbers, Reasons, say
 from bench.stats.shrinkage import NEGLIGIBLE, shrink
 
-__all__ = ["Indices", "Methods", "difference", "mean", "methods", "pairs"]
+__all__ = ["NEITHER_VARIES", "Indices", "Methods", "difference", "mean", "methods", "pairs"]
 
 Indices = NDArray[np.intp]
 

@@ -43,3 +43,21 @@ def test_a_board_without_the_trunk_marks_nothing() -> None:
     assert board.trunk is None
     assert "trunk" not in board.verdict.sentence
     assert not any("▽" in row[0].text for row in scoreboard(board).rows)
+
+
+def test_floors_that_no_seed_moves_are_ranked_by_what_they_score() -> None:
+    board = board_of(
+        scored(STANDARDISED, 0.52, 0.52, 0.52, kind="floor"),
+        scored(ALONE, 0.5, 0.5, 0.5, kind="floor"),
+        scored("pixels", 0.1, 0.1, 0.1, kind="floor"),
+        scored("far below", 0.300, 0.302, 0.301),
+    )
+    places = {line.label: board.verdict.places[line.cell] for line in board.lines}
+    assert [places[name].ranks for name in ("standardised", "trunk", "far below", "pixels")] == [
+        (1, 1),
+        (2, 2),
+        (3, 3),
+        (4, 4),
+    ]
+    assert len({place.letters for place in places.values()}) == 4
+    assert {line.label for line in board.lines if line.cell in board.verdict.leading} == {"standardised"}
