@@ -20,7 +20,7 @@ from bench.datasets.reading.small_classes import kept, refuse_shared
 from bench.datasets.reading.split_columns import class_names, class_texts, in_order, parts
 from bench.datasets.reading.stable_choice import choose
 from bench.datasets.reading.text_file import read_text
-from bench.datasets.reading.there import is_file
+from bench.datasets.reading.there import is_file, own_file
 from bench.datasets.reading.vector_parts import read_parts
 from bench.datasets.reading.vectors_file import Vectors, open_vectors
 from bench.datasets.reading.wording import printable, some
@@ -85,7 +85,7 @@ def embeddings(
         DataError: a file does not fit the above, a vector is not finite, a class is on both sides, or fewer than two
             are on one.
     """
-    file = _find(data, path)
+    file = own_file(data, path, dataset="embeddings", what="the .npy, .npz or .parquet that holds the embeddings")
     tables = _tables(file, table)
     places = [file, *tables]
     choice = Choice(table is not None, min_images, test_share, seed)
@@ -97,16 +97,6 @@ def embeddings(
         **choice._asdict(),
     }
     return cached(identity, lambda: _split(file, tables, choice))
-
-
-def _find(data: Path | None, path: str) -> Path:
-    own = os.path.expanduser(path)
-    if data is None and not os.path.isabs(own):
-        raise DataError(f"embeddings needs an absolute path, or --data DIR (or BENCH_DATA) that holds {path!r}.")
-    file = Path(os.path.abspath((data or Path()) / own))
-    if not is_file(file):
-        raise DataError(f"{file} is not a file: set path to the .npy, .npz or .parquet that holds the embeddings.")
-    return file
 
 
 def _tables(file: Path, table: str | None) -> list[Path]:

@@ -14,7 +14,7 @@ from bench.datasets.reading.file_kinds import PARQUET
 from bench.datasets.reading.own_pictures import Collection, Reading, own_split
 from bench.datasets.reading.split_columns import class_names, class_texts, in_order, parts
 from bench.datasets.reading.text_file import read_text
-from bench.datasets.reading.there import is_file
+from bench.datasets.reading.there import own_file
 from bench.datasets.reading.wording import some
 from bench.datasets.split import DataError, Split
 
@@ -50,7 +50,7 @@ def manifest(
         DataError: the table does not fit the above, a picture is missing or cannot be read, a class is on both sides,
             or fewer than two are on one.
     """
-    file = _find(data, path)
+    file = own_file(data, path, dataset="manifest", what="the CSV or Parquet that lists the pictures")
     columns = read_columns(file, ("path", "label", "split"), ("role", "class_name", "text"))
     columns["label"] = [unicodedata.normalize("NFC", label) for label in columns["label"]]
     pictures = _pictures(file, columns)
@@ -60,16 +60,6 @@ def manifest(
     names, texts = class_names(file, columns), class_texts(file, columns)
     found = Collection("manifest", file, file.parent, pictures, order, names, texts, notes)
     return own_split(found, Reading(size, gray, min_images, skip_broken))
-
-
-def _find(data: Path | None, path: str) -> Path:
-    own = os.path.expanduser(path)
-    if data is None and not os.path.isabs(own):
-        raise DataError(f"manifest needs an absolute path, or --data DIR (or BENCH_DATA) that holds {path!r}.")
-    file = Path(os.path.abspath((data or Path()) / own))
-    if not is_file(file):
-        raise DataError(f"{file} is not a file: set path to the CSV or Parquet that lists the pictures.")
-    return file
 
 
 def _pictures(file: Path, columns: Columns) -> list[Placed]:

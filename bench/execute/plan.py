@@ -13,6 +13,7 @@ from bench import datasets
 from bench.datasets.held_out import folds
 from bench.datasets.split import DataError, Images, Split, are_vectors
 from bench.matrix.catalogue import did_you_mean, find
+from bench.matrix.frozen import of_vectors
 from bench.matrix.job import TRAINED, ConfigError, Job, Part
 from bench.matrix.recipe import Recipe
 from bench.store.folder import TRAINING
@@ -20,8 +21,6 @@ from bench.store.row import Status
 
 __all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "unsuited", "without_result"]
 
-VECTOR_BACKBONE = "identity"
-"""The one that takes vectors, and takes nothing else."""
 FINAL = ("done", "diverged")
 """Outcomes that the same job would reach again; other cells are run again."""
 
@@ -84,12 +83,12 @@ def _unfit(job: Job, split: Split) -> str | None:
 
 def _unfit_images(job: Job, split: Split) -> str | None:
     label, crop, vectors = job.dataset.label, job.recipe.crop, are_vectors(split)
-    if vectors and job.backbone.name != VECTOR_BACKBONE:
-        return f'{label}: embeddings are not pictures: set backbones = ["{VECTOR_BACKBONE}"]'
-    if not vectors and job.backbone.name == VECTOR_BACKBONE:
+    if vectors and not of_vectors(job.backbone):
+        return f'{label}: embeddings are not pictures: set backbones = ["identity"]'
+    if not vectors and of_vectors(job.backbone):
         return (
-            f"{label}: the backbone {VECTOR_BACKBONE} takes stored embeddings, and these are pictures: choose another "
-            "backbone"
+            f"{label}: the backbone {job.backbone.name} takes stored embeddings, and these are pictures: choose "
+            "another backbone"
         )
     if crop is None:
         return None
@@ -199,7 +198,8 @@ def _seconds(job: Job, split: Split, rows: pd.DataFrame) -> float | None:
     if pd.isna(speed):
         return None
     parts = folds(split.train.labels, job.recipe.validation, seed=job.seed)
-    images = sum(len(fold.labels) - len(fold.held_out) for fold in parts) * job.recipe.epochs
+    drawn = [len(fold.labels) - len(fold.held_out) for fold in parts]
+    images = sum(min(count, job.recipe.images_per_epoch or count) for count in drawn) * job.recipe.epochs
     return float(images / speed + (same["seconds"] - same["seconds_train"]).median())
 
 

@@ -20,7 +20,7 @@ from bench.datasets.split import Split, are_vectors, left_out
 from bench.job import provenance
 from bench.job.built import NoTrunk
 from bench.job.epoch_choice import selection
-from bench.job.features import Tell, features, probe
+from bench.job.features import Features, Tell, features, probe
 from bench.job.fit import Fitted, build, fit, pictures
 from bench.job.fusion import Stored
 from bench.matrix.catalogue import FEATURES, Entry, entries, find
@@ -127,13 +127,16 @@ def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
         return missing
     found: dict[tuple[str, str], list[str]] = {}
     broken: dict[tuple[str, str, int | None], NoTrunk] = {}
+    probed: dict[tuple[str, str, int | None], Features] = {}
     trained = [job for job in jobs if job.kind in TRAINED]
     for job in {(j.dataset.label, j.backbone.label, j.objective.label): j for j in trained}.values():
         trunk = (job.dataset.label, job.backbone.label, job.recipe.crop)
         try:
             if trunk in broken:  # weights that cannot be downloaded are waited for once, not for every objective
                 raise broken[trunk]
-            _build(job, data)
+            if job.backbone.parameters.get("frozen") and trunk not in probed:
+                probed[trunk] = probe(job, datasets.load(job.dataset, data))
+            _build(job, data, probed.get(trunk))
         except Exception as error:
             if isinstance(error, NoTrunk):
                 broken[trunk] = error
@@ -142,11 +145,10 @@ def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
     return [f"{_first_of(labels)} on {backbone}: {why}" for (backbone, why), labels in found.items()]
 
 
-def _build(job: Job, data: Path | None) -> None:
-    """Build what a job trains, and forget it."""
+def _build(job: Job, data: Path | None, frozen: Features | None) -> None:
+    """Build what a job trains, of a frozen trunk what stands on it, and forget it."""
     split = datasets.load(job.dataset, data)
     fold = folds(split.train.labels, job.recipe.validation, seed=job.seed)[0]
-    frozen = probe(job, split) if job.backbone.parameters.get("frozen") else None
     seen, widths = (frozen.split, frozen.widths) if frozen else (split, ())
     build(job, seen, fold, seed=job.seed, device=torch.device("cpu"), widths=widths)
 

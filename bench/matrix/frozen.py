@@ -4,7 +4,7 @@ from bench.matrix.catalogue import VECTORS, find
 from bench.matrix.job import Part
 from bench.matrix.recipe import Recipe
 
-__all__ = ["TRUNK", "given_weights", "unfit_to_freeze"]
+__all__ = ["TRUNK", "given_weights", "of_vectors", "unfit_to_freeze"]
 
 TRUNK = "trunk"
 """The floor that is the pretrained trunk alone."""
@@ -13,12 +13,15 @@ STILL = ("rotation", "zoom", "shift", "flip")
 """Fields of a recipe that move or mirror pictures; a crop alone is the middle of the picture where nothing learns."""
 
 
+def of_vectors(backbone: Part) -> bool:
+    """Whether a backbone takes stored embeddings instead of pictures."""
+    return find("backbones", backbone.name).positional == VECTORS
+
+
 def given_weights(backbone: Part) -> bool:
     """Whether a backbone stands for more than random weights: it is pretrained, or of vectors that a model gave."""
     given = backbone.parameters
-    return (
-        bool(given.get("pretrained") or given.get("weights")) or find("backbones", backbone.name).positional == VECTORS
-    )
+    return bool(given.get("pretrained") or given.get("weights")) or of_vectors(backbone)
 
 
 def unfit_to_freeze(backbone: Part, recipe: Recipe) -> str | None:

@@ -166,6 +166,8 @@ def test_a_forecast_follows_what_was_measured():
     row = {"dataset": jobs[0].dataset.label, "backbone": jobs[0].backbone.label, "status": "done", "kind": "loss"}
     rows = pd.DataFrame([row | {"images_per_second": 96.0, "seconds_train": 3.0, "seconds": 3.5}])
     assert plan.forecast(jobs, splits, rows).seconds == pytest.approx(2 * (2 * 96 / 96 + 0.5))
+    (part,) = tiny(recipe={"images_per_epoch": 48})
+    assert plan.forecast([part], splits, rows).seconds == pytest.approx(2 * 48 / 96 + 0.5)
     (folded,) = tiny(recipe={"validation": {"folds": 3}})  # each of the three trains on two thirds of the images
     assert plan.forecast([folded], splits, rows).seconds == pytest.approx(3 * 2 * 64 / 96 + 0.5)
 

@@ -16,7 +16,7 @@ from support.jobs import go, tiny
 
 from bench import datasets
 from bench.job.backbones import conv4
-from bench.job.features import CHUNK, features
+from bench.job.features import CHUNK, features, probe
 from bench.job.run import refusals, run
 from bench.matrix.job import ConfigError
 
@@ -257,6 +257,16 @@ def test_what_does_not_go_with_a_frozen_trunk_is_refused(weights, backbone, reci
 )
 def test_what_cannot_be_built_on_a_frozen_trunk_is_refused(weights, backbone, sentence):
     assert any(sentence in said for said in refusals(frozen(weights, **backbone), None))
+
+
+def test_a_frozen_trunk_is_built_once_before_training_and_nothing_goes_through_it(weights, own_cache, monkeypatch):
+    built = []
+    monkeypatch.setattr("bench.job.run.probe", lambda *args: (built.append(args), probe(*args))[1])
+    backbone = {"name": "conv4", "width": 8, "weights": weights, "frozen": True}
+    jobs = tiny(backbones=[backbone], recipe=STILL, losses=["triplet", "contrastive", "margin"], seeds=2)
+    assert refusals(jobs, None) == []
+    assert len(built) == 1
+    assert not list(own_cache.glob("*features*"))
 
 
 def test_an_mlp_learns(weights):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.datasets.split import DataError, reason
 
-__all__ = ["is_file", "is_folder"]
+__all__ = ["is_file", "is_folder", "own_file"]
 
 
 def is_file(place: Path) -> bool:
@@ -17,6 +17,21 @@ def is_file(place: Path) -> bool:
 def is_folder(place: Path) -> bool:
     """Whether a folder, or a link to one, is there. Raises DataError where the system does not let us see."""
     return stat.S_ISDIR(_mode(place))
+
+
+def own_file(data: Path | None, path: str, *, dataset: str, what: str) -> Path:
+    """The file that a user's dataset names by `path`, absolute or inside the data folder.
+
+    Raises:
+        DataError: it is not there; the sentence says `what` the path should name.
+    """
+    own = os.path.expanduser(path)
+    if data is None and not os.path.isabs(own):
+        raise DataError(f"{dataset} needs an absolute path, or --data DIR (or BENCH_DATA) that holds {path!r}.")
+    file = Path(os.path.abspath((data or Path()) / own))
+    if not is_file(file):
+        raise DataError(f"{file} is not a file: set path to {what}.")
+    return file
 
 
 def _mode(place: Path) -> int:
