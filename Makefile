@@ -1,8 +1,9 @@
 # The whole developer interface. Each target makes .venv first if there is none; PYTHON names the interpreter for it.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+TUNED := $(addprefix results/tuned/frozen-,1-grocery_store_size_128-lite0_frozen.toml 2-cars196_half_not_Cars196-lite0_frozen.toml 3-omniglot_size_64_classes_200-lite0_frozen.toml)
 
-.PHONY: demo demo-photos test lint tables check baseline calibrate reference small bench-perf
+.PHONY: demo demo-photos test lint tables check baseline calibrate reference small frozen finetune bench-perf
 
 demo: .venv/ready
 	$(BIN)/bench run demo > /dev/null
@@ -45,6 +46,20 @@ small: .venv/ready
 	$(BIN)/bench run small --results results/small
 	$(BIN)/bench pack results/small.parquet --results results/small
 	$(BIN)/bench report --results results/small.parquet --output reports/small --title "Two cores, an hour, real photos"
+
+# What was searched, and what was found, is in results/tuned: one matrix for each dataset.
+frozen: .venv/ready
+	$(BIN)/bench search frozen --trials 8 --results results/search --write results/tuned/frozen.toml --force
+	for matrix in $(TUNED); do $(BIN)/bench run $$matrix --results results/frozen || exit 1; done
+	$(BIN)/bench pack results/frozen.parquet --results results/frozen --no-queries
+	$(BIN)/bench report --results results/frozen.parquet --output reports/frozen --title "Every loss on a frozen pretrained trunk" \
+	  $(addprefix --matrix ,$(TUNED))
+
+finetune: .venv/ready
+	$(BIN)/bench run frozen-ensembles --results results/finetune
+	$(BIN)/bench run finetune --results results/finetune
+	$(BIN)/bench pack results/finetune.parquet --results results/finetune
+	$(BIN)/bench report --results results/finetune.parquet --output reports/finetune --title "Ensembles of losses on a pretrained trunk"
 
 bench-perf: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/training.py

@@ -19,7 +19,10 @@ from bench.matrix.job import Job
 from bench.matrix.recipe import complete
 from bench.store.columns import known, scores
 
-__all__ = ["Board", "Unfinished", "boards"]
+__all__ = ["Board", "Notes", "Unfinished", "boards"]
+
+Notes = Mapping[tuple[str, str], Sequence[str]]
+"""By labels of dataset and backbone: what is said of that board."""
 
 
 class Unfinished(NamedTuple):
@@ -62,12 +65,12 @@ class Board(NamedTuple):
     """One entry for each ensemble and model ensemble, in the order of the lines."""
 
 
-def boards(rows: pd.DataFrame, jobs: Sequence[Job] = (), notes: Sequence[str] = ()) -> list[Board]:
+def boards(rows: pd.DataFrame, jobs: Sequence[Job] = (), notes: Notes | None = None) -> list[Board]:
     """Boards of `rows` (one row per job, as `bench.load` gives them), by dataset and backbone.
 
     Averaged in one line is what shares a cell, and nothing else: neither other parameters, recipes or protocols (the
     newest counts), nor other versions of the data. Labels and kinds are those of `jobs`, else the stored ones.
-    `notes` are said of every board, before its own.
+    `notes` are said of the board of a dataset and a backbone, before its own.
     """
     # Where nothing finished, columns that only a finished row fills may be missing altogether.
     whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *known()))))
@@ -76,7 +79,8 @@ def boards(rows: pd.DataFrame, jobs: Sequence[Job] = (), notes: Sequence[str] = 
     models = trained_models(with_jobs(found.rows))
     groups = found.rows.groupby(["dataset", "backbone", "place"], sort=True)
     drawn = [_board(cells, found.jobs, models, newest=newest, metrics=metrics) for _, cells in groups]
-    return [board._replace(notes=(*notes, *board.notes)) for board in drawn]
+    said = notes or {}
+    return [one._replace(notes=(*said.get((one.dataset, one.backbone), ()), *one.notes)) for one in drawn]
 
 
 def _complete(recipe: str) -> str:

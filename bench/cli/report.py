@@ -1,8 +1,9 @@
 """Commands that read what is stored: `bench report`, `bench complement` and `bench pack`."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,6 +24,10 @@ from bench.cli.options import (
     say,
 )
 
+if TYPE_CHECKING:
+    from bench.matrix.file import Matrix
+    from bench.matrix.job import Job
+
 __all__ = ["complement", "pack", "report"]
 
 
@@ -32,8 +37,9 @@ def report(
     ] = RESULTS,
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write the report to.")] = REPORT,
     matrix: Annotated[
-        str | None, typer.Option("--matrix", metavar="MATRIX", help="Report only the cells of this matrix.")
-    ] = None,
+        list[str],
+        typer.Option("--matrix", metavar="MATRIX", help="Report only the cells of this matrix. May be repeated."),
+    ] = [],  # noqa: B006
     seeds: SeedsOption = None,
     changes: SetOption = [],  # noqa: B006
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "Leaderboard",
@@ -43,27 +49,35 @@ def report(
     from bench import report as reporting
     from bench import store
     from bench.matrix.expand import expand
-    from bench.matrix.job import Job
     from bench.matrix.plugins import use
 
     use(plugin)
-    rows, jobs, notes = store.load(results), tuple[Job, ...](), tuple[str, ...]()
+    rows = store.load(results)
     history, members = store.history(results), store.members(results)
     if rows.empty:
         _nothing(f"{results} has no results to report; run a matrix first, for example: bench run demo")
-    if matrix is not None:
-        asked = asked_for(matrix, seeds, changes, plugins=plugin)
-        jobs = expand(asked)
-        jobs = (*jobs, *controls_of(asked, jobs, rows))
-        notes = (asked.searched.sentence,) if asked.searched else ()
+    asked = [(one, expand(one)) for one in (asked_for(one, seeds, changes, plugins=plugin) for one in matrix)]
+    jobs = tuple(job for one, own in asked for job in (*own, *controls_of(one, own, rows)))
+    notes = _searched(asked)
+    if matrix:
         rows = rows[rows["key"].isin({job.key for job in jobs})]
     if rows.empty:
-        _nothing(f"{results} has results, but none of the matrix {matrix}; run it first: bench run {matrix}")
+        name = " or ".join(matrix)
+        _nothing(f"{results} has results, but none of the matrix {name}; run it first: bench run {matrix[0]}")
     Console().print(reporting.terminal(reporting.boards(rows, jobs, notes)))
     for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs, notes=notes):
         typer.echo(f"wrote {path}", err=True)
     if "done" not in set(rows["status"]):
         _nothing("nothing was measured: no job has finished")
+
+
+def _searched(asked: "Sequence[tuple[Matrix, Sequence[Job]]]") -> dict[tuple[str, str], tuple[str, ...]]:
+    """Dataset and backbone -> how the settings of the matrices that are about it were found."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for search, jobs in ((matrix.searched, jobs) for matrix, jobs in asked if matrix.searched):
+        for board in {(job.dataset.label, job.backbone.label) for job in jobs}:
+            found[board] = tuple(dict.fromkeys((*found.get(board, ()), search.sentence)))
+    return found
 
 
 def complement(
@@ -101,11 +115,14 @@ def complement(
 def pack(
     file: Annotated[Path, typer.Argument(metavar="OUT.parquet", help="File to write.")],
     results: ResultsOption = RESULTS,
+    queries: Annotated[
+        bool, typer.Option("--queries/--no-queries", help="Keep the score of every query; most of the size.")
+    ] = True,
 ) -> None:
     """Write all stored results, with their training histories, to one Parquet file."""
     from bench import store
 
-    count = store.pack(results, file)
+    count = store.pack(results, file, queries=queries)
     if not count:
         _nothing(f"{results} has no results to pack; run a matrix first, for example: bench run demo")
     typer.echo(f"{file}: {count} rows", err=True)

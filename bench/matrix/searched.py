@@ -27,5 +27,5 @@ class Searched(BaseModel):
     @property
     def sentence(self) -> str:
         """What a reader of a board should know."""
-        plural = "s" if self.trials > 1 else ""
-        return f"Each objective had {self.trials} trial{plural} on held-out training classes to find its settings."
+        trials = "1 trial" if self.trials == 1 else f"{self.trials} trials"
+        return f"Each objective called tuned had {trials} on held-out training classes to find its settings."

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.analysis.boards import Notes
 from bench.matrix.job import Job
 from bench.report.markdown import boards, markdown, terminal
 
@@ -19,12 +20,12 @@ def write(
     members: pd.DataFrame | None = None,
     title: str = "Leaderboard",
     jobs: Sequence[Job] = (),
-    notes: Sequence[str] = (),
+    notes: Notes | None = None,
 ) -> list[Path]:
     """Write README.md, index.html and the plots of `rows` (as `bench.load` gives them) into `output`.
 
     `history` and `members` are as `bench.store` gives them; labels and kinds are those of `jobs`, else the stored ones.
-    `notes` are said of every board.
+    `notes` are said of the board of a dataset and a backbone.
     Returns the files, plots first. The same rows give the same bytes. Raises ValueError where there are no rows, and
     ConfigError where `output` cannot be written or holds a file of the same name that is not from a report.
     """

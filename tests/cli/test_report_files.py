@@ -143,6 +143,15 @@ def test_pack_replaces_what_it_made_and_an_empty_file(results: Path, packed: Pat
     assert not list(results.parent.glob(".*"))
 
 
+def test_pack_leaves_out_single_queries_where_it_is_asked_to(results: Path, packed: Path) -> None:
+    small = results.parent / "small.parquet"
+    assert called("pack", small, "--results", results, "--no-queries").exit_code == 0
+    pd.testing.assert_frame_equal(bench.load(small), bench.load(packed))
+    kept, left = set(pq.read_schema(packed).names), set(pq.read_schema(small).names)
+    assert left < kept
+    assert all(name.startswith("query_") for name in kept - left)
+
+
 def test_pack_names_the_rows_that_it_leaves_out(results: Path) -> None:
     first, second = sorted(results.glob("*/row.parquet"))
     first.write_bytes(b"half")
@@ -189,6 +198,27 @@ def test_a_report_of_a_matrix_without_rows_says_so(results: Path, tmp_path: Path
         done = called(*arguments, "--results", tmp_path / "nothing")
         assert (done.exit_code, "has no results to" in done.stderr) == (3, True)
     assert not (tmp_path / "page").exists()
+
+
+def test_a_report_of_two_matrices_says_of_each_board_how_its_settings_were_found(tmp_path: Path) -> None:
+    letters = '[{{ name = "glyphs", classes = {}, images_per_class = 8 }}]'
+    matrices = []
+    for classes, name in ((12, "plain"), (13, "searched"), (14, "third")):
+        (tmp_path / name).mkdir()
+        matrices.append(matrix_file(tmp_path / name, datasets=letters.format(classes), seeds="2"))
+    with matrices[1].open("a") as file:
+        file.write('[searched]\ntrials = 7\nseed = 1000\nmetric = "map_at_r"\nvalidation = { share = 0.2 }\n')
+    for job in (job for file in matrices for job in expand(load(file))):
+        store.write(tmp_path / "runs", finished(job))
+    asked = [word for file in matrices[:2] for word in ("--matrix", file)]
+    done = called("report", "--results", tmp_path / "runs", *asked, "--output", tmp_path / "page")
+    assert done.exit_code == 0, done.stderr
+    text = (tmp_path / "page" / "README.md").read_text()
+    plain, searched = sorted(text.index(f"## glyphs(classes={classes}") for classes in (12, 13))
+    note = text.index("called tuned had 7 trials")
+    assert plain < searched < note
+    assert text.count("called tuned") == 1
+    assert "classes=14" not in text
 
 
 def test_a_report_into_a_file_is_a_sentence(results: Path, tmp_path: Path) -> None:

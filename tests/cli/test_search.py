@@ -15,7 +15,7 @@ from bench.store.row import Result, Row
 
 BENCH = str(Path(sys.executable).with_name("bench"))
 WORDS = ("search", "tiny.toml", "--trials", "2", "--workers", "1", "--write", "found.toml")
-NOTE = "Each objective had 2 trials on held-out training classes to find its settings."
+NOTE = "Each objective called tuned had 2 trials on held-out training classes to find its settings."
 AS_TRIED = ("seeds=[1000]", "recipe.validation.share=0.2", "recipe.validate_every=2")
 
 
