@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from bench.cli.options import (
     NOTHING,
@@ -22,6 +21,7 @@ from bench.cli.options import (
     controls_of,
     say,
 )
+from bench.cli.output import console
 
 __all__ = ["complement", "pack", "report"]
 
@@ -59,7 +59,7 @@ def report(
         rows = rows[rows["key"].isin({job.key for job in jobs})]
     if rows.empty:
         _nothing(f"{results} has results, but none of the matrix {matrix}; run it first: bench run {matrix}")
-    Console().print(reporting.terminal(reporting.boards(rows, jobs, notes)))
+    console().print(reporting.terminal(reporting.boards(rows, jobs, notes)))
     for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs, notes=notes):
         typer.echo(f"wrote {path}", err=True)
     if "done" not in set(rows["status"]):
@@ -93,7 +93,7 @@ def complement(
     if results.is_file():
         raise ConfigError(f"{results}: is a packed file, which holds no embeddings; name a folder of results")
     studies = study(jobs, splits, results, size=size)
-    Console().print(terminal(studies))
+    console().print(terminal(studies))
     for path in write(studies, output, title=title):
         typer.echo(f"wrote {path}", err=True)
 
