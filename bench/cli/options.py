@@ -111,12 +111,13 @@ def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
     def command(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
         def run(*args: Any, **kwargs: Any) -> None:
+            expected = _expected()
             spell_out()
             try:
                 with at_work(), _told_in_sentences():
                     function(*args, **kwargs)
             except (Exception, KeyboardInterrupt) as error:
-                end = _end(error)
+                end = _end(error, expected)
                 if end is None:
                     raise
                 raise end from None
@@ -126,17 +127,22 @@ def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
     return command
 
 
-def _end(error: BaseException) -> typer.Exit | None:
-    """How a command ends by an error, once that is said; None for one that nobody expects, or an end already."""
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors that are sentences. Imported before the work: after an interruption an import may not be whole."""
     from bench.datasets.split import DataError
     from bench.matrix.job import ConfigError
     from bench.store.places import StoreError
 
+    return ConfigError, DataError, StoreError
+
+
+def _end(error: BaseException, expected: tuple[type[Exception], ...]) -> typer.Exit | None:
+    """How a command ends by an error, once that is said; None for one that nobody expects, or an end already."""
     if isinstance(error, typer.Exit):
         return None
     if isinstance(error, KeyboardInterrupt) or was_interrupted():
         return interrupted("the same command continues")
-    if isinstance(error, (ConfigError, DataError, StoreError)):
+    if isinstance(error, expected):
         return _refused(str(error))
     if isinstance(error, OSError):
         return typer.Exit(UNREAD) if error.errno == errno.EPIPE else _refused(_unusable(error))

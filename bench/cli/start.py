@@ -11,8 +11,9 @@ def main() -> None:
     """Run the command that the process was started with, and end the process."""
     interrupts.catch()
     from bench.cli.app import app
-    from bench.cli.output import finish
+    from bench.cli.output import finish, spell_out
 
+    spell_out()
     try:
         app()
         code: object = 0

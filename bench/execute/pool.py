@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -77,56 +77,62 @@ def execute(
     """
     stop = stop or Stop()
     workers = [_Worker(Setup(place, threads, results, data, named())) for place in places]
-    with stop.listening():
-        try:
-            for worker in workers[: max(1, len(jobs))]:
-                worker.start()  # all import while the first one checks
-            _refuse(workers[0], jobs, stop)
-            while not stop.asked:
-                yield from _started(take, [worker for worker in workers if worker.job is None])
-                busy = [worker for worker in workers if worker.job is not None]
-                if not busy:
-                    return
-                for worker in _with_news(busy, stop, None):
-                    yield worker.news()
-            yield from _stopped([worker for worker in workers if worker.job is not None])
-            raise Stopped
-        finally:
-            for worker in workers:
-                worker.kill()
-            for worker in workers:
-                worker.bury()
+    with stop.listening(), _ended(workers):
+        for worker in workers[: max(1, len(jobs))]:
+            worker.start()  # all import while the first one checks
+        _refuse(workers[0], jobs, stop)
+        while not stop.asked:
+            idle = [worker for worker in workers if worker.job is None]
+            while idle and (job := take()) is not None:
+                worker = idle.pop(0)
+                if not worker.alive:
+                    worker.start()
+                worker.job = job
+                with suppress(OSError):  # one that has just died says so when it is asked for news
+                    worker.socket.send(job)
+                yield Event("started", job)
+            if len(idle) == len(workers):
+                return
+            for worker in _with_news(workers, stop, None):
+                yield worker.news()
+        yield from _stopped(workers)
+    raise Stopped
 
 
-def _started(take: Callable[[], Job | None], idle: list["_Worker"]) -> Generator[Event, None, None]:
-    """Give jobs to workers that have none, while there are any."""
-    while idle and (job := take()) is not None:
-        worker = idle.pop(0)
-        if not worker.alive:
-            worker.start()
-        worker.job = job
-        with suppress(OSError):  # one that has just died says so when it is asked for news
-            worker.socket.send(job)
-        yield Event("started", job)
+@contextmanager
+def _ended(workers: Sequence["_Worker"]) -> Iterator[None]:
+    """Afterwards no worker runs: all are killed before any is waited for, so that nothing can come between."""
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.bury()
 
 
-def _with_news(busy: Sequence["_Worker"], stop: Stop | None, seconds: float | None) -> list["_Worker"]:
-    """Wait until a worker has something to say of its job, or the run is to stop; those that have."""
+def _with_news(workers: Sequence["_Worker"], stop: Stop | None, seconds: float | None) -> list["_Worker"]:
+    """Wait until a worker has something to say of its job; those that have, and none if the run is to stop.
+
+    A signal may have gone to the workers too: the end of one is judged only once all are asked to stop.
+    """
+    busy = [worker for worker in workers if worker.job is not None]
     ready = wait([*(worker.socket for worker in busy), *([stop] if stop else [])], seconds)
-    return [worker for worker in busy if worker.socket in ready]
+    return [] if stop and stop.asked else [worker for worker in busy if worker.socket in ready]
 
 
-def _stopped(busy: Sequence["_Worker"]) -> Generator[Event, None, None]:
+def _stopped(workers: Sequence["_Worker"]) -> Iterator[Event]:
     """Ask workers to stop at their next step, and tell how they do; who calls this kills those that do not in time."""
+    busy = [worker for worker in workers if worker.job is not None]
     for worker in busy:
         worker.ask_to_stop()
     for worker in busy:
         yield Event("stopping", worker.current)
     end = monotonic() + PATIENCE
-    while (busy := [worker for worker in busy if worker.job is not None]) and (left := end - monotonic()) > 0:
+    while any(worker.job for worker in busy) and (left := end - monotonic()) > 0:
         for worker in _with_news(busy, None, left):
             yield worker.news()
-    for worker in busy:
+    for worker in [worker for worker in busy if worker.job is not None]:
         yield Event("stopped", worker.current, worker.epochs)
 
 

@@ -60,7 +60,7 @@ def test_a_second_ctrl_c_ends_workers_that_hear_nothing(tmp_path: Path) -> None:
     matrix = matrix_file(tmp_path, losses='["stuck"]', seeds="2")
     terminal = Terminal("run", matrix, "--results", tmp_path / "runs", "--workers", "2", "--plugin", plugin)
     with ended(terminal.process):
-        wait_for(lambda: len(list(place.iterdir())) == 2)
+        terminal.wait_for(lambda: len(list(place.iterdir())) == 2)
         workers = [psutil.Process(int(file.name)) for file in place.iterdir()]
         terminal.press(CTRL_C)
         terminal.until("once more (Ctrl-C) stops at once")
@@ -78,8 +78,8 @@ def test_a_second_ctrl_c_ends_workers_that_hear_nothing(tmp_path: Path) -> None:
 def test_the_cursor_comes_back_and_drafts_go(tmp_path: Path, key: bytes, code: int) -> None:
     terminal = Terminal(*LONG, BENCH_CACHE=str(tmp_path))
     with ended(terminal.process):
-        terminal.until("pictures")
-        assert drafts(tmp_path)
+        terminal.until("decoding")
+        terminal.wait_for(lambda: drafts(tmp_path))
         terminal.press(key)
         assert terminal.end() == code
     assert "interrupted; the same command continues" in terminal.shown
@@ -91,7 +91,7 @@ def test_the_cursor_comes_back_and_drafts_go(tmp_path: Path, key: bytes, code: i
 def test_a_closed_terminal_ends_the_command(tmp_path: Path) -> None:
     terminal = Terminal(*LONG, BENCH_CACHE=str(tmp_path))
     with ended(terminal.process):
-        terminal.until("pictures")
+        terminal.wait_for(lambda: drafts(tmp_path))
         terminal.close()
         assert terminal.process.wait(60) == 129
     assert drafts(tmp_path) == []

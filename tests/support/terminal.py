@@ -53,6 +53,10 @@ class Terminal:
         while text not in self.shown:
             assert self._read(SECONDS), f"it ended, and has not shown {text!r}: {self.shown[-2000:]}"
 
+    def wait_for(self, what: Callable[[], object]) -> None:
+        """Read until a function says so: a command whose terminal is full waits."""
+        wait_for(lambda: what() or (select.select([self.keyboard], [], [], 0)[0] and self._read(0) and what()))
+
     def end(self) -> int:
         """Read to its end; its exit code."""
         while self._read(SECONDS):
