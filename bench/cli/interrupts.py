@@ -112,8 +112,9 @@ def _watch(reader: int) -> None:
 
 
 def _leave() -> None:
-    """End the process here and now. Its workers end with it."""
+    """End the process here and now, and say so, unless the command has. Its workers end with it."""
     try:
-        os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + b"bench: interrupted\n")
+        said = b"" if _state.place == "end" else b"bench: interrupted\n"
+        os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + said)
     finally:
         os._exit(_state.code)

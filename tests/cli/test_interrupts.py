@@ -3,11 +3,11 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
-from support.jobs import matrix_file
 from support.terminal import (
     BENCH,
     CTRL_BACKSLASH,
@@ -53,6 +53,8 @@ def drafts(cache: Path) -> list[Path]:
 
 def test_a_second_ctrl_c_ends_workers_that_hear_nothing(tmp_path: Path) -> None:
     """The first one says what it waits for; after the second come many more, which change nothing."""
+    from support.jobs import matrix_file  # which takes longer to import than the other tests to run
+
     place = tmp_path / "stuck"
     place.mkdir()
     plugin = tmp_path / "my_losses.py"
@@ -123,6 +125,7 @@ def test_interruptions_while_it_ends_change_nothing() -> None:
         assert process.stdout.read(1)  # it is at work, and prints what it has found
         while process.poll() is None:
             process.send_signal(signal.SIGINT)
+            time.sleep(0.02)  # it has to come to its end in between
         said = process.stderr.read().decode()
     assert process.returncode in (0, 130)
     assert said in ("", "bench: interrupted; the same command continues\n", "bench: interrupted\n")

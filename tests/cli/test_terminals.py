@@ -87,7 +87,8 @@ def test_a_full_disk_is_one_sentence(much: str) -> None:
 
 
 def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
-    terminal = Terminal("data", "prepare", "glyphs", "--set", "classes=4", TERM="dumb", BENCH_CACHE=str(tmp_path))
+    few = [f"--set={name}=2" for name in ("classes", "images_per_class", "test_classes", "test_images_per_class")]
+    terminal = Terminal("data", "prepare", "glyphs", *few, TERM="dumb", BENCH_CACHE=str(tmp_path))
     with ended(terminal.process):
         assert terminal.end() == 0
     assert "\x1b" not in terminal.shown

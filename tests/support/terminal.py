@@ -34,7 +34,7 @@ class Terminal:
     def __init__(self, *arguments: object, **env: str) -> None:
         self.keyboard, inside = pty.openpty()
         command = [sys.executable, "-S", "-E", "-c", IN_A_TERMINAL, *BENCH, *map(str, arguments)]
-        env = surroundings(COLUMNS="200", TERM="xterm", **env)
+        env = surroundings(**{"COLUMNS": "200", "TERM": "xterm", **env})
         self.process = subprocess.Popen(
             command, stdin=inside, stdout=inside, stderr=inside, start_new_session=True, env=env
         )
