@@ -60,8 +60,7 @@ def test_a_second_ctrl_c_ends_workers_that_hear_nothing(tmp_path: Path) -> None:
     plugin = tmp_path / "my_losses.py"
     plugin.write_text(STUCK.format(place=str(place)))
     matrix = matrix_file(tmp_path, losses='["stuck"]', seeds="2")
-    terminal = Terminal("run", matrix, "--results", tmp_path / "runs", "--workers", "2", "--plugin", plugin)
-    with ended(terminal.process):
+    with Terminal("run", matrix, "--results", tmp_path / "runs", "--workers", "2", "--plugin", plugin) as terminal:
         terminal.wait_for(lambda: len(list(place.iterdir())) == 2)
         workers = [psutil.Process(int(file.name)) for file in place.iterdir()]
         terminal.press(CTRL_C)
@@ -78,8 +77,7 @@ def test_a_second_ctrl_c_ends_workers_that_hear_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("key", "code"), [(CTRL_C, 130), (CTRL_BACKSLASH, 131)])
 def test_the_cursor_comes_back_and_drafts_go(tmp_path: Path, key: bytes, code: int) -> None:
-    terminal = Terminal(*LONG, BENCH_CACHE=str(tmp_path))
-    with ended(terminal.process):
+    with Terminal(*LONG, BENCH_CACHE=str(tmp_path)) as terminal:
         terminal.until("decoding")
         terminal.wait_for(lambda: drafts(tmp_path))
         terminal.press(key)
@@ -91,8 +89,7 @@ def test_the_cursor_comes_back_and_drafts_go(tmp_path: Path, key: bytes, code: i
 
 
 def test_a_closed_terminal_ends_the_command(tmp_path: Path) -> None:
-    terminal = Terminal(*LONG, BENCH_CACHE=str(tmp_path))
-    with ended(terminal.process):
+    with Terminal(*LONG, BENCH_CACHE=str(tmp_path)) as terminal:
         terminal.wait_for(lambda: drafts(tmp_path))
         terminal.close()
         assert terminal.process.wait(60) == 129

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from support.jobs import matrix_file, tiny
 from support.stored import finished
-from support.terminal import BENCH, HIDE, Terminal, ended, surroundings
+from support.terminal import BENCH, HIDE, Terminal, surroundings
 
 from bench import store
 from bench.cli.step_bar import bar
@@ -88,8 +88,7 @@ def test_a_full_disk_is_one_sentence(much: str) -> None:
 
 def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
     few = [f"--set={name}=2" for name in ("classes", "images_per_class", "test_classes", "test_images_per_class")]
-    terminal = Terminal("data", "prepare", "glyphs", *few, TERM="dumb", BENCH_CACHE=str(tmp_path))
-    with ended(terminal.process):
+    with Terminal("data", "prepare", "glyphs", *few, TERM="dumb", BENCH_CACHE=str(tmp_path)) as terminal:
         assert terminal.end() == 0
     assert "\x1b" not in terminal.shown
     out = StringIO()
@@ -104,8 +103,7 @@ def test_no_colour_where_none_is_wanted(tmp_path: Path) -> None:
     words = ["report", "--results", tmp_path / "runs", "--output", tmp_path / "page"]
     shown = []
     for env in ({}, {"NO_COLOR": "1"}):
-        terminal = Terminal(*words, **env)
-        with ended(terminal.process):
+        with Terminal(*words, **env) as terminal:
             assert terminal.end() == 0
         shown.append(terminal.shown)
     assert "\x1b[" in shown[0]

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -41,12 +42,21 @@ class Terminal:
         os.close(inside)
         self.shown = ""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with ended(self.process):
+            self.close()
+
     def press(self, key: bytes) -> None:
         os.write(self.keyboard, key)
 
     def close(self) -> None:
         """What happens to the command when its window is closed."""
-        os.close(self.keyboard)
+        if self.keyboard >= 0:
+            os.close(self.keyboard)
+        self.keyboard = -1
 
     def until(self, text: str) -> None:
         """Read until it has shown this."""
@@ -84,6 +94,9 @@ def ended(process: subprocess.Popen) -> Iterator[None]:
                 child.kill()
         process.kill()
         process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def wait_for(what: Callable[[], object], *, seconds: float = SECONDS) -> None:
