@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from contextlib import suppress
+from typing import TextIO
 
 from rich.console import Console
 
@@ -83,7 +84,7 @@ def _unwritten(error: OSError) -> int:
     return FULL
 
 
-def _drop(stream: io.TextIOBase) -> None:
+def _drop(stream: TextIO) -> None:
     """What is still in its buffer goes nowhere, and so not into an error at the interpreter's end."""
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -117,7 +117,8 @@ def _with_news(workers: Sequence["_Worker"], stop: Stop | None, seconds: float |
     A signal may have gone to the workers too: the end of one is judged only once all are asked to stop.
     """
     busy = [worker for worker in workers if worker.job is not None]
-    ready = wait([*(worker.socket for worker in busy), *([stop] if stop else [])], seconds)
+    sockets: list[Connection[Any, Any] | int] = [worker.socket for worker in busy]
+    ready = wait([*sockets, stop.fileno()] if stop else sockets, seconds)
     return [] if stop and stop.asked else [worker for worker in busy if worker.socket in ready]
 
 
@@ -140,7 +141,7 @@ def _refuse(worker: "_Worker", jobs: Sequence[Job], stop: Stop) -> None:
     """Build everything once in a worker, before anything trains."""
     try:
         worker.socket.send(list(jobs))
-        if worker.socket not in wait([worker.socket, stop]):
+        if worker.socket not in wait([worker.socket, stop.fileno()]):
             raise Stopped
         sentences: list[str] = worker.socket.recv()
         worker.began = True

@@ -12,10 +12,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stop:
-    """A wish that is uttered once and for all, from a signal handler or from another thread.
-
-    `multiprocessing.connection.wait` can wait for it, as for a socket.
-    """
+    """A wish that is uttered once and for all, from a signal handler or from another thread."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -30,7 +27,7 @@ class Stop:
             self._writer.send_bytes(b"stop")
 
     def fileno(self) -> int:
-        """What is ready to be read once the wish is uttered."""
+        """What is ready to be read once the wish is uttered, for `multiprocessing.connection.wait`."""
         return self._reader.fileno()
 
     @contextmanager
