@@ -161,7 +161,8 @@ worker.process.wait()
 def test_a_stop_is_told_and_waited_for_but_not_for_ever(tmp_path, monkeypatch):
     """A worker that hears nothing is killed; its job has no row, and runs again."""
     monkeypatch.setattr(pool, "PATIENCE", 0.2)
-    monkeypatch.setattr(pool, "WORKER", f"import signal; signal.signal(15, signal.SIG_IGN); {pool.WORKER}")
+    deaf = "import signal; signal.signal(15, signal.SIG_IGN); signal.signal = lambda *_: None; "
+    monkeypatch.setattr(pool, "WORKER", deaf + pool.WORKER)
     endless, later = tiny(losses=[{"name": "triplet", "recipe": {"epochs": ENDLESS}}, "contrastive"])
     stop, kinds = Stop(), []
 
