@@ -1,7 +1,5 @@
 """The command line: which commands there are. Every command imports what it needs inside itself."""
 
-import sys
-
 import typer
 
 from bench.cli import check, compare, data, evaluate, plugin, report, run, search
@@ -25,6 +23,3 @@ for command in (
 ):
     guarded(app)(command)
 app.add_typer(data.app, name="data")
-
-if __name__ == "__main__":
-    sys.exit(app())

@@ -1,16 +1,15 @@
 """The command `bench check`: is a fresh run of a small matrix worse than its baseline?"""
 
 import json
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.interrupts import stop
 from bench.cli.options import (
     FAILED,
-    INTERRUPTED,
     NOTHING,
     RESULTS,
     DataOption,
@@ -23,6 +22,7 @@ from bench.cli.options import (
     SkipOption,
     ThreadsOption,
     WorkersOption,
+    interrupted,
     say,
     talk,
 )
@@ -76,16 +76,14 @@ def check(
     files = {name: path for name, path in {"--junit": junit, "--markdown": markdown}.items() if path is not None}
     _check_request(baseline, make_baseline, seeds=seeds, reuse=reuse, files=files)
     options: RunOptions = {"data": data, "device": device, "workers": workers, "threads": threads}
-    options |= {"changes": changes, "skip_broken": skip_broken, "plugins": plugin}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    options |= {"changes": changes, "skip_broken": skip_broken, "plugins": plugin, "stop": stop()}
     try:
         if baseline is None:
             _make(matrix, make_baseline or Path(), seeds, options)
             return
         found = _checked(matrix, baseline, metric, results if reuse else None, options)
     except KeyboardInterrupt:
-        say("interrupted; the same command begins anew")
-        raise typer.Exit(INTERRUPTED) from None
+        raise interrupted("the same command begins anew") from None
     except (NotComparable, NothingMeasured) as error:
         problems = str(error).splitlines()
         for sentence in problems:

@@ -1,17 +1,18 @@
 """What commands share: options, exit codes, reading the matrix, and how to say what is wrong."""
 
 import errno
-import io
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+
+from bench.cli.interrupts import at_work, exit_code, was_interrupted
+from bench.cli.output import UNREAD, console, spell_out
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAILED",
-    "INTERRUPTED",
     "NOTHING",
     "REPORT",
     "RESULTS",
@@ -40,11 +40,12 @@ __all__ = [
     "asked_for",
     "controls_of",
     "guarded",
+    "interrupted",
     "talk",
     "tell_unused",
 ]
 
-FAILED, WRONG, NOTHING, INTERRUPTED = 1, 2, 3, 130
+FAILED, WRONG, NOTHING = 1, 2, 3
 """Exit codes."""
 
 MatrixArgument = Annotated[
@@ -93,14 +94,15 @@ REPORT = Path("reports/latest")
 
 def talk() -> Console:
     """Where a command talks to its user: stderr, since stdout is for results."""
-    return Console(stderr=True)
+    return console(stderr=True)
 
 
 def say(sentence: str) -> None:
     """Tell the user one sentence, with control characters of names and labels in it as escapes."""
     from bench.datasets.split import legible, without_control
 
-    typer.echo(f"bench: {without_control(legible(sentence))}", err=True)
+    with suppress(OSError):  # a terminal that is closed, a pipe that nobody reads
+        typer.echo(f"bench: {without_control(legible(sentence))}", err=True)
 
 
 def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -109,28 +111,48 @@ def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
     def command(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
         def run(*args: Any, **kwargs: Any) -> None:
-            from bench.datasets.split import DataError
-            from bench.matrix.job import ConfigError
-            from bench.store.places import StoreError
-
-            if isinstance(sys.stdout, io.TextIOWrapper):  # many terminals and pipes have no Unicode
-                sys.stdout.reconfigure(errors="backslashreplace")
+            expected = _expected()
+            spell_out()
             try:
-                with _told_in_sentences():
+                with at_work(), _told_in_sentences():
                     function(*args, **kwargs)
-            except (ConfigError, DataError, StoreError) as error:
-                raise _refused(str(error)) from None
-            except OSError as error:
-                if error.errno == errno.EPIPE:  # the reader of a pipe has seen enough: click ends in silence
+            except (Exception, KeyboardInterrupt) as error:
+                end = _end(error, expected)
+                if end is None:
                     raise
-                raise _refused(_unusable(error)) from None
-            except KeyboardInterrupt:
-                say("interrupted; the same command continues")
-                raise typer.Exit(INTERRUPTED) from None
+                raise end from None
 
         return app.command(name=function.__name__.rstrip("_").replace("_", "-"))(run)
 
     return command
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors that are sentences. Imported before the work: after an interruption an import may not be whole."""
+    from bench.datasets.split import DataError
+    from bench.matrix.job import ConfigError
+    from bench.store.places import StoreError
+
+    return ConfigError, DataError, StoreError
+
+
+def _end(error: BaseException, expected: tuple[type[Exception], ...]) -> typer.Exit | None:
+    """How a command ends by an error, once that is said; None for one that nobody expects, or an end already."""
+    if isinstance(error, typer.Exit):
+        return None
+    if isinstance(error, KeyboardInterrupt) or was_interrupted():
+        return interrupted("the same command continues")
+    if isinstance(error, expected):
+        return _refused(str(error))
+    if isinstance(error, OSError):
+        return typer.Exit(UNREAD) if error.errno == errno.EPIPE else _refused(_unusable(error))
+    return None
+
+
+def interrupted(advice: str) -> typer.Exit:
+    """The end of a command that was interrupted, once that is said."""
+    say(f"interrupted; {advice}")
+    return typer.Exit(exit_code())
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
-    BarColumn,
     MofNCompleteColumn,
     Progress,
     TaskID,
@@ -15,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bench.cli.step_bar import drawn, plain_line
 from bench.execute.event import Event
 from bench.matrix.job import TRAINED, Job
 
@@ -22,24 +22,24 @@ __all__ = ["Display", "display", "name"]
 
 EVALUATION = 1
 """What evaluating a job counts for in the bar, in epochs."""
+OTHERS = 55
+"""Letters of a line of a narrow terminal that the bar, the counts and the times need."""
 
 
 @contextmanager
 def display(console: Console) -> Iterator["Display"]:
     """What draws the events that it is shown."""
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TextColumn("epochs"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=False),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        drawn = Display(bar)
-        yield drawn
-        drawn.tell_plan()
+    with drawn(console, *columns) as bar:
+        shown = Display(bar)
+        yield shown
+        shown.tell_plan()
 
 
 class Display:
@@ -55,6 +55,7 @@ class Display:
         """Datasets with trunks whose pictures are known to go through them."""
         self.news: Counter[tuple[str, str]] = Counter()
         self.planned = self.total = self.ended = 0
+        self.stopping = False
 
     def show(self, event: Event) -> None:
         """Draw one event."""
@@ -67,12 +68,14 @@ class Display:
                 self._print(f"{event.job.dataset.label}: comparing test photos with training photos")
             case "decided":
                 self._tell_decision(event)
+            case "stopping" | "stopped":
+                self._stop(event)
             case "started":
-                self.lines[event.job.key] = self.bar.add_task(name(event.job), total=_epochs(event.job))
+                self.lines[event.job.key] = self.bar.add_task(self._short(event.job), total=_epochs(event.job))
             case "embedding":
                 self._embed(event)
             case "epoch":
-                self.bar.update(self.lines[event.job.key], description=name(event.job))
+                self.bar.update(self.lines[event.job.key], description=self._short(event.job))
                 self.bar.advance(self.matrix, event.epochs - self.done.get(event.job.key, 0))
                 self.bar.update(self.lines[event.job.key], completed=event.epochs)
                 self.done[event.job.key] = event.epochs
@@ -90,6 +93,14 @@ class Display:
         for sentence in event.decision.sentences if event.decision else ():
             self._print(f"{event.job.dataset.label} {event.job.backbone.label}: {sentence}")
 
+    def _stop(self, event: Event) -> None:
+        """Say once, however many jobs run, what is waited for."""
+        if event.kind == "stopped":
+            self.bar.remove_task(self.lines.pop(event.job.key))
+        elif not self.stopping:
+            self.stopping = True
+            self._print("stopping after the current step, to write checkpoints; once more (Ctrl-C) stops at once")
+
     def _embed(self, event: Event) -> None:
         """Once a line for each trunk and dataset, and on a terminal how far it is."""
         place = f"{event.job.dataset.label} {event.job.backbone.label}"
@@ -97,7 +108,7 @@ class Display:
             self.embedded.add(place)
             self._print(f"{place}: {event.of:,} pictures go through the frozen trunk, once for all jobs")
         done = f"{event.epochs:,} of {event.of:,} pictures"
-        self.bar.update(self.lines[event.job.key], description=f"{name(event.job)}: {done}")
+        self.bar.update(self.lines[event.job.key], description=f"{self._short(event.job)}: {done}")
 
     def _plan(self, event: Event) -> None:
         self.news["controls" if event.job.control else "cells", event.kind] += 1
@@ -113,8 +124,13 @@ class Display:
         ending = f"{event.kind}; {event.reason}" if event.reason else event.kind
         self._print(f"[{self.ended}/{self.planned}] {name(event.job)}: {ending}")
 
+    def _short(self, job: Job) -> str:
+        """As much of the end of its name as leaves room for the bar; the loss and the seed are there."""
+        text, room = name(job), max(20, self.bar.console.width - OTHERS)
+        return text if len(text) <= room else f"…{text[1 - room :]}"
+
     def _print(self, line: str) -> None:
-        self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        plain_line(self.bar.console, line)
 
 
 def name(job: Job) -> str:

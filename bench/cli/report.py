@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from bench.cli.options import (
     NOTHING,
@@ -23,6 +22,7 @@ from bench.cli.options import (
     controls_of,
     say,
 )
+from bench.cli.output import console
 
 if TYPE_CHECKING:
     from bench.matrix.file import Matrix
@@ -64,7 +64,7 @@ def report(
     if rows.empty:
         name = " or ".join(matrix)
         _nothing(f"{results} has results, but none of the matrix {name}; run it first: bench run {matrix[0]}")
-    Console().print(reporting.terminal(reporting.boards(rows, jobs, notes)))
+    console().print(reporting.terminal(reporting.boards(rows, jobs, notes)))
     for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs, notes=notes):
         typer.echo(f"wrote {path}", err=True)
     if "done" not in set(rows["status"]):
@@ -107,7 +107,7 @@ def complement(
     if results.is_file():
         raise ConfigError(f"{results}: is a packed file, which holds no embeddings; name a folder of results")
     studies = study(jobs, splits, results, size=size)
-    Console().print(terminal(studies))
+    console().print(terminal(studies))
     for path in write(studies, output, title=title):
         typer.echo(f"wrote {path}", err=True)
 

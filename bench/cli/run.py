@@ -1,16 +1,15 @@
 """`bench run` and `bench plan`: the cells of a matrix that have no result yet, run or only told."""
 
 import json
-import signal
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from bench.cli.decide import decide as two_methods
+from bench.cli.interrupts import stop
 from bench.cli.options import (
     FAILED,
     NOTHING,
@@ -31,6 +30,7 @@ from bench.cli.options import (
     talk,
     tell_unused,
 )
+from bench.cli.output import console
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -75,7 +75,6 @@ def run(
     import bench
     from bench.cli.progress import display
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     events = bench.run(
         matrix,
         results=results,
@@ -88,6 +87,7 @@ def run(
         changes=changes,
         skip_broken=skip_broken,
         plugins=plugin,
+        stop=stop(),
         until=_rule(until, {"most": max_seeds, "alpha": alpha, "metric": metric}),
     )
     jobs: dict[str, Job] = {}
@@ -120,7 +120,7 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
 
     rows = store.load(results)
     rows = rows[rows["key"].isin({job.key for job in jobs})]
-    Console().print(terminal(boards(rows, jobs)))
+    console().print(terminal(boards(rows, jobs)))
     statuses = store.statuses(rows)
     for job in jobs:
         if trace := _trace(job, statuses, results):

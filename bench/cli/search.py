@@ -2,14 +2,13 @@
 
 import os
 import re
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from bench.cli.interrupts import stop
 from bench.cli.options import (
     FAILED,
     NOTHING,
@@ -25,6 +24,7 @@ from bench.cli.options import (
     say,
     talk,
 )
+from bench.cli.output import console
 
 if TYPE_CHECKING:
     from bench.execute.search import SearchedBoard
@@ -62,7 +62,6 @@ def search(
     from bench.report.searched import terminal
 
     files = _files(write, matrix, changes, plugin, force=force)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with display(talk()) as shown:
         boards = bench.search(
             matrix,
@@ -76,9 +75,10 @@ def search(
             changes=changes,
             skip_broken=skip_broken,
             plugins=plugin,
+            stop=stop(),
         )
     for board in boards:
-        Console().print(terminal(board.choices))
+        console().print(terminal(board.choices))
     _finish(boards, files, plugin)
 
 

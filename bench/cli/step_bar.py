@@ -8,21 +8,29 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
 from bench.datasets.acquire.steps import Unit
+from bench.matrix.printable import without_control
 
-__all__ = ["bar", "drawn", "plain_line"]
+__all__ = ["bar", "can_redraw", "drawn", "plain_line"]
 
 SECONDS = 10.0
+NARROW = 110
+"""Width of a terminal, in letters, that needs a shorter bar."""
 
 
 def drawn(console: Console, *columns: ProgressColumn) -> Progress:
     """Bars that go when they end: a name, the bar, and these columns; on a terminal alone."""
-    named = (TextColumn("{task.description}"), BarColumn(bar_width=30))
-    return Progress(*named, *columns, console=console, transient=True, disable=not console.is_terminal)
+    named = (TextColumn("{task.description}"), BarColumn(bar_width=30 if console.width > NARROW else 10))
+    return Progress(*named, *columns, console=console, transient=True, disable=not can_redraw(console))
+
+
+def can_redraw(console: Console) -> bool:
+    """Whether it is a terminal that can draw a line anew."""
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 def plain_line(console: Console, text: str) -> None:
-    """One line, as it is: not wrapped, nothing in it taken for markup."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """One line, as it is: not wrapped, nothing in it taken for markup, control characters as escapes."""
+    console.print(without_control(text), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -45,7 +53,7 @@ def bar(
             nonlocal last
             amount = " of ".join(format(count / unit.size, unit.form) for count in (done, total) if count is not None)
             progress.update(task, completed=done, total=total, amount=f"{amount} {unit.name}")
-            if not console.is_terminal and time.monotonic() - last >= seconds:
+            if not can_redraw(console) and time.monotonic() - last >= seconds:
                 last = time.monotonic()
                 plain_line(console, f"{name}: {amount} {unit.name}")
 

@@ -1,12 +1,13 @@
 """What every dataset returns: images (or vectors) and labels of both sides of a class-disjoint split."""
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bench.matrix.printable import without_control
 
 __all__ = [
     "LEFT_OUT",
@@ -25,8 +26,6 @@ __all__ = [
 LEFT_OUT = ("classes left out", "pictures left out", "files left out")
 WARNINGS = ("copies", "two labels", "encoding", "folders", "sides", "columns", "zeros", "constant")
 """Keys of the notes that a user should see; the others are provenance."""
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What would end the line or move the cursor of a terminal."""
 
 
 class DataError(ValueError):
@@ -39,11 +38,6 @@ class DataError(ValueError):
 def legible(text: str) -> str:
     """Text as it can be printed and stored: bytes of file names that are not UTF-8 as \\xNN."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def without_control(text: str) -> str:
-    """Text on one line: its control characters as escapes."""
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def reason(error: Exception) -> str:

@@ -19,6 +19,7 @@ from bench.execute.event import ENDINGS, Event
 from bench.execute.plan import check, check_same_data
 from bench.execute.pool import execute
 from bench.execute.seeds_by_look import ByLook, by_look, stages
+from bench.execute.stop import Stop
 from bench.matrix import file
 from bench.matrix.catalogue import did_you_mean
 from bench.matrix.expand import expand
@@ -42,6 +43,7 @@ class RunOptions(TypedDict, total=False):
     changes: Sequence[str]
     skip_broken: bool
     plugins: Sequence[str | Path]
+    stop: Stop | None
 
 
 class Asked(NamedTuple):
@@ -66,6 +68,7 @@ class Way(NamedTuple):
     workers: int | None = None
     threads: int = 1
     executor: str = "local"
+    stop: Stop | None = None
 
 
 def run(
@@ -82,6 +85,7 @@ def run(
     skip_broken: bool = False,
     until: Until | str | None = None,
     plugins: Sequence[str | Path] = (),
+    stop: Stop | None = None,
 ) -> Generator[Event, None, None]:
     """Run the cells of a matrix that have no result yet, and tell how it goes; run it again to resume.
 
@@ -106,12 +110,14 @@ def run(
             untrained lines keep the matrix's seeds. Controls are chosen in the end, from what ran.
         plugins: Python files whose losses, ensembles and so on the matrix may name; they are run as the user. They stay
             in use in this process until the next call names others, or none.
+        stop: once its `ask` is called, from another thread say, running jobs stop at their next step.
 
     Raises:
         ConfigError: the request is wrong: an unknown name or value, unfit data, or what cannot be built.
         StoreError: results cannot be written.
+        Stopped: `stop` was asked for, and nothing runs any more; the same call continues.
     """
-    way = Way(Path(results), data, device, workers, threads, executor)
+    way = Way(Path(results), data, device, workers, threads, executor, stop)
     choice: dict[str, Any] = {"seeds": seeds, "skip_broken": skip_broken, "until": until, "plugins": plugins}
     return run_jobs(partial(_asked, matrix, changes, **choice), way)
 
@@ -164,7 +170,7 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
     waiting = list(queue.waiting.values())
     yield from _compare(waiting, splits)
     run_with = EXECUTORS[way.executor]
-    events = run_with(queue.take, waiting, results=results, data=data, places=where, threads=way.threads)
+    events = run_with(queue.take, waiting, results=results, data=data, places=where, threads=way.threads, stop=way.stop)
     with closing(events):
         for event in events:
             yield event

@@ -8,15 +8,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from bench import store
 from bench.execute.event import Event
+from bench.execute.stop import Stop, Stopped
 from bench.execute.worker import News, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins_in_use import named
@@ -26,6 +29,16 @@ __all__ = ["execute"]
 
 WORKER = "import sys; from bench.execute.worker import work; work(int(sys.argv[1]))"
 """What a worker process runs. Unlike multiprocessing's it never imports the caller's script, which needs no guard."""
+
+TIED = "import ctypes; ctypes.CDLL(None).prctl(1, 9); "
+"""Run before it on Linux: SIGKILL when the thread that started it ends. The end of the socket tells a worker the same,
+but not one that is deep in a long call of a library, or still imports. (1 is PR_SET_PDEATHSIG.)"""
+
+PATIENCE = 30.0
+"""Seconds that workers have to write their checkpoints, once they are asked to stop."""
+
+OURS = frozenset({signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+"""Signals that a terminal sends to all processes of a command, and that are the parent's to handle."""
 
 MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 """Makes glibc keep freed memory: returning every activation to the system costs a third of a step on the processor."""
@@ -39,6 +52,7 @@ def execute(
     data: Path | None,
     places: Sequence[str],
     threads: int = 1,
+    stop: Stop | None = None,
 ) -> Generator[Event, None, None]:
     """Run and store jobs, and tell how it goes.
 
@@ -53,18 +67,21 @@ def execute(
         data: folder with one subfolder per dataset.
         places: the device of each worker.
         threads: of each worker on the processor. More threads round differently, so this is not the number of cores.
+        stop: once it is asked for, no job is taken any more, and those that run stop at their next step.
 
     Raises:
+        Stopped: it was, and they have.
         ConfigError: a backbone or an objective cannot be built as asked, or a plugin not be imported; nothing was
             trained. Or a plugin has changed since, and a worker had to start anew; finished jobs are kept.
         StoreError: results cannot be written any more; finished jobs are kept.
     """
+    stop = stop or Stop()
     workers = [_Worker(Setup(place, threads, results, data, named())) for place in places]
-    try:
+    with stop.listening(), _ended(workers):
         for worker in workers[: max(1, len(jobs))]:
             worker.start()  # all import while the first one checks
-        _refuse(workers[0], jobs)
-        while True:
+        _refuse(workers[0], jobs, stop)
+        while not stop.asked:
             idle = [worker for worker in workers if worker.job is None]
             while idle and (job := take()) is not None:
                 worker = idle.pop(0)
@@ -76,25 +93,58 @@ def execute(
                 yield Event("started", job)
             if len(idle) == len(workers):
                 return
-            for worker in _with_news(workers):
+            for worker in _with_news(workers, stop, None):
                 yield worker.news()
+        yield from _stopped(workers)
+    raise Stopped
+
+
+@contextmanager
+def _ended(workers: Sequence["_Worker"]) -> Iterator[None]:
+    """Afterwards no worker runs: all are killed before any is waited for, so that nothing can come between."""
+    try:
+        yield
     finally:
         for worker in workers:
-            worker.stop()
+            worker.kill()
+        for worker in workers:
+            worker.bury()
 
 
-def _with_news(workers: Sequence["_Worker"]) -> list["_Worker"]:
-    """Wait until a worker has something to say of its job; those that do."""
-    busy = {worker.socket: worker for worker in workers if worker.job is not None}
-    ready = wait(list(busy))
-    return [worker for socket, worker in busy.items() if socket in ready]
+def _with_news(workers: Sequence["_Worker"], stop: Stop | None, seconds: float | None) -> list["_Worker"]:
+    """Wait until a worker has something to say of its job; those that have, and none if the run is to stop.
+
+    A signal may have gone to the workers too: the end of one is judged only once all are asked to stop.
+    """
+    busy = [worker for worker in workers if worker.job is not None]
+    sockets: list[Connection[Any, Any] | int] = [worker.socket for worker in busy]
+    ready = wait([*sockets, stop.fileno()] if stop else sockets, seconds)
+    return [] if stop and stop.asked else [worker for worker in busy if worker.socket in ready]
 
 
-def _refuse(worker: "_Worker", jobs: Sequence[Job]) -> None:
+def _stopped(workers: Sequence["_Worker"]) -> Iterator[Event]:
+    """Ask workers to stop at their next step, and tell how they do; who calls this kills those that do not in time."""
+    busy = [worker for worker in workers if worker.job is not None]
+    for worker in busy:
+        worker.ask_to_stop()
+    for worker in busy:
+        yield Event("stopping", worker.current)
+    end = monotonic() + PATIENCE
+    while any(worker.job for worker in busy) and (left := end - monotonic()) > 0:
+        for worker in _with_news(busy, None, left):
+            yield worker.news()
+    for worker in [worker for worker in busy if worker.job is not None]:
+        yield Event("stopped", worker.current, worker.epochs)
+
+
+def _refuse(worker: "_Worker", jobs: Sequence[Job], stop: Stop) -> None:
     """Build everything once in a worker, before anything trains."""
     try:
         worker.socket.send(list(jobs))
+        if worker.socket not in wait([worker.socket, stop.fileno()]):
+            raise Stopped
         sentences: list[str] = worker.socket.recv()
+        worker.began = True
     except (EOFError, OSError):
         return  # whichever job ends a worker will do so again, and have its row
     if sentences:
@@ -108,6 +158,9 @@ class _Worker:
     process: subprocess.Popen[bytes] | None = None
     job: Job | None = None
     epochs = 0
+    began = False
+    """Whether it has said anything since it was started."""
+    told_to_stop = False
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -116,18 +169,26 @@ class _Worker:
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def current(self) -> Job:
+        assert self.job is not None, "a worker without a job has no news"
+        return self.job
+
     def start(self) -> None:
         """A new process; it never sees Ctrl-C, which is the parent's to handle."""
-        self.stop()
+        self.kill()
+        self.bury()
         threads = str(self.setup.threads)  # set before torch is imported
         own = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
         path = {"PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path)}
+        tied = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
+        self.began = False
         self.socket, theirs = Pipe()
-        old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        old = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
         try:
             with theirs:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-P", "-c", WORKER, str(theirs.fileno())],
+                    [sys.executable, "-P", "-c", TIED * tied + WORKER, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                     env={**MEMORY, **os.environ, **own, **path},
@@ -139,14 +200,12 @@ class _Worker:
 
     def news(self) -> Event:
         """What it has to say of its job, or that it died of it."""
-        job, epochs = self.job, self.epochs
-        assert job is not None, "a worker without a job has no news"
+        job, epochs = self.current, self.epochs
         try:
             told: News | Exception = self.socket.recv()
+            self.began = True
         except (EOFError, OSError):
-            reason = f"its worker process {self._cause_of_death()}; the same command runs it again"
-            store.write(self.setup.results, failure(job, "failed", reason))
-            told = News("failed", reason=reason)
+            told = News("stopped", epochs) if self.told_to_stop else self._died()
         if isinstance(told, Exception):
             raise told
         if told.kind == "embedding":
@@ -157,6 +216,15 @@ class _Worker:
         self.job, self.epochs = None, 0
         return Event(told.kind, job, epochs, told.reason)
 
+    def _died(self) -> News:
+        """The news, and the row, of a job whose worker is no more."""
+        cause = self._cause_of_death()
+        if not self.began:
+            cause += " before it began, as it does when memory runs out while it starts (fewer --workers need less)"
+        reason = f"its worker process {cause}; the same command runs it again"
+        store.write(self.setup.results, failure(self.current, "failed", reason))
+        return News("failed", reason=reason)
+
     def _cause_of_death(self) -> str:
         """How the worker ended, as the end of a sentence."""
         code = self.process.wait() if self.process is not None else 0
@@ -164,9 +232,20 @@ class _Worker:
             return "was killed (SIGKILL), by the system when memory ran out or by someone"
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
-    def stop(self) -> None:
-        """End the worker now, whatever it does."""
+    def ask_to_stop(self) -> None:
+        """Let it write a checkpoint at its next step; one that does not know how to ends at once."""
+        self.told_to_stop = True
+        if self.process is not None:
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """End the worker now, whatever it does, without waiting for it."""
         if self.process is not None:
             self.process.kill()
+
+    def bury(self) -> None:
+        """Wait until a worker that is killed has ended."""
+        if self.process is not None:
             self.process.wait()
             self.socket.close()
+            self.process = None

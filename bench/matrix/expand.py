@@ -14,6 +14,7 @@ from bench.matrix.job import PLUGIN, TRAINED, ConfigError, Job, Kind, Part
 from bench.matrix.packaged_weights import content
 from bench.matrix.pml_parts import settled, small_memory
 from bench.matrix.pml_source import pml_version
+from bench.matrix.printable import without_control
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import block_from
 
@@ -203,7 +204,8 @@ def _fusion(index: int, part: Part, trained: list[Objective], problems: list[str
 def _label(name: str, members: Iterable[Part], parameters: Mapping[str, Any]) -> str:
     shown = [part.label or part.name for part in members]
     settings = [f"{key}={value}" for key, value in parameters.items()]
-    return name + (f"[{', '.join(shown)}]" if shown else "") + (f"({', '.join(settings)})" if settings else "")
+    whole = name + (f"[{', '.join(shown)}]" if shown else "") + (f"({', '.join(settings)})" if settings else "")
+    return without_control(whole)
 
 
 def _repeats(parts: list[Part | None]) -> list[str]:

@@ -7,8 +7,9 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from bench.matrix.printable import without_control
 from bench.matrix.recipe import LATER, Recipe, complete
 
 __all__ = ["NEWER", "PLUGIN", "PROTOCOL", "TRAINED", "ConfigError", "Digests", "Job", "Kind", "Part", "Role"]
@@ -53,6 +54,7 @@ class Part(BaseModel):
     parameters: dict[str, Any] = {}
     members: tuple["Part", ...] = ()
     label: str = ""
+    """For readers, with control characters as escapes: it is shown as it is, in all places."""
     recipe: dict[str, Any] = {}
     seeds: int = Field(1, ge=1, strict=True, description="model ensembles: seeds of each member that are fused")
     contents: dict[str, str] = {}
@@ -73,6 +75,11 @@ class Part(BaseModel):
             return raw
         own = {key: raw[key] for key in raw.keys() & {"name", "members", "label", "recipe", "seeds"}}
         return {**own, "parameters": {key: value for key, value in raw.items() if key not in own}}
+
+    @field_validator("label")
+    @classmethod
+    def _printable(cls, label: str) -> str:
+        return without_control(label)
 
     def identity(self) -> dict[str, Any]:
         """What decides the result: not the label, and the recipe only once it is merged into the job's."""

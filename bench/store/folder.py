@@ -32,6 +32,7 @@ from bench.store.older import identified
 from bench.store.packed import read_packed, schema
 from bench.store.places import DAY, DRAFT, StoreError, holds_job, only_ours, unopened
 from bench.store.queries import PACKED, write_queries
+from bench.store.readable import readable
 from bench.store.row import Result, Status
 
 __all__ = [
@@ -201,7 +202,7 @@ def load(source: str | Path) -> pd.DataFrame:
         StoreError: the file is none that `pack` makes.
     """
     table = rows_of(Path(source))
-    return identified(table.to_pandas())
+    return readable(identified(table.to_pandas()))
 
 
 def rows_of(source: Path) -> pa.Table:

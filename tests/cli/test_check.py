@@ -1,7 +1,6 @@
 """`bench check` as a user and a CI job give it: exit codes, files, sentences; trained for real where it says so."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,13 +12,12 @@ import pandas as pd
 import pytest
 from support.checked_runs import executor, level, lower, write_baseline
 from support.jobs import matrix_file
+from support.terminal import BENCH, surroundings
 from typer.testing import CliRunner
 
 import bench
 from bench.cli.app import app
 from bench.execute import matrix_run
-
-BENCH = str(Path(sys.executable).with_name("bench"))
 
 
 def call(*arguments):
@@ -27,7 +25,7 @@ def call(*arguments):
 
 
 def command(*arguments):
-    return subprocess.run([BENCH, "check", *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run([*BENCH, "check", *map(str, arguments)], capture_output=True, text=True, env=surroundings())
 
 
 @pytest.fixture
@@ -70,8 +68,8 @@ def test_trained_twice_the_bits_are_the_same_and_a_real_fault_is_seen(tmp_path):
 def test_ctrl_c_is_130_and_leaves_nothing(tmp_path, baseline):
     matrix = matrix_file(tmp_path, losses='["triplet", "contrastive", "arc_face", "multi_similarity"]')
     (tmp_path / "temporary").mkdir()
-    asked = [BENCH, "check", str(matrix), "--baseline", str(baseline), "--workers", "1"]
-    place = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    asked = [*BENCH, "check", str(matrix), "--baseline", str(baseline), "--workers", "1"]
+    place = surroundings(TMPDIR=str(tmp_path / "temporary"))
     with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=place) as process:
         while not list((tmp_path / "temporary").glob("lossbench-*")):
             assert process.poll() is None, process.stderr.read()

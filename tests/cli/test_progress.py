@@ -28,9 +28,9 @@ EVENTS = [
 ]
 
 
-def drawn(events=EVENTS, **options):
+def drawn(events=EVENTS, width=150, **options):
     out = StringIO()
-    with display(Console(file=out, width=150, **options)) as shown:
+    with display(Console(file=out, width=width, _environ={}, **options)) as shown:
         for event in events:
             shown.show(event)
     return out.getvalue()
@@ -65,3 +65,28 @@ def test_a_bar_for_the_matrix_and_for_every_job_on_a_terminal():
     text = drawn(force_terminal=True)
     assert "matrix" in text
     assert "9/9" in text.replace(" ", "")  # two epochs and the evaluation of each of three jobs
+
+
+def test_a_narrow_terminal_shows_the_bar_and_the_end_of_each_name():
+    started = [Event("planned", ONE), Event("started", ONE), Event("epoch", ONE, 1)]
+    lines = drawn(started, width=80, force_terminal=True).splitlines()
+    (line,) = {line for line in lines if "triplet seed 0" in line and "1/2" in line}
+    assert "…" in line.partition("triplet")[0]
+    assert "━" in line
+    assert "epochs" in line
+
+
+def test_a_run_that_is_to_stop_says_once_what_it_waits_for():
+    running = [Event("planned", ONE), Event("planned", TWO), Event("started", ONE), Event("started", TWO)]
+    stopping = [Event("stopping", ONE), Event("stopping", TWO), Event("stopped", ONE), Event("done", TWO, 2)]
+    assert drawn(running + stopping, force_terminal=False).splitlines() == [
+        "2 cells, 0 done before",
+        "stopping after the current step, to write checkpoints; once more (Ctrl-C) stops at once",
+        f"[1/2] {TWO.dataset.label} {TWO.backbone.label} contrastive seed 0: done",
+    ]
+
+
+def test_what_a_line_shows_moves_no_terminal():
+    failed = [Event("planned", ONE), Event("started", ONE), Event("failed", ONE, 0, "ValueError: \x1b[2Jgone")]
+    for terminal in (True, False):
+        assert r"failed; ValueError: \x1b[2Jgone" in drawn(failed, force_terminal=terminal)

@@ -1,25 +1,29 @@
 """Where output goes: terminals and files that have fewer letters, and readers that have seen enough."""
 
-import os
 import subprocess
-import sys
+from io import StringIO
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
+import psutil
 import pytest
+from rich.console import Console
 from support.jobs import matrix_file, tiny
 from support.stored import finished
+from support.terminal import BENCH, HIDE, Terminal, surroundings
 
 from bench import store
+from bench.cli.step_bar import bar
+from bench.datasets.acquire.steps import PICTURES
 
 LABELLED = '[{ name = "triplet", label = "三元组" }]'
 
 
 def bench(*arguments: object, encoding: str = "utf-8", shell: str = "") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-P", "-m", "bench.cli.app", *map(str, arguments)]
-    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": encoding}
-    shelled = ["bash", "-c", f'set -o pipefail; "$@" | {shell}', "bash", *command] if shell else command
-    return subprocess.run(shelled, env={**os.environ, **path}, capture_output=True)
+    command = [*BENCH, *map(str, arguments)]
+    shelled = ["bash", "-c", f'set -o pipefail; "$@" {shell}', "bash", *command] if shell else command
+    return subprocess.run(shelled, env=surroundings(PYTHONIOENCODING=encoding), capture_output=True)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
@@ -44,7 +48,97 @@ def test_letters_that_a_terminal_lacks_are_escaped(tmp_path: Path, encoding: str
     assert "三元组" in (tmp_path / "page" / "README.md").read_text(encoding="utf-8")
 
 
+def test_signs_that_a_terminal_lacks_are_spelt(tmp_path: Path) -> None:
+    """Its interval is still one, and the page keeps its own signs."""
+    for job in tiny(seeds=2):
+        store.write(tmp_path / "runs", finished(job, recall_at_1=0.5 + job.seed / 100))
+    words = ["report", "--results", tmp_path / "runs", "--output", tmp_path / "page"]
+    has, lacks = (bench(*words, encoding=encoding) for encoding in ("latin-1", "ascii"))
+    assert (has.returncode, lacks.returncode) == (0, 0)
+    assert b"50.5 \xb1" in has.stdout
+    assert b"50.5 +-" in lacks.stdout
+    assert b"\\" not in has.stdout + lacks.stdout
+    assert "50.5 ±" in (tmp_path / "page" / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
-    done = bench("list", "losses", "--json", shell="head -c 10")
-    assert b"Traceback" not in done.stderr
-    assert len(done.stdout) == 10
+    done = bench("list", "losses", "--json", shell="| head -c 10")
+    assert (done.stderr, len(done.stdout), done.returncode) == (b"", 10, 141)
+
+
+def test_a_run_whose_reader_has_gone_ends_with_its_workers(tmp_path: Path) -> None:
+    losses = '["triplet", { name = "contrastive", recipe = { epochs = 10000000 } }]'
+    done = bench(
+        "run", matrix_file(tmp_path, losses=losses), "--results", tmp_path, "--workers", 1, shell="2>&1 | head -1"
+    )
+    assert done.stdout == b"2 cells, 0 done before\n"
+    assert (done.returncode, done.stderr) == (141, b"")
+    named = str(tmp_path)
+    assert [one.pid for one in psutil.process_iter(["cmdline"]) if named in (one.info["cmdline"] or ())] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("much", ["datasets", "losses"])
+def test_a_full_disk_is_one_sentence(much: str) -> None:
+    """Both where the output is written in the end, and where it is more than is kept for that."""
+    done = bench("list", much, shell="> /dev/full")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith(b"bench: the ")
+
+
+def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
+    few = [f"--set={name}=2" for name in ("classes", "images_per_class", "test_classes", "test_images_per_class")]
+    with Terminal("data", "prepare", "glyphs", *few, TERM="dumb", BENCH_CACHE=str(tmp_path)) as terminal:
+        assert terminal.end() == 0
+    assert "\x1b" not in terminal.shown
+    out = StringIO()
+    with bar(Console(file=out, force_terminal=True, _environ={"TERM": "dumb"}), "step", PICTURES, seconds=0) as update:
+        update(3, 4)
+    assert out.getvalue() == "step: 3 of 4 pictures\n"
+
+
+def test_no_colour_where_none_is_wanted(tmp_path: Path) -> None:
+    for job in tiny():
+        store.write(tmp_path / "runs", finished(job))
+    words = ["report", "--results", tmp_path / "runs", "--output", tmp_path / "page"]
+    shown = []
+    for env in ({}, {"NO_COLOR": "1"}):
+        with Terminal(*words, **env) as terminal:
+            assert terminal.end() == 0
+        shown.append(terminal.shown)
+    assert "\x1b[" in shown[0]
+    assert not [code for code in range(30, 50) if f"\x1b[{code}m" in shown[1] or f";{code}m" in shown[1]]
+    assert HIDE not in shown[0]
+
+
+EVIL = "evil\x1b[2J\x07\x00\x9b\n\ufffe<script>"
+
+
+def test_control_characters_of_stored_labels_are_shown_as_escapes(tmp_path: Path) -> None:
+    """Rows from whoever wrote them: the terminal is not moved, the SVG is XML, HTML and Markdown show letters."""
+    runs, page = tmp_path / "runs", tmp_path / "page"
+    for job in tiny(seeds=2, losses=["triplet", "contrastive"]):
+        result = finished(job, recall_at_1=0.5 + job.seed / 100)
+        evil = {"objective": EVIL + job.objective.label, "dataset": EVIL, "members": [EVIL], "reason": EVIL}
+        store.write(runs, result._replace(row=result.row.model_copy(update=evil)))
+    done = bench("report", "--results", runs, "--output", page)
+    assert done.returncode == 0, done.stderr.decode()
+    files = [file.read_text(encoding="utf-8") for file in page.iterdir()]
+    assert len(files) > 3
+    for text in (done.stdout.decode(), done.stderr.decode(), *files):
+        assert not [sign for sign in "\x1b\x07\x00\x9b\ufffe" if sign in text]
+    for file in page.glob("*.svg"):
+        ElementTree.parse(file)
+    assert r"evil\x1b[2J\x07\x00\x9b\n\ufffe" in done.stdout.decode().replace("\n", "")
+    assert "<script>triplet" not in (page / "index.html").read_text(encoding="utf-8")
+
+
+def test_control_characters_of_a_matrix_are_escapes_too(tmp_path: Path) -> None:
+    label = r"\u001b[2Jmine"  # as TOML writes them
+    matrix = matrix_file(tmp_path, losses=f'[{{ name = "triplet", label = "{label}" }}]')
+    done = bench("plan", matrix, "--results", tmp_path / "runs")
+    assert done.returncode == 0
+    assert b"\x1b" not in done.stdout
+    assert rb"\x1b[2Jmine" in done.stdout
+    plain, labelled = tiny(losses=["triplet"]), tiny(losses=[{"name": "triplet", "label": "\x1bmine"}])
+    assert [job.key for job in plain] == [job.key for job in labelled]

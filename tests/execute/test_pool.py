@@ -10,28 +10,31 @@ from pathlib import Path
 import psutil
 import pytest
 from support.jobs import matrix_file, tiny
+from support.terminal import BENCH, alive, surroundings
 
 import bench
 from bench import store
+from bench.execute import pool
 from bench.execute.event import ENDINGS
 from bench.execute.pool import execute
+from bench.execute.stop import Stop, Stopped
 from bench.matrix.job import ConfigError
 
-BENCH = str(Path(sys.executable).with_name("bench"))
 ENDLESS = 10**7
 """Epochs that no test waits for."""
 
 
-def run(jobs, results, workers=1):
+def run(jobs, results, workers=1, **options):
     """The events of these jobs, none of which waits for another."""
     queue = iter(jobs)
-    return execute(lambda: next(queue, None), jobs, results=results, data=None, places=["cpu"] * workers)
+    return execute(lambda: next(queue, None), jobs, results=results, data=None, places=["cpu"] * workers, **options)
 
 
 def start(folder, matrix, *options, **popen):
     """`bench run` as a process of its own, whose stderr can be read line by line."""
-    command = [BENCH, "run", str(matrix), "--results", str(folder), *options]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **popen)
+    command = [*BENCH, "run", str(matrix), "--results", str(folder), *options]
+    piped = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "env": surroundings()}
+    return subprocess.Popen(command, **piped, **popen)
 
 
 def lines_until(process, word):
@@ -114,10 +117,12 @@ def test_an_interruption_stops_everything_cleanly(tmp_path, name):
             process.send_signal(signal.SIGTERM)
         said += process.stderr.read()
     assert process.returncode == 130
-    assert "the same command continues" in said
+    assert "stopping after the current step, to write checkpoints; once more (Ctrl-C) stops at once\n" in said
+    assert said.endswith("bench: interrupted; the same command continues\n")
     assert "Traceback" not in said
     assert len(children) == 2
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert alive(children) == []
+    assert len(outcomes(tmp_path / "runs")) == 1  # the job that was under way has no row
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):
@@ -127,20 +132,83 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
         children = workers_of(process.pid)
         process.kill()
     assert len(children) == 2
-    _, alive = psutil.wait_procs(children)
-    assert alive == []
+    assert psutil.wait_procs(children)[1] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it ends with its call")
+def test_a_worker_deep_in_a_call_does_not_outlive_a_killed_parent(monkeypatch):
+    """Nor one that imports: neither looks at its socket. That of the call holds Python's lock, so no thread can."""
+    code = """
+import os, signal
+from pathlib import Path
+from bench.execute import pool
+from bench.execute.worker import Setup
+pool.WORKER = "print('deep', flush=True); sum(range(10**12))"
+worker = pool._Worker(Setup("cpu", 1, Path(), None))
+worker.start()
+print(worker.process.pid, flush=True)
+worker.process.wait()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=surroundings()) as parent:
+        lines = sorted(parent.stdout.readline().strip() for _ in range(2))
+        assert lines[1] == "deep"
+        worker = psutil.Process(int(lines[0]))
+        parent.kill()
+    assert psutil.wait_procs([worker], timeout=60)[1] == []
+
+
+def test_a_stop_is_told_and_waited_for_but_not_for_ever(tmp_path, monkeypatch):
+    """A worker that hears nothing is killed; its job has no row, and runs again."""
+    monkeypatch.setattr(pool, "PATIENCE", 0.2)
+    deaf = "import signal; signal.signal(15, signal.SIG_IGN); signal.signal = lambda *_: None; "
+    monkeypatch.setattr(pool, "WORKER", deaf + pool.WORKER)
+    endless, later = tiny(losses=[{"name": "triplet", "recipe": {"epochs": ENDLESS}}, "contrastive"])
+    stop, kinds = Stop(), []
+
+    def follow(events):
+        for event in events:
+            if event.kind == "epoch":
+                stop.ask()
+            else:
+                kinds.append((event.kind, event.job.key))
+
+    with pytest.raises(Stopped):
+        follow(run([endless, later], tmp_path, stop=stop))
+    assert kinds == [(kind, endless.key) for kind in ("started", "stopping", "stopped")]
+    assert workers_of(os.getpid()) == []
+    assert outcomes(tmp_path) == set()
+
+
+def test_a_stop_before_anything_trains_ends_at_once(tmp_path):
+    stop = Stop()
+    stop.ask()
+    with pytest.raises(Stopped):
+        list(run(tiny(), tmp_path, stop=stop))
+    assert workers_of(os.getpid()) == []
+    assert not stop.heard
+
+
+def test_a_worker_that_dies_before_it_began_is_told_as_that(tmp_path, monkeypatch):
+    """As one does that runs out of memory while it imports: whatever its exit code says."""
+    monkeypatch.setattr(pool, "WORKER", "pass")
+    (job,) = tiny()
+    ended = list(run([job], tmp_path))[-1]
+    assert ended.kind == "failed"
+    assert "ended with exit code 0 before it began, as it does when memory runs out while it starts" in ended.reason
+    assert "the same command runs it again" in ended.reason
 
 
 def test_a_killed_run_continued_is_an_undisturbed_run(tmp_path):
     fused = '[{ name = "concatenate", members = ["triplet", "contrastive"] }]'
-    matrix = matrix_file(tmp_path, seeds="2", model_ensembles=fused)
+    matrix = matrix_file(tmp_path, seeds="2", model_ensembles=fused, controls="false")
     calm, wild = tmp_path / "calm", tmp_path / "wild"
-    assert start(calm, matrix).communicate()[1].endswith("12 done\n")
+    assert [event.kind for event in bench.run(matrix, results=calm, workers=1)].count("done") == 6
     for line in ("[2/", "[3/"):
         with start(wild, matrix, start_new_session=True) as process:
             lines_until(process, line)
             os.killpg(process.pid, signal.SIGKILL)
-    assert start(wild, matrix).communicate()[1].endswith("12 done\n")
+    assert start(wild, matrix).communicate()[1].endswith("6 done\n")
     assert outcomes(calm) == outcomes(wild)
     assert scores(calm).equals(scores(wild))
 

@@ -39,7 +39,7 @@ def score(job):
     return 1 / (1 + abs(job.recipe.trunk_rate - 4e-4))
 
 
-def instant(take, jobs, *, results, data, places, threads):
+def instant(take, jobs, *, results, data, places, threads, **_):
     """Another executor: it trains nothing and stores a row for each job, whose test scores say the opposite."""
     while (job := take()) is not None:
         yield Event("started", job)
@@ -165,7 +165,7 @@ def test_a_request_that_is_wrong_is_refused_before_anything_trains(tmp_path, cha
 
 
 def test_an_objective_without_any_score_leaves_no_matrix_to_run(tmp_path, monkeypatch):
-    def failing(take, jobs, *, results, data, places, threads):
+    def failing(take, jobs, *, results, data, places, threads, **_):
         while (job := take()) is not None:
             ended = "failed" if job.objective.name == "triplet" else "done"
             scores = {"validation_map_at_r": score(job)} if ended == "done" else None
@@ -180,7 +180,7 @@ def test_an_objective_without_any_score_leaves_no_matrix_to_run(tmp_path, monkey
 
 
 def test_what_cannot_run_here_stays_as_it_is(tmp_path, monkeypatch):
-    def skipping(take, jobs, *, results, data, places, threads):
+    def skipping(take, jobs, *, results, data, places, threads, **_):
         while (job := take()) is not None:
             ended = "skipped" if job.objective.name == "triplet" else "done"
             scores = {"validation_map_at_r": score(job)} if ended == "done" else {}

@@ -36,7 +36,7 @@ def recall(job):
     return min(MEANS.get(job.objective.label, 0.5) + float(noise), 1.0)
 
 
-def instant(take, jobs, *, results, data, places, threads):
+def instant(take, jobs, *, results, data, places, threads, **_):
     """Another executor: it trains nothing and stores a score for each job."""
     while (job := take()) is not None:
         yield Event("started", job)
@@ -135,7 +135,7 @@ def test_controls_are_chosen_in_the_end_for_the_seeds_that_ran(tmp_path):
 
 
 def test_a_failed_job_is_a_seed_without_a_score_and_runs_again_with_the_same_command(tmp_path, monkeypatch):
-    def breaking(take, jobs, *, results, data, places, threads):
+    def breaking(take, jobs, *, results, data, places, threads, **_):
         while (job := take()) is not None:
             yield Event("started", job)
             broken = (job.objective.label, job.seed) == ("triplet", 0)

@@ -66,7 +66,7 @@ def write_baseline(file: Path, score: Score = level, *, seeds: int = 10, **chang
 def executor(score: Score, *, bits: str = "a", ran: list[tuple[str, int]] | None = None) -> Any:
     """Takes the place of the local executor: it stores what each job scores."""
 
-    def execute(take, jobs, *, results, data, places, threads):
+    def execute(take, jobs, *, results, data, places, threads, **_):
         while (job := take()) is not None:
             yield Event("started", job)
             left = result(job, score(job), bits)

@@ -3,10 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bench import store
-from bench.job.run import run
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import Job
@@ -39,7 +36,11 @@ def matrix_file(folder: Path, **changes: str) -> Path:
 
 
 def go(job: Job, results: Path, **options: Any) -> Result:
-    """Run a job on the processor and store it."""
+    """Run a job on the processor and store it. Only this waits for torch."""
+    import torch
+
+    from bench.job.run import run
+
     result = run(job, data=None, results=results, device=torch.device("cpu"), **options)
     store.write(results, result)
     return result

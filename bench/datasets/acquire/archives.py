@@ -21,12 +21,18 @@ UNPACKING = ".unpacking-"
 """How the folders begin in which archives are unpacked; one that is left is of a process that was killed."""
 
 
+TIMES, HARMLESS = 100, 2**30
+"""Unpacked, an archive may be so many times its size, and always so many bytes. Photos hardly shrink when packed."""
+
+
 class Member(NamedTuple):
     """One entry of an archive."""
 
     name: str
     kind: str
     """file, folder, or other: a link, a device, a pipe."""
+    size: int
+    """Bytes when unpacked, as the archive says; more are not read."""
     open: Callable[[], IO[bytes] | None]
 
 
@@ -59,15 +65,18 @@ def unpack(
 
     Raises:
         DataError: the archive is damaged, does not have that folder, or has a member that could come to lie elsewhere:
-            an absolute path, one with "..", a link, a device. Or the disk does not take it. Half a sentence, as what to
-            do depends on the archive.
+            an absolute path, one with "..", a link, a device. Or it is out of all proportion when unpacked, or the disk
+            does not take it. Half a sentence, as what to do depends on the archive.
     """
     try:
         with tempfile.TemporaryDirectory(prefix=UNPACKING, dir=place.parent, ignore_cleanup_errors=True) as scratch:
+            free, unpacked = shutil.disk_usage(place.parent).free, 0
             with archive.open("rb") as file, _damage_named(archive):
                 for member in (_zipped if archive.suffix.lower() == ARCHIVE else _tarred)(file):
                     _refuse_unsafe(archive, member)
                     if PurePosixPath(member.name).is_relative_to(inside):
+                        unpacked += member.size
+                        _refuse_too_large(archive, unpacked, free)
                         _write(member, Path(scratch, *PurePosixPath(member.name).parts))
                     watch(file.tell(), archive.stat().st_size)
             made = Path(scratch, inside)
@@ -93,7 +102,7 @@ def _tarred(file: IO[bytes]) -> Iterator[Member]:
     with tarfile.open(fileobj=file, mode="r:*", tarinfo=StrictInfo) as tar:
         for info in tar:
             kind = "file" if info.isreg() else "folder" if info.isdir() else "other"
-            yield Member(info.name, kind, lambda info=info: tar.extractfile(info))  # type: ignore[misc]
+            yield Member(info.name, kind, info.size, lambda info=info: tar.extractfile(info))  # type: ignore[misc]
         while tar.fileobj and tar.fileobj.read(2**20):  # to the end, where the checksum of gzip and xz is
             pass
 
@@ -103,7 +112,7 @@ def _zipped(file: IO[bytes]) -> Iterator[Member]:
         for info in packed.infolist():
             kinds = {0: "file", S_IFREG: "file", S_IFDIR: "folder"}  # by its Unix mode, where it has one
             kind = "folder" if info.is_dir() else kinds.get(S_IFMT(info.external_attr >> 16), "other")
-            yield Member(info.filename, kind, lambda info=info: packed.open(info))  # type: ignore[misc]
+            yield Member(info.filename, kind, info.file_size, lambda info=info: packed.open(info))  # type: ignore[misc]
 
 
 def _refuse_unsafe(archive: Path, member: Member) -> None:
@@ -112,6 +121,18 @@ def _refuse_unsafe(archive: Path, member: Member) -> None:
         raise DataError(f"{archive} is refused, for its member {member.name!r} leads out of the folder")
     if member.kind == "other":
         raise DataError(f"{archive} is refused, for its member {member.name!r} is a link or a device, not a file")
+
+
+def _refuse_too_large(archive: Path, unpacked: int, free: int) -> None:
+    """Before a member is written: an archive made to fill the disk never does."""
+    size = archive.stat().st_size
+    if unpacked > max(HARMLESS, TIMES * size):
+        gigabytes = f"{unpacked / 1e9:.1f} GB or more out of {size / 1e6:.1f} MB"
+        raise DataError(f"{archive} is refused, for it would unpack to {gigabytes}")
+    if unpacked > free:
+        raise DataError(
+            f"{archive} unpacks to {unpacked / 1e9:.1f} GB or more, and the disk has {free / 1e9:.1f} GB free"
+        )
 
 
 def _write(member: Member, place: Path) -> None:

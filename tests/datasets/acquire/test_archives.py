@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -48,6 +49,13 @@ def zipped(root: Path, contents: dict[str, bytes], modes: dict[str, int] | None 
     return root / "in.zip"
 
 
+def deflated(root: Path, contents: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(root / "in.zip", "w") as packed:
+        for name, content in contents.items():
+            packed.writestr(name, content, zipfile.ZIP_DEFLATED)
+    return root / "in.zip"
+
+
 def packed(root: Path, suffix: str) -> Path:
     return zipped(root, GOOD) if suffix == ".zip" else tar(root, [file(*entry) for entry in GOOD.items()], suffix)
 
@@ -63,6 +71,13 @@ def refused(tmp_path: Path, archive: Path, sentence: str) -> None:
         unpack(archive, "set", tmp_path / "data" / "place")
     assert list((tmp_path / "data").iterdir()) == []
     assert tree(tmp_path) == before
+
+
+def refused_without_tree(root: Path, archive: Path, sentence: str) -> None:
+    """The same of an archive that is too large to be read."""
+    with pytest.raises(DataError, match=sentence):
+        unpack(archive, "set", root / "data" / "place")
+    assert list((root / "data").iterdir()) == []
 
 
 @pytest.fixture
@@ -176,6 +191,46 @@ def test_a_place_that_is_taken_stays(root: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be unpacked to .*place \(Directory not empty\)"):
         unpack(packed(root, ".zip"), "set", place)
     assert tree(root / "data") == {"place/mine": b"mine"}
+
+
+@pytest.mark.parametrize("write", [
+    lambda root: deflated(root, {"set/small": b"x", "set/huge": bytes(10**7)}),
+    lambda root: tar(root, [file("set/small"), file("set/huge", bytes(10**7))], ".tar.gz"),
+])  # fmt: skip
+def test_an_archive_made_to_fill_the_disk_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Path]
+) -> None:
+    """10 MB of zeros, packed to some 10 kB; only above a size that harms is the proportion looked at."""
+    archive = write(root)
+    monkeypatch.setattr("bench.datasets.acquire.archives.HARMLESS", 10**6)
+    refused(root, archive, r"is refused, for it would unpack to 0\.0 GB or more out of 0\.0 MB$")
+    monkeypatch.setattr("bench.datasets.acquire.archives.HARMLESS", 10**8)
+    unpack(archive, "set", root / "data" / "place")
+    assert (root / "data" / "place" / "huge").stat().st_size == 10**7
+
+
+def test_a_size_that_an_archive_lies_about_is_not_exceeded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The central directory of a zip says 10 bytes of a file that has a million."""
+    archive = deflated(root, {"set/huge": bytes(10**6)})
+    honest = archive.read_bytes()
+    assert honest.count((10**6).to_bytes(4, "little")) == 2
+    archive.write_bytes(honest.replace((10**6).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    monkeypatch.setattr("bench.datasets.acquire.archives.HARMLESS", 10**5)
+    refused(root, archive, r"in.zip is damaged")
+
+
+def test_an_archive_larger_than_the_free_disk_is_refused_before_it_is_written(root: Path) -> None:
+    """A tar with a hole: what it holds is larger than any disk, the file itself is small."""
+    free = shutil.disk_usage(root).free
+    info, _ = file("set/huge")
+    info.size = free + 10**9
+    archive = root / "in.tar"
+    with archive.open("wb") as out:
+        out.write(info.tobuf())
+        out.truncate(info.size + 10240)
+    if archive.stat().st_size != info.size + 10240:
+        pytest.skip("this file system has no files with holes")
+    refused_without_tree(root, archive, r"in.tar unpacks to .* GB or more, and the disk has .* GB free$")
 
 
 def test_an_interruption_leaves_nothing(root: Path) -> None:

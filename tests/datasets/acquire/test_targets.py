@@ -196,7 +196,7 @@ def test_the_commands_wait_for_nothing_heavy() -> None:
 def test_a_step_is_shown_on_a_terminal_and_elsewhere() -> None:
     for terminal, unit, expected in ((False, MEGABYTES, "got: 1.5 of 3.0 MB"), (True, PICTURES, "1,500,000 of")):
         out = io.StringIO()
-        with bar(Console(file=out, width=120, force_terminal=terminal), "got", unit, seconds=0) as update:
+        with bar(Console(file=out, width=120, force_terminal=terminal, _environ={}), "got", unit, seconds=0) as update:
             update(1_500_000, 3_000_000)
         assert expected in out.getvalue()
     out = io.StringIO()
