@@ -67,6 +67,8 @@ class Display:
                 self._print(f"{event.job.dataset.label}: comparing test photos with training photos")
             case "decided":
                 self._tell_decision(event)
+            case "remark":
+                self._print(f"bench: {event.reason}")
             case "started":
                 self.lines[event.job.key] = self.bar.add_task(name(event.job), total=_epochs(event.job))
             case "embedding":

@@ -8,7 +8,9 @@ from bench.store.row import Status
 
 __all__ = ["ENDINGS", "Event"]
 
-EventKind = Literal["stored", "planned", "comparing", "started", "embedding", "epoch", "decided", Status]
+EventKind = Literal[
+    "stored", "planned", "comparing", "started", "embedding", "epoch", "decided", "remark", "stopped", Status
+]
 
 ENDINGS: tuple[Status, ...] = get_args(Status)
 """The kinds that end a job."""
@@ -21,7 +23,8 @@ class Event(NamedTuple):
     `started`, each `epoch`, and how it ended: `done`, `failed`, `diverged` or `skipped`. `comparing` says that the test
     photos of the job's dataset are being compared with its training photos, which takes minutes for a large one;
     `embedding` how many pictures are through a frozen trunk, once for all jobs. `decided` is news of the board of the
-    job (its dataset and backbone): a rule has looked at the seeds so far.
+    job (its dataset and backbone): a rule has looked at the seeds so far. `remark` says in `reason` what is to be
+    known of a job that goes on; `stopped` that it was asked to stop, has a checkpoint and no row.
     """
 
     kind: EventKind

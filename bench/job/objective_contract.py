@@ -146,7 +146,7 @@ def _continues(make: Make, text: bool) -> None:
     try:
         written = packed(straight.state_dict(), tensors)
     except TypeError as error:
-        raise Broken(f"its state {error}: let get_extra_state return tensors, numbers, text and lists of them") from None
+        raise Broken(f"its state {error}: let get_extra_state return tensors, numbers and text") from None
     again.load_state_dict(unpacked(written, tensors))
     values = [_steps(module, range(2, 4)) for module in (straight, again)]
     if not torch.equal(*values):

@@ -64,6 +64,15 @@ class Inside:
     images: int = 0
     seconds: float = 0.0
 
+    def state_dict(self) -> dict[str, Any]:
+        """All of it as tensors and numbers."""
+        return vars(self) | {"losses": torch.stack(self.losses) if self.losses else torch.empty(0)}
+
+    @classmethod
+    def of(cls, state: dict[str, Any], device: torch.device) -> "Inside":
+        """What `state_dict` gave, with the losses on the device."""
+        return cls(**state | {"losses": list(state["losses"].to(device).unbind())})
+
 
 @dataclass
 class Training:
@@ -106,7 +115,7 @@ class Training:
             "history": list(self.history),
             "members": list(self.members),
             "best": self.best and self.best._asdict(),
-            "inside": self.inside and vars(self.inside) | {"losses": list(self.inside.losses)},
+            "inside": self.inside and self.inside.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -122,8 +131,7 @@ class Training:
             torch.cuda.set_rng_state(cuda[0].cpu(), device)
         self.history, self.members = list(state["history"]), list(state["members"])
         self.best = Snapshot.of(state["best"], device) if state["best"] else None
-        inside = state["inside"]
-        self.inside = inside and Inside(**inside | {"losses": [loss.to(device) for loss in inside["losses"]]})
+        self.inside = state["inside"] and Inside.of(state["inside"], device)
 
 
 def train(
