@@ -9,6 +9,7 @@ import pytest
 import torch
 from support.jobs import BACKBONE, go, tiny
 
+from bench.job.backbones import conv4
 from bench.job.run import run
 from bench.job.watch import LimitError, Stopped, Terms
 from bench.matrix.job import Job
@@ -70,20 +71,20 @@ SUM = {"name": "gradient_norm", "members": ["margin", {"name": "cross_batch_memo
     [
         (3, {"losses": [], "ensembles": [SUM], "recipe": FOLDS}),
         (2, {"losses": ["margin"], "recipe": {"images_at_a_time": 7, "warmup_epochs": 1.5}}),
-        (2, {"losses": ["proxy_nca"], "backbones": [{**BACKBONE, "frozen": True, "views": 2, "head": "linear"}]}),
+        (2, {"losses": ["proxy_nca"], "backbones": [{**BACKBONE, "weights": "conv4.pt", "frozen": True, "views": 2}]}),
         (3, {"losses": [{"name": "pml/CrossBatchMemory", "loss": "NTXentLoss", "miner": "HDCMiner"}]}),
     ],
     ids=["ensemble of two folds", "large batches", "frozen trunk", "pml"],
 )
-def test_a_job_that_is_stopped_again_and_again_ends_with_the_same_bits(tmp_path, looks, changes):
+def test_a_job_that_is_stopped_again_and_again_ends_with_the_same_bits(tmp_path, monkeypatch, looks, changes):
+    monkeypatch.chdir(tmp_path)
+    torch.save(conv4(1, width=8).state_dict(), "conv4.pt")
     (job,) = tiny(**changes)
     calm = go(job, tmp_path / "calm")
     wild, attempts = finished(job, tmp_path, looks)
-    assert attempts > 3
+    assert attempts > 1
     assert left(wild) == left(calm)
-    # The frozen trunk's features are kept elsewhere: an attempt that is stopped there has nothing to continue from.
-    assert wild.row.resumed in ({attempts} if not changes.get("backbones") else range(1, attempts + 1))
-    assert calm.row.resumed == 0
+    assert (wild.row.resumed, calm.row.resumed) == (attempts, 0)
 
 
 def test_no_step_is_done_twice_and_all_seconds_count(tmp_path):
