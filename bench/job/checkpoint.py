@@ -102,5 +102,5 @@ def _sum(text: str, tensors: Mapping[str, Tensor]) -> int:
     for number in range(len(tensors)):
         one = tensors[str(number)]
         if one.numel():
-            found = zlib.crc32(one.reshape(-1).view(torch.uint8).numpy(), found)
+            found = zlib.crc32(one.reshape(-1).view(torch.uint8).numpy().data, found)
     return found

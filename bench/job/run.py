@@ -88,6 +88,7 @@ def run(
     started, watch = datetime.now(UTC), Watch(job, results, device, terms)
     provenance.reset_peak_memory(device)
     split = datasets.load(job.dataset, data)
+    telling = partial(_tell_and_look, tell, watch)
     fits: list[Fitted] = []
     compared, evaluating = Compared(), time.perf_counter()
     try:
@@ -95,10 +96,9 @@ def run(
             case "model_ensemble":
                 compared = _fused(job, split, results)
             case "floor":
-                compared = _floor(job, split, device, tell)
+                compared = _floor(job, split, device, telling)
             case _:
                 watch.take_up(split.sha)
-                telling = partial(_tell_and_look, tell, watch)
                 frozen = features(job, split, device, telling) if job.backbone.parameters.get("frozen") else None
                 images = pictures(split, job.recipe, device, frozen=frozen)
                 fits = models(job, images, watch, progress=progress)

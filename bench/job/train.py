@@ -48,7 +48,8 @@ class Snapshot(NamedTuple):
     @classmethod
     def of(cls, state: dict[str, Any], device: torch.device) -> "Snapshot":
         """What `_asdict` gave, with its tensors on the device."""
-        return cls(**{name: one.to(device) if isinstance(one, Tensor) else one for name, one in state.items()})
+        moved = {name: state[name].to(device) for name in ("embeddings", "training")}
+        return cls(**state | moved)
 
 
 @dataclass
@@ -102,7 +103,8 @@ class Training:
     @property
     def device(self) -> torch.device:
         """What trains."""
-        return next(tensor.device for one in (self.model, self.objective) for tensor in one.state_dict().values())
+        device: torch.device = next(tensor.device for tensor in self.model.state_dict().values())
+        return device
 
     def state_dict(self) -> dict[str, Any]:
         """Everything as tensors, numbers and text, which `torch.load` reads with `weights_only`; torch's own too."""

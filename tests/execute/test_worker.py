@@ -41,6 +41,8 @@ class Signalling(nn.Module):
 
     def forward(self, embeddings, labels):
         self.steps += 1
+        with (MARKS / "steps").open("a") as file:
+            print(int(self.steps), file=file)
         mark = MARKS / f"step-{int(self.steps)}"
         if int(self.steps) in AT and not mark.exists():
             mark.touch()
@@ -80,6 +82,8 @@ def test_a_worker_that_is_asked_to_stop_or_is_killed_continues_with_the_same_bit
     stopped = [("started", 0), epochs[0], ("stopped", 1)]  # in the second epoch, without a row
     killed = [("started", 0), epochs[1], ("failed", 2)]  # in the third
     assert wild == [*stopped, *killed, ("started", 0), *epochs[2:], ("done", 4)]
+    steps = (tmp_path / "plugin" / "steps").read_text().split()
+    assert list(map(int, steps)) == [*range(1, 12), *range(11, 17)]  # only the one that was under way is done again
     assert told(job, tmp_path / "calm", 1) == [("started", 0), *epochs, ("done", 4)]
     for folder in ("calm", "wild"):
         assert [path.name for path in (tmp_path / folder).iterdir()] == [job.key]
