@@ -69,6 +69,7 @@ class Watch:
         self.training: Stateful | None = None
         self.earlier = self.peak = 0.0
         self.resumed = 0
+        self.warned = False
 
     @property
     def seconds(self) -> float:
@@ -147,20 +148,27 @@ class Watch:
         """Write a checkpoint, if checkpoints are wanted and there is something to keep; that it fails is only told."""
         if self.terms.every == math.inf or not (self.training or self.finished):
             return
-        state = {
+        try:
+            keep_checkpoint(self.results, self.job.key, lambda file: save(file, self._state(), self.identity))
+        except Exception as error:  # the disk is full, say: the job itself can go on
+            self._warn(getattr(error, "strerror", None) or str(error).strip().partition("\n")[0])
+        self.written = time.monotonic()
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "finished": self.finished,
             "begun": self.training and self.training.state_dict(),
             "seconds": self.seconds,
             "peak": self.peak_memory_mb,
             "resumed": self.resumed,
         }
-        try:
-            keep_checkpoint(self.results, self.job.key, lambda file: save(file, state, self.identity))
-        except Exception as error:  # the disk is full, say: the job itself can go on
-            why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-            self.terms.remark(f"{self.job.key}: no checkpoint can be written ({why}); a kill would lose all its work")
-            self.terms = self.terms._replace(every=math.inf)
-        self.written = time.monotonic()
+
+    def _warn(self, why: str) -> None:
+        """Say that no checkpoint can be written; once, though it is tried again and again."""
+        if not self.warned:
+            advice = "the job goes on, but a kill would lose its work"
+            self.terms.remark(f"{self.job.key}: its checkpoint cannot be written ({why}); {advice}")
+        self.warned = True
 
 
 def free_unused_memory() -> None:

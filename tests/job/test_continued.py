@@ -156,7 +156,7 @@ def test_a_disk_that_takes_no_checkpoint_is_told_once_and_the_job_goes_on(tmp_pa
     result = run(job, data=None, results=place, device=CPU, terms=Terms(every=0, remark=said.append))
     assert result.row.status == "done"
     assert len(said) == 1
-    assert "no checkpoint can be written" in said[0]
+    assert "its checkpoint cannot be written (File exists); the job goes on" in said[0]
 
 
 def test_a_job_that_reaches_its_time_limit_says_so(tmp_path):
