@@ -68,6 +68,14 @@ class Members(nn.ModuleList):
         self._sum = self._batches = None
         return mean
 
+    def get_extra_state(self) -> Tensor:
+        """What `state_dict` holds beside the members: sums of their values and the number of batches; or nothing."""
+        return torch.empty(0) if self._sum is None or self._batches is None else torch.cat([self._sum, self._batches])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Puts back what `get_extra_state` gave."""
+        self._sum, self._batches = (state[:-1].clone(), state[-1:].clone()) if len(state) else (None, None)
+
 
 @torch.no_grad()
 def shares(objective: nn.Module) -> list[Share]:

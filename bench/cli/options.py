@@ -26,16 +26,19 @@ __all__ = [
     "REPORT",
     "RESULTS",
     "WRONG",
+    "CheckpointOption",
     "DataOption",
     "DeviceOption",
     "JsonOption",
     "MatrixArgument",
+    "MemoryLimitOption",
     "PluginOption",
     "ResultsOption",
     "SeedsOption",
     "SetOption",
     "SkipOption",
     "ThreadsOption",
+    "TimeLimitOption",
     "WorkersOption",
     "asked_for",
     "controls_of",
@@ -77,6 +80,30 @@ WorkersOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int, typer.Option("--threads", min=1, help="Threads of a worker; results are compared at equal threads.")
+]
+CheckpointOption = Annotated[
+    float,
+    typer.Option(
+        "--checkpoint-every",
+        metavar="MINUTES",
+        help="Minutes of work that a kill may cost: a checkpoint of each running job is written that often; 0: none.",
+    ),
+]
+TimeLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit",
+        metavar="MINUTES",
+        help="A job that takes longer, earlier attempts included, has failed; it does not change what a job is.",
+    ),
+]
+MemoryLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--memory-limit",
+        metavar="GB",
+        help="A job that holds more, of the GPU's memory or on the processor of its process's, has failed.",
+    ),
 ]
 PluginOption = Annotated[
     list[Path],

@@ -70,6 +70,8 @@ class Display:
                 self._tell_decision(event)
             case "stopping" | "stopped":
                 self._stop(event)
+            case "remark":
+                self._print(f"bench: {event.reason}")
             case "started":
                 self.lines[event.job.key] = self.bar.add_task(self._short(event.job), total=_epochs(event.job))
             case "embedding":

@@ -9,7 +9,17 @@ from bench.store.row import Status
 __all__ = ["ENDINGS", "Event"]
 
 EventKind = Literal[
-    "stored", "planned", "comparing", "started", "embedding", "epoch", "decided", "stopping", "stopped", Status
+    "stored",
+    "planned",
+    "comparing",
+    "started",
+    "embedding",
+    "epoch",
+    "decided",
+    "remark",
+    "stopping",
+    "stopped",
+    Status,
 ]
 
 ENDINGS: tuple[Status, ...] = get_args(Status)
@@ -23,8 +33,9 @@ class Event(NamedTuple):
     `started`, each `epoch`, and how it ended: `done`, `failed`, `diverged` or `skipped`. `comparing` says that the test
     photos of the job's dataset are being compared with its training photos, which takes minutes for a large one;
     `embedding` how many pictures are through a frozen trunk, once for all jobs. `decided` is news of the board of the
-    job (its dataset and backbone): a rule has looked at the seeds so far. Of a run that is to stop, every running job
-    is `stopping`, and then `stopped`, unless it just ends: it has no row, and the same call continues.
+    job (its dataset and backbone): a rule has looked at the seeds so far. `remark` says in `reason` what is to be
+    known of a job that goes on. Of a run that is to stop, every running job is `stopping`, and then `stopped`, unless
+    it just ends: it has a checkpoint and no row, and the same call continues.
     """
 
     kind: EventKind

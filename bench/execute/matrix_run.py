@@ -20,6 +20,7 @@ from bench.execute.plan import check, check_same_data
 from bench.execute.pool import execute
 from bench.execute.seeds_by_look import ByLook, by_look, stages
 from bench.execute.stop import Stop
+from bench.execute.worker import Limits
 from bench.matrix import file
 from bench.matrix.catalogue import did_you_mean
 from bench.matrix.expand import expand
@@ -40,6 +41,9 @@ class RunOptions(TypedDict, total=False):
     device: str
     workers: int | None
     threads: int
+    checkpoint_every: float
+    time_limit: float | None
+    memory_limit: float | None
     changes: Sequence[str]
     skip_broken: bool
     plugins: Sequence[str | Path]
@@ -69,6 +73,23 @@ class Way(NamedTuple):
     threads: int = 1
     executor: str = "local"
     stop: Stop | None = None
+    checkpoint_every: float = Limits().checkpoint_every
+    time_limit: float | None = None
+    memory_limit: float | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """Of every job.
+
+        Raises:
+            ConfigError: one makes no sense.
+        """
+        found = Limits(self.checkpoint_every, self.time_limit, self.memory_limit)
+        for name, value in found._asdict().items():
+            if value is not None and not (0 <= value < math.inf and (value or name == "checkpoint_every")):
+                none = "0 for no checkpoints" if name == "checkpoint_every" else "nothing for no limit"
+                raise ConfigError(f"{name.replace('_', '-')} = {value:g}: give a number above 0, or {none}")
+        return found
 
 
 def run(
@@ -80,6 +101,9 @@ def run(
     workers: int | None = None,
     threads: int = 1,
     executor: str = "local",
+    checkpoint_every: float = Limits().checkpoint_every,
+    time_limit: float | None = None,
+    memory_limit: float | None = None,
     seeds: int | None = None,
     changes: Sequence[str] = (),
     skip_broken: bool = False,
@@ -102,6 +126,9 @@ def run(
         workers: jobs at a time; by default one per GPU, or as many as the cores feed.
         threads: of each worker. Results are bit-identical at equal numbers of threads.
         executor: what runs the jobs; local.
+        checkpoint_every: minutes of work that a kill may cost; 0 for no checkpoints.
+        time_limit: minutes that a job may take, earlier attempts included; one that takes longer has failed.
+        memory_limit: GB that a job may hold, of the GPU's memory or of its process's; one that holds more has failed.
         seeds: run the seeds 0 to this number - 1 instead of the matrix's own.
         changes: of single values of the matrix, such as "recipe.epochs=3".
         skip_broken: leave out images that cannot be read.
@@ -117,7 +144,8 @@ def run(
         StoreError: results cannot be written.
         Stopped: `stop` was asked for, and nothing runs any more; the same call continues.
     """
-    way = Way(Path(results), data, device, workers, threads, executor, stop)
+    limits: dict[str, Any] = {"time_limit": time_limit, "memory_limit": memory_limit}
+    way = Way(Path(results), data, device, workers, threads, executor, stop, checkpoint_every, **limits)
     choice: dict[str, Any] = {"seeds": seeds, "skip_broken": skip_broken, "until": until, "plugins": plugins}
     return run_jobs(partial(_asked, matrix, changes, **choice), way)
 
@@ -150,6 +178,7 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
     """
     if way.executor not in EXECUTORS:
         raise ConfigError(f"there is no executor {way.executor!r}{did_you_mean(way.executor, EXECUTORS)}")
+    limits = way.limits
     jobs, controls, boards, rule = ask()
     results, data = way.results, None if way.data is None else Path(way.data)
     where = places(way.device, way.workers, threads=way.threads)
@@ -170,7 +199,8 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
     waiting = list(queue.waiting.values())
     yield from _compare(waiting, splits)
     run_with = EXECUTORS[way.executor]
-    events = run_with(queue.take, waiting, results=results, data=data, places=where, threads=way.threads, stop=way.stop)
+    options: dict[str, Any] = {"places": where, "threads": way.threads, "limits": limits, "stop": way.stop}
+    events = run_with(queue.take, waiting, results=results, data=data, **options)
     with closing(events):
         for event in events:
             yield event

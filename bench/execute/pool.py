@@ -20,7 +20,7 @@ from typing import Any
 from bench import store
 from bench.execute.event import Event
 from bench.execute.stop import Stop, Stopped
-from bench.execute.worker import News, Setup
+from bench.execute.worker import Limits, News, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins_in_use import named
 from bench.store.row import failure
@@ -52,6 +52,7 @@ def execute(
     data: Path | None,
     places: Sequence[str],
     threads: int = 1,
+    limits: Limits = Limits(),  # noqa: B008
     stop: Stop | None = None,
 ) -> Generator[Event, None, None]:
     """Run and store jobs, and tell how it goes.
@@ -67,6 +68,7 @@ def execute(
         data: folder with one subfolder per dataset.
         places: the device of each worker.
         threads: of each worker on the processor. More threads round differently, so this is not the number of cores.
+        limits: of every job.
         stop: once it is asked for, no job is taken any more, and those that run stop at their next step.
 
     Raises:
@@ -76,7 +78,7 @@ def execute(
         StoreError: results cannot be written any more; finished jobs are kept.
     """
     stop = stop or Stop()
-    workers = [_Worker(Setup(place, threads, results, data, named())) for place in places]
+    workers = [_Worker(Setup(place, threads, results, data, named(), limits)) for place in places]
     with stop.listening(), _ended(workers):
         for worker in workers[: max(1, len(jobs))]:
             worker.start()  # all import while the first one checks
@@ -210,6 +212,8 @@ class _Worker:
             raise told
         if told.kind == "embedding":
             return Event("embedding", job, told.epochs, of=told.of)
+        if told.kind == "remark":
+            return Event("remark", job, epochs, told.reason)
         if told.kind == "epoch":
             self.epochs = told.epochs
             return Event("epoch", job, told.epochs)

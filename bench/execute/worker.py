@@ -1,6 +1,8 @@
 """One worker process: it runs the jobs that it is sent, one at a time, and tells how they go."""
 
+import math
 import os
+import signal
 import threading
 import traceback
 from functools import partial
@@ -15,7 +17,18 @@ from bench.matrix.plugin_file import Plugin, PluginError
 from bench.matrix.plugins_in_use import adopt
 from bench.store.row import Result, failure
 
-__all__ = ["News", "Setup", "work"]
+__all__ = ["Limits", "News", "Setup", "work"]
+
+
+class Limits(NamedTuple):
+    """What bounds a job; no result depends on it."""
+
+    checkpoint_every: float = 5.0
+    """Minutes of work that a kill may cost: a checkpoint is written that often; 0 for none."""
+    time_limit: float | None = None
+    """Minutes that a job may take, earlier attempts included."""
+    memory_limit: float | None = None
+    """GB (10^9 bytes) that it may hold: of the GPU's memory, or of its process on the processor."""
 
 
 class Setup(NamedTuple):
@@ -27,10 +40,11 @@ class Setup(NamedTuple):
     data: Path | None
     plugins: tuple[Plugin, ...] = ()
     """The files that were named, as they were when the run began."""
+    limits: Limits = Limits()
 
 
 class News(NamedTuple):
-    """What a worker tells of its job; the fields are those of an Event."""
+    """What a worker tells of its job; the fields are those of an Event. `stopped` ends a job that has no row."""
 
     kind: Any
     epochs: int = 0
@@ -44,26 +58,61 @@ def work(file: int) -> None:
     A list of jobs is answered with the sentences of `bench.job.run.refusals`. A job is run and stored, whatever goes
     wrong becomes its row; every epoch and the ending are News. A row that cannot be stored is answered with the error,
     and so is a plugin that cannot be imported, or no longer is what the keys of the jobs say.
+
+    SIGTERM asks for a stop: the job, or else the next one, writes its checkpoint after the step that it is at and is
+    over without a row. That is told, and the process serves on.
     """
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     pool: Connection[Any, Any] = Connection(file)
     inbox: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_receive, args=(pool, inbox), daemon=True).start()
     setup: Setup = inbox.get()
     device = _prepared(setup)
-    from bench.job.run import refusals, run
+    from bench.job.run import refusals
 
     while True:
         asked: Job | list[Job] = inbox.get()
         if isinstance(asked, list):
             pool.send(refusals(asked, setup.data))
-            continue
-        told = {"progress": partial(_tell, pool), "tell": partial(_tell_embedding, pool)}
-        news: News | Exception
-        try:
-            news = _stored(run(asked, data=setup.data, results=setup.results, device=device, **told), setup)
-        except Exception as error:  # one job's fault must not end the others
-            news = error if isinstance(error, (store.StoreError, PluginError)) else _failed(asked, error, setup)
-        pool.send(news)
+        else:
+            pool.send(_run(asked, setup, device, pool, stop))
+
+
+def _run(
+    job: Job, setup: Setup, device: Any, pool: "Connection[Any, Any]", stop: threading.Event
+) -> "News | Exception":
+    """Run and store a job; how it ended, or the error that ends all jobs."""
+    from bench.job.run import run
+    from bench.job.watch import LimitError, Stopped
+
+    told = {"progress": partial(_tell, pool), "tell": partial(_tell_embedding, pool)}
+    try:
+        terms = _terms(setup.limits, pool, stop)
+        return _stored(run(job, data=setup.data, results=setup.results, device=device, terms=terms, **told), setup)
+    except Stopped:
+        stop.clear()
+        return News("stopped")
+    except LimitError as error:
+        return _stored(failure(job, "failed", str(error)), setup)
+    except Exception as error:  # one job's fault must not end the others
+        return error if isinstance(error, (store.StoreError, PluginError)) else _failed(job, error, setup)
+
+
+def _terms(limits: Limits, pool: "Connection[Any, Any]", stop: threading.Event) -> Any:
+    """The limits in seconds and bytes, and how the job hears of a stop and speaks to the user."""
+    from bench.job.watch import Terms, free_unused_memory
+
+    every, seconds, memory = limits
+    if memory is not None:
+        free_unused_memory()
+    return Terms(
+        every=60 * every or math.inf,
+        seconds=math.inf if seconds is None else 60 * seconds,
+        memory=math.inf if memory is None else 1e9 * memory,
+        stop=stop.is_set,
+        remark=lambda sentence: pool.send(News("remark", reason=sentence)),
+    )
 
 
 def _receive(pool: "Connection[Any, Any]", inbox: "SimpleQueue[Any]") -> None:
@@ -101,6 +150,7 @@ def _stored(result: Result, setup: Setup) -> News | store.StoreError:
         store.write(setup.results, result)
     except store.StoreError as error:
         return error
+    store.forget_checkpoint(setup.results, result.row.key)
     return News(result.row.status, reason=result.row.reason)
 
 

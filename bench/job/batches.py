@@ -1,6 +1,7 @@
 """Images, or vectors, on their way to the model: drawn, moved to the device, augmented a whole batch at a time."""
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ def epochs(
     draws: Mapping[str, torch.Generator],
     device: torch.device,
     passed: int = 0,
+    begun: int = 0,
 ) -> Iterator[Batches]:
     """For every epoch its batches: augmented images float [P·K, C, H, W], or vectors, and labels [P·K], on the device.
 
@@ -66,24 +68,24 @@ def epochs(
         draws: the `generators`; the last batch of an epoch leaves them where the next epoch begins.
         device: where the batches go.
         passed: epochs that are over.
+        begun: batches of the next epoch that are over. It draws its batches as at first, and augments only the rest.
     """
     rows = torch.from_numpy(np.flatnonzero(labels >= 0))
-    for _ in range(passed, recipe.epochs):
-        yield _epoch(draw, rows, labels[rows.numpy()], recipe, draws, device)
-
-
-def _epoch(
-    draw: Draw,
-    rows: Tensor,
-    labels: NDArray[np.int64],
-    recipe: Recipe,
-    draws: Mapping[str, torch.Generator],
-    device: torch.device,
-) -> Batches:
-    known = torch.from_numpy(labels).to(device)
+    own = labels[rows.numpy()]
+    known = torch.from_numpy(own).to(device)
     classes, images, most = recipe.classes_per_batch, recipe.images_per_class, recipe.images_per_epoch
-    for chosen in balanced(labels, draws["batches"], classes=classes, images=images, most=most):
-        yield draw(rows[chosen], draws["augmentation"]), known[chosen.to(device)]
+    for number in range(passed, recipe.epochs):
+        chosen = balanced(own, draws["batches"], classes=classes, images=images, most=most)
+        over = begun if number == passed else 0
+        yield _drawn(draw, rows, known, islice(chosen, over, None), draws["augmentation"])
+
+
+def _drawn(
+    draw: Draw, rows: Tensor, known: Tensor, batches: Iterator[Tensor], augmentation: torch.Generator
+) -> Batches:
+    """Images and labels of batches, each of which says which of the rows it takes."""
+    for chosen in batches:
+        yield draw(rows[chosen], augmentation), known[chosen.to(known.device)]
 
 
 def augmented(read: Reader, recipe: Recipe) -> Draw:

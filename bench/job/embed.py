@@ -1,5 +1,7 @@
 """Test time: images to the embeddings that are compared."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,14 @@ __all__ = ["embed"]
 
 @torch.inference_mode()
 def embed(
-    model: nn.Module, objective: nn.Module, read: Reader, rows: Tensor, *, crop: int | None = None, batch: int = 256
+    model: nn.Module,
+    objective: nn.Module,
+    read: Reader,
+    rows: Tensor,
+    *,
+    crop: int | None = None,
+    batch: int = 256,
+    between: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Embeddings as they are compared, float32 [rows, dim] on the device.
 
@@ -24,8 +33,12 @@ def embed(
         rows: which images, int64 [rows].
         crop: side of the middle square that the model sees, in pixels; None: all of the image.
         batch: images at a time.
+        between: called before every batch.
     """
     model.eval()
     objective.eval()
-    chunks = torch.split(rows, batch)
-    return torch.cat([compared(objective, model(seen(read(chosen), crop)).float()) for chosen in chunks])
+    found = []
+    for chosen in torch.split(rows, batch):
+        between()
+        found.append(compared(objective, model(seen(read(chosen), crop)).float()))
+    return torch.cat(found)

@@ -19,10 +19,12 @@ from bench.job.class_texts import class_vectors
 from bench.job.embed import embed
 from bench.job.embedder import Embedder, embedder_for
 from bench.job.features import Features
+from bench.job.fitted import Fitted
 from bench.job.optimizer import Rates, optimizer, schedule
 from bench.job.pml_losses import pml_loss
 from bench.job.sampler import steps
-from bench.job.train import Snapshot, Training, train
+from bench.job.train import Epoch, Snapshot, Training, train
+from bench.job.watch import Watch
 from bench.job.weights import sha_of
 from bench.matrix.catalogue import find
 from bench.matrix.job import Job, Part
@@ -34,7 +36,7 @@ from bench.store.row import MemberEpoch
 from losses.members import shares
 from losses.shape import Shape
 
-__all__ = ["Fitted", "Pictures", "begin", "build", "fit", "pictures"]
+__all__ = ["Pictures", "begin", "build", "fit", "pictures"]
 
 Embed = Callable[[Reader, Tensor], Tensor]
 
@@ -55,24 +57,6 @@ class Pictures(NamedTuple):
     """Where the trunk is frozen: what it makes of the images, of which the readers read."""
 
 
-class Fitted(NamedTuple):
-    """What one model leaves behind."""
-
-    history: tuple[dict[str, float], ...]
-    """Of every epoch what `train.Epoch` says, and where it was looked at validation_NAME and test_NAME."""
-    members: tuple[MemberEpoch, ...]
-    snapshot: Snapshot
-    """The epoch that counts."""
-    parameters: int
-    weights_sha: str | None
-    """SHA-256 of the trunk's initial weights, where they come from elsewhere."""
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the last epoch's loss, or what it was looked at with, was not finite."""
-        return bool(self.history) and not all(math.isfinite(value) for value in self.history[-1].values())
-
-
 def pictures(split: Split, recipe: Recipe, device: torch.device, *, frozen: Features | None = None) -> Pictures:
     """Readers of all parts of a split, or of what a frozen trunk makes of them."""
     split = frozen.split if frozen else split
@@ -88,7 +72,13 @@ def pictures(split: Split, recipe: Recipe, device: torch.device, *, frozen: Feat
 
 
 def fit(
-    job: Job, images: Pictures, fold: Fold, *, number: int = 0, progress: Callable[[int], None] = lambda _epochs: None
+    job: Job,
+    images: Pictures,
+    fold: Fold,
+    *,
+    number: int,
+    watch: Watch,
+    progress: Callable[[int], None] = lambda _epochs: None,
 ) -> Fitted:
     """Train a model on the classes of a fold, and embed the test images as the recipe's epoch sees them.
 
@@ -100,24 +90,27 @@ def fit(
         images: of its dataset, on the device that trains.
         fold: which training classes are held out.
         number: of this model among the job's models.
+        watch: over the job.
         progress: told the number of epochs done, those of the models before included.
     """
     recipe = job.recipe
     training = begin(job, images, fold, number=number)
     weights_sha = images.frozen.weights_sha if images.frozen else _initial_weights(job, training.model)
-    embedded = partial(embed, training.model, training.objective, crop=recipe.crop)
-    feed = epochs(images.draw, fold.labels, recipe, draws=training.generators, device=images.device)
-    options: dict[str, Any] = {"clip": recipe.clip, "at_a_time": recipe.images_at_a_time}
-    for epoch in train(training, feed, precision=getattr(torch, recipe.precision), **options):
+    watch.follow(training)
+    embedded = partial(embed, training.model, training.objective, crop=recipe.crop, between=watch.look)
+    for epoch in _epochs(training, job, images, fold, watch):
+        progress(number * recipe.epochs + epoch.epoch)
         looked: dict[str, float] = dict.fromkeys(LOOKS, math.nan) if len(fold.held_out) else {}
+        due = epoch.epoch % recipe.validate_every == 0 or epoch.epoch == recipe.epochs
+        if looked and due and math.isfinite(epoch.loss):
+            looked |= _look(training, epoch, fold, images, embedded, select=recipe.select == "validation")
+        # From here on the epoch is over: one that is stopped before goes on with looking at it.
         training.history.append(epoch._asdict() | looked)
         training.members += _members(job.objective, training.objective, epoch.epoch)
-        progress(number * recipe.epochs + epoch.epoch)
-        if not math.isfinite(epoch.loss):
+        training.inside = None
+        if _diverged(training):
             break
-        if looked and (epoch.epoch % recipe.validate_every == 0 or epoch.epoch == recipe.epochs):
-            _look(training, fold, images, embedded, select=recipe.select == "validation")
-    if training.best is None or not math.isfinite(training.history[-1]["loss"]):
+    if training.best is None or _diverged(training):
         training.best = _snapshot(len(training.history), math.nan, _test(images, embedded), images, embedded)
     return Fitted(
         history=tuple({"model": number, **entry} for entry in training.history),
@@ -126,6 +119,21 @@ def fit(
         parameters=_parameters(training, images.frozen),
         weights_sha=weights_sha,
     )
+
+
+def _epochs(training: Training, job: Job, images: Pictures, fold: Fold, watch: Watch) -> Iterator[Epoch]:
+    """Train for the epochs that are left."""
+    if _diverged(training):
+        return
+    recipe, begun = job.recipe, len(training.inside.losses) if training.inside else 0
+    over: dict[str, Any] = {"passed": len(training.history), "begun": begun}
+    feed = epochs(images.draw, fold.labels, recipe, draws=training.generators, device=images.device, **over)
+    options: dict[str, Any] = {"clip": recipe.clip, "at_a_time": recipe.images_at_a_time, "after_step": watch.look}
+    yield from train(training, feed, precision=getattr(torch, recipe.precision), **options)
+
+
+def _diverged(training: Training) -> bool:
+    return bool(training.history) and not math.isfinite(training.history[-1]["loss"])
 
 
 def begin(job: Job, images: Pictures, fold: Fold, *, number: int = 0) -> Training:
@@ -216,17 +224,20 @@ def _members(part: Part, objective: nn.Module, epoch: int) -> Iterator[dict[str,
         yield {"epoch": epoch, "member": label} | {k: v for k, v in share._asdict().items() if k != "path"}
 
 
-def _look(training: Training, fold: Fold, images: Pictures, embedded: Embed, *, select: bool) -> None:
-    """Write down what the held-out classes and the test say of the last epoch, and keep it if it is the best so far.
+def _look(
+    training: Training, epoch: Epoch, fold: Fold, images: Pictures, embedded: Embed, *, select: bool
+) -> dict[str, float]:
+    """What the held-out classes and the test say of an epoch, which is kept if it is the best so far.
 
-    Each image held out is a query against all others.
+    Each image held out is a query against all others. Nothing is said of embeddings that are not finite.
     """
     held_out, test = embedded(images.train, torch.from_numpy(fold.held_out)), _test(images, embedded)
-    last = training.history[-1]
-    if torch.isfinite(held_out).all() and torch.isfinite(test).all():
-        last |= _scores(images.split, fold, held_out, test)
-    if select and (training.best is None or last[SELECTS] > training.best.score):
-        training.best = _snapshot(int(last["epoch"]), last[SELECTS], test, images, embedded)
+    finite = torch.isfinite(held_out).all() and torch.isfinite(test).all()
+    found = _scores(images.split, fold, held_out, test) if finite else {}
+    score = found.get(SELECTS, math.nan)
+    if select and (training.best is None or score > training.best.score):
+        training.best = _snapshot(epoch.epoch, score, test, images, embedded)
+    return found
 
 
 def _scores(split: Split, fold: Fold, held_out: Tensor, test: Tensor) -> dict[str, float]:

@@ -1,12 +1,13 @@
 """What every loss and every ensemble keeps to, as checks that anyone's can be put to; our own tests use them too."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bench.job.checkpoint import packed, unpacked
 from losses.shape import Shape
 
 __all__ = ["CHECKS", "HARD_BATCHES", "Broken", "build", "leaves"]
@@ -41,9 +42,9 @@ def build(make: Make, *, seed: int = 7, text: bool = False) -> nn.Module:
     return module
 
 
-def _batch() -> tuple[Tensor, Tensor]:
+def _batch(seed: int = 0) -> tuple[Tensor, Tensor]:
     """Embeddings [24, 16] of norms far from 1, and labels in mixed order."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(CLASSES).repeat(IMAGES)[torch.randperm(CLASSES * IMAGES, generator=generator)]
     centres = torch.randn(CLASSES, DIM, generator=generator)
     return centres[labels] + 2 * torch.randn(len(labels), DIM, generator=generator), labels
@@ -138,6 +139,37 @@ def _ignores_order(make: Make, text: bool) -> None:
         )
 
 
+def _continues(make: Make, text: bool) -> None:
+    straight, again = build(make, text=text), build(make, text=text)
+    _steps(straight, range(2))
+    tensors: dict[str, Tensor] = {}
+    try:
+        written = packed(straight.state_dict(), tensors)
+    except TypeError as error:
+        raise Broken(f"its state {error}: let get_extra_state return tensors, numbers and text") from None
+    again.load_state_dict(unpacked(written, tensors))
+    values = [_steps(module, range(2, 4)) for module in (straight, again)]
+    if not torch.equal(*values):
+        raise Broken(
+            "a training that is continued from its state_dict gives another value: keep what changes while training in "
+            "a buffer, or write get_extra_state and set_extra_state"
+        )
+
+
+def _steps(module: nn.Module, seeds: Iterable[int]) -> Tensor:
+    """Let it learn from a batch of each seed; the values."""
+    values = []
+    for seed in seeds:
+        embeddings, labels = _batch(seed)
+        value, gradients = _learn(module, embeddings, labels)
+        values.append(value)
+        for name, parameter in module.named_parameters():
+            if name in gradients:
+                parameter.data -= 0.01 * gradients[name]
+        module.zero_grad()
+    return torch.stack(values)
+
+
 def _takes_any_labels(make: Make, text: bool) -> None:
     embeddings, labels = _batch()
     some = labels >= 2
@@ -167,6 +199,7 @@ CHECKS: Mapping[str, Callable[[Make, bool], None]] = {
     "finite gradients reach the embeddings and all parameters": _learns,
     "all trainable tensors are parameters of the module": _registers,
     "the same seed gives the same bits": _repeats,
+    "continued from its state, it gives the same bits": _continues,
     "the order of the batch does not matter": _ignores_order,
     "a batch may hold any of the classes": _takes_any_labels,
     "float32 stays float32, and autocast does no harm": _keeps_precision,

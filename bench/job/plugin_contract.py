@@ -94,12 +94,31 @@ def _backbone(entry: Entry, _data: Path | None) -> Named:
     yield f"{other} are embedded", partial(_embedded, entry, 1)
     yield "finite gradients reach all parameters, and nothing else trains", partial(_trains, entry)
     yield "the same seed gives the same bits", partial(_same_twice, lambda: _embedded(entry, 3)[1].detach().numpy())
+    yield "continued from its state, it gives the same bits", partial(_continues, entry)
+
+
+def _continues(entry: Entry) -> None:
+    (straight, _), (again, _) = _embedded(entry, 3), _embedded(entry, 3)
+    images = torch.rand(DEEP, *_shape(entry, 3), generator=torch.Generator().manual_seed(1))
+    straight(images)
+    again.load_state_dict(straight.state_dict())
+    found = []
+    for model in (straight, again):
+        torch.manual_seed(7)
+        found.append(model(images))
+    if not torch.equal(*found):
+        raise Broken("what changes while it trains is not in its state_dict: keep it in a buffer")
+
+
+def _shape(entry: Entry, channels: int) -> tuple[int, ...]:
+    """Of a picture of so many channels, or of a vector of so many numbers."""
+    return (channels,) if entry.positional == VECTORS else (channels, 32, 32)
 
 
 def _embedded(entry: Entry, channels: int) -> tuple[nn.Module, torch.Tensor]:
     """The network on pictures of so many channels, or on vectors of so many numbers, and what it makes of them."""
     torch.manual_seed(7)
-    shape = (channels,) if entry.positional == VECTORS else (channels, 32, 32)
+    shape = _shape(entry, channels)
     images = torch.rand(DEEP, *shape, generator=torch.Generator().manual_seed(0))
     trunk = built(entry, entry.function()(channels))
     make = partial(embedder_of_vectors, widths=(), trunk=trunk) if len(shape) == 1 else partial(embedder, trunk)

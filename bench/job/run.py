@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +22,11 @@ from bench.job import provenance
 from bench.job.built import NoTrunk
 from bench.job.epoch_choice import selection
 from bench.job.features import Features, Tell, features, probe
-from bench.job.fit import Fitted, build, fit, pictures
+from bench.job.fit import build, pictures
+from bench.job.fitted import Fitted
 from bench.job.fusion import Stored
+from bench.job.models import models
+from bench.job.watch import Terms, Watch
 from bench.matrix.catalogue import FEATURES, Entry, entries, find
 from bench.matrix.job import TRAINED, Job
 from bench.matrix.plugin_file import PluginError
@@ -64,6 +68,7 @@ def run(
     device: torch.device,
     progress: Callable[[int], None] = lambda _epochs: None,
     tell: Tell = lambda _done, _of: None,
+    terms: Terms = Terms(),  # noqa: B008
 ) -> Result:
     """Train and evaluate one job, or fuse the stored embeddings of its members.
 
@@ -74,25 +79,29 @@ def run(
         device: what trains.
         progress: told the number of epochs done.
         tell: told how many pictures are through a frozen trunk, where that is not done yet.
+        terms: how it is to be run. Results do not depend on them.
+
+    Raises:
+        Stopped: it was asked to stop, and can be continued.
+        LimitError: it has reached a limit.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
+    started, watch = datetime.now(UTC), Watch(job, results, device, terms)
     provenance.reset_peak_memory(device)
     split = datasets.load(job.dataset, data)
+    telling = partial(_tell_and_look, tell, watch)
     fits: list[Fitted] = []
-    compared, evaluating = Compared(), clock
+    compared, evaluating = Compared(), time.perf_counter()
     try:
         match job.kind:
             case "model_ensemble":
                 compared = _fused(job, split, results)
             case "floor":
-                compared = _floor(job, split, device, tell)
+                compared = _floor(job, split, device, telling)
             case _:
-                frozen = features(job, split, device, tell) if job.backbone.parameters.get("frozen") else None
+                watch.take_up(split.sha)
+                frozen = features(job, split, device, telling) if job.backbone.parameters.get("frozen") else None
                 images = pictures(split, job.recipe, device, frozen=frozen)
-                for number, fold in enumerate(folds(split.train.labels, job.recipe.validation, seed=job.seed)):
-                    fits.append(fit(job, images, fold, number=number, progress=progress))
-                    if fits[-1].diverged:
-                        break
+                fits = models(job, images, watch, progress=progress)
                 compared = _side_by_side(fits)
         evaluating = time.perf_counter()
         outcome = _evaluated(job, split, compared, fits)
@@ -101,13 +110,19 @@ def run(
     cost = {
         **(_training_cost(fits) | {"seconds_evaluate": time.perf_counter() - evaluating} if fits else {}),
         "started": started.isoformat(timespec="seconds"),
-        "seconds": time.perf_counter() - clock,
-        "peak_memory_mb": provenance.peak_memory_mb(device),
+        "seconds": watch.seconds,
+        "peak_memory_mb": watch.peak_memory_mb,
+        "resumed": watch.resumed,
         **provenance.contamination(job, split),
         "left_out": left_out(split),
         "provenance": _provenance(job, device, split, fits, compared),
     }
     return _result(job, outcome, compared, fits, cost)
+
+
+def _tell_and_look(tell: Tell, watch: Watch, done: int, of: int) -> None:
+    tell(done, of)
+    watch.look()
 
 
 def _provenance(job: Job, device: torch.device, split: Split, fits: Sequence[Fitted], compared: Compared) -> Provenance:

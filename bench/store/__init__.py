@@ -1,5 +1,6 @@
 """Rows on disk: written whole or not at all, read back as tables."""
 
+from bench.store.checkpoints import forget_checkpoint
 from bench.store.folder import (
     TRAINING,
     embeddings,
@@ -22,6 +23,7 @@ __all__ = [
     "check_writable",
     "embeddings",
     "empty",
+    "forget_checkpoint",
     "history",
     "load",
     "members",

@@ -153,7 +153,13 @@ COLUMNS = (
         "rule by which this seed was added, as in `leaders, alpha 0.05, at most 10 seeds, by recall_at_1`; null where "
         "the number of seeds was chosen beforehand",
     ),
-    Column(("started",), "provenance", TEXT, "UTC"),
+    Column(
+        ("resumed",),
+        "provenance",
+        WHOLE,
+        "how often the job was continued from a checkpoint, after it was stopped or killed; null in older rows",
+    ),
+    Column(("started",), "provenance", TEXT, "UTC; of a job that was continued, of its last attempt"),
     Column(("commit",), "provenance", TEXT, "of the harness"),
     Column(("dirty",), "provenance", FLAG, "whether the harness had uncommitted changes"),
     Column(("python", "torch", "timm", "pytorch_metric_learning"), "provenance", TEXT, "versions"),

@@ -7,6 +7,8 @@ KEY/queries.parquet   one row per query (see store/queries.py)
 KEY/embeddings.npy    float32 [queries + gallery, dim], as compared at test time
 KEY/training.npy      float32 [images, dim], the same of training images, for what is learned from them afterwards
 KEY/error.txt         the traceback of a job that failed
+
+Beside them lie the checkpoints of jobs that are not finished (see store/checkpoints.py).
 """
 
 import errno
@@ -25,6 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.matrix.job import ConfigError
+from bench.store.checkpoints import sweep_checkpoints
 from bench.store.columns import types
 from bench.store.job_row import DamagedError, read_row, read_rows
 from bench.store.logs import LOGS
@@ -65,6 +68,7 @@ def prepare(results: Path) -> None:
         for draft in [path for path in results.iterdir() if path.name.startswith(DRAFT)]:
             with suppress(OSError):  # another run has just removed it, or it is another user's
                 _remove_draft(draft)
+        sweep_checkpoints(results, lambda home: _status(home) in {"done", "diverged"})
     except StoreError:
         raise
     except OSError as error:

@@ -68,6 +68,7 @@ class Row(BaseModel):
     stopping: str | None = None
     embeddings_sha: str | None = None
     first_hits_sha: str | None = None
+    resumed: int | None = None
     started: str | None = None
     provenance: Provenance = Provenance()
 

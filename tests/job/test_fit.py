@@ -1,4 +1,5 @@
-from io import BytesIO
+import json
+from contextlib import suppress
 from itertools import islice
 
 import numpy as np
@@ -10,6 +11,7 @@ import bench
 from bench import datasets, store
 from bench.datasets.held_out import folds
 from bench.job.batches import epochs
+from bench.job.checkpoint import packed, unpacked
 from bench.job.embed import embed
 from bench.job.fit import begin, pictures
 from bench.job.floors import pixels
@@ -133,8 +135,12 @@ def test_a_floor_needs_no_training(tmp_path):
     assert result.embeddings is None
 
 
-def trained(job, count, state=None):
-    """The training of a job after some more epochs, from its beginning or from a state."""
+class Enough(Exception):
+    """So many steps."""
+
+
+def trained(job, count, state=None, steps=None):
+    """The training of a job after some more epochs, or after so many steps, from its beginning or from a state."""
     split = datasets.load(job.dataset, None)
     (fold,) = folds(split.train.labels, job.recipe.validation, seed=job.seed)
     images = pictures(split, job.recipe, CPU)
@@ -142,19 +148,26 @@ def trained(job, count, state=None):
     if state is not None:
         torch.manual_seed(0)  # what another job may have left behind
         training.load_state_dict(state)
-    draws = {"draws": training.generators, "passed": len(training.history)}
-    feed = epochs(images.draw, fold.labels, job.recipe, **draws, device=CPU)
-    for epoch in islice(train(training, feed, at_a_time=job.recipe.images_at_a_time), count):
-        training.history.append(epoch._asdict() | {"seconds": 0.0})
+    over = {"passed": len(training.history), "begun": len(training.inside.losses) if training.inside else 0}
+    feed = epochs(images.draw, fold.labels, job.recipe, draws=training.generators, device=CPU, **over)
+
+    def after_step():
+        if training.scheduler.last_epoch == steps:
+            raise Enough
+
+    with suppress(Enough):
+        options = {"at_a_time": job.recipe.images_at_a_time, "after_step": after_step}
+        for epoch in islice(train(training, feed, **options), count):
+            training.history.append(epoch._asdict() | {"seconds": 0.0})
+            training.inside = None
     return training
 
 
 def written(training):
-    """Its state as bytes and back, with nothing in it that could run code."""
-    file = BytesIO()
-    torch.save(training.state_dict(), file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
+    """Its state as it is written in a checkpoint, and back."""
+    tensors = {}
+    text = json.dumps(packed(training.state_dict(), tensors))
+    return unpacked(json.loads(text), tensors)
 
 
 def same(one, other):
@@ -192,10 +205,22 @@ def members_of(ensemble):
     ids=str,
 )
 def test_a_training_continued_from_its_state_ends_with_the_same_bits(changes):
+    """In the middle of an epoch."""
     (job,) = tiny(**{**changes, "recipe": {"epochs": 4, **changes.get("recipe", {})}})
-    straight, half = trained(job, 4).state_dict(), written(trained(job, 2))
-    assert not same(half, straight)
-    assert same(trained(job, 2, half).state_dict(), straight)
+    straight, half = trained(job, 4).state_dict(), written(trained(job, 4, steps=9))
+    per_epoch = straight["scheduler"]["last_epoch"] // 4
+    over, begun = divmod(9, per_epoch)
+    assert (len(half["history"]), len(half["inside"]["losses"])) == (over, begun)
+    assert begun
+    assert same(trained(job, 4 - over, half).state_dict(), straight)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 5])
+def test_it_can_be_continued_after_any_step(steps):
+    """After the last step of an epoch too, when its loss is not written down yet."""
+    (job,) = tiny(losses=["margin"], recipe={"epochs": 2})
+    half = written(trained(job, 2, steps=steps))
+    assert same(trained(job, 2 - len(half["history"]), half).state_dict(), trained(job, 2).state_dict())
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd"}, {"images_at_a_time": 7}], ids=str)

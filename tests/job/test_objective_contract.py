@@ -55,10 +55,14 @@ class Own(nn.Module):
         self.lost = [nn.Parameter(torch.randn(6, 16))] if wrong == "lost" else []
         self.proxies = nn.Parameter(torch.randn(6, 16))
         self.spare = nn.Parameter(torch.zeros(3)) if wrong == "spare" else None
+        self.seen = 0
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Any:
         proxies = self.lost[0] + self.proxies if self.lost else self.proxies
         distances = (embeddings - proxies[labels]).square().sum(1)
+        self.seen += self.wrong == "counts"
+        if self.seen:
+            return distances.mean() / self.seen
         return WRONG[self.wrong](distances, embeddings, labels) if self.wrong in WRONG else distances.mean()
 
 
@@ -77,6 +81,7 @@ COUNT = iter(range(1, 10**6))
         ("lost", "all trainable tensors are parameters of the module", "the shape [6, 16] is no parameter"),
         ("random", "the same seed gives the same bits", "two runs differ"),
         ("places", ORDER, "the same images in another order give"),
+        ("counts", "continued from its state, it gives the same bits", "keep what changes while training in a buffer"),
         ("double", "float32 stays float32, and autocast does no harm", "float32 embeddings give torch.float64"),
         ("root", "a hard batch stays finite: all rows the same", "the gradient of embeddings is not finite"),
         ("nothing", "a hard batch stays finite: one class", "the value does not depend on the embeddings"),
@@ -91,6 +96,15 @@ def test_each_check_finds_what_it_is_there_to_find(wrong: str, what: str, said: 
 def test_a_sound_loss_passes_all_of_them() -> None:
     for check in CHECKS.values():
         check(lambda _: Own(""), False)
+
+
+def test_a_state_that_cannot_be_written_is_found() -> None:
+    class Remembers(Own):
+        def get_extra_state(self) -> Any:
+            return {"seen": {1, 2}}
+
+    with pytest.raises(Broken, match="its state holds set: let get_extra_state return tensors"):
+        CHECKS["continued from its state, it gives the same bits"](lambda _: Remembers(""), False)
 
 
 def test_what_breaks_by_itself_is_no_less_found() -> None:

@@ -52,6 +52,9 @@ WRONG = {
     "class Lost(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.k = [nn.Parameter("
     "torch.ones(4, 1, 3, 3))]\n\n    def forward(self, x):\n        return torch.conv2d(x[:, :1], self.k[0])\n\n"
     'def mine(channels):\n    "Mine."\n    return Lost()': "a trainable tensor is no parameter of the module",
+    "class Counts(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.seen = 0\n\n"
+    "    def forward(self, x):\n        self.seen += 1\n        return nn.functional.avg_pool2d(x, 3) / self.seen\n\n"
+    'def mine(channels):\n    "Mine."\n    return Counts()': "is not in its state_dict: keep it in a buffer",
     'def mine(data):\n    "Mine."\n    return 3': "it returns int: return a Split",
     'def mine(data):\n    "Mine."\n    one = Images(np.zeros((4, 8, 8, 1)), np.arange(4), tuple("abcd"))\n'
     "    return Split(one, one)": "train: images must be a NumPy array, uint8",

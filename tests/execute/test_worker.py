@@ -1,0 +1,153 @@
+"""What a worker does with a job: real processes that end themselves at a certain step, so no test depends on time."""
+
+from multiprocessing import Pipe
+from pathlib import Path
+from threading import Event
+
+import pytest
+import torch
+from support.jobs import tiny
+
+import bench
+from bench.execute.event import ENDINGS
+from bench.execute.matrix_run import Way
+from bench.execute.pool import execute
+from bench.execute.worker import Limits, News, Setup, _run
+from bench.matrix.job import ConfigError, Job
+from bench.matrix.plugins import use
+from bench.store.checkpoints import checkpoint
+
+SIGNALLING = '''
+"""A loss that sends its own process a signal at certain steps, once each."""
+
+import os
+import signal
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+AT = {6: signal.SIGTERM, 11: signal.SIGKILL}
+"""Step -> signal: both in the middle of an epoch."""
+MARKS = Path(__file__).parent
+
+
+class Signalling(nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.proxies = nn.Parameter(torch.randn(shape.classes, shape.dim))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def forward(self, embeddings, labels):
+        self.steps += 1
+        with (MARKS / "steps").open("a") as file:
+            print(int(self.steps), file=file)
+        mark = MARKS / f"step-{int(self.steps)}"
+        if int(self.steps) in AT and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), AT[int(self.steps)])
+        return F.cross_entropy(embeddings @ self.proxies.T, labels) + 0 * torch.rand(())
+
+
+def signalling(shape):
+    """Softmax that is interrupted."""
+    return Signalling(shape)
+'''
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Four epochs of four steps."""
+    (tmp_path / "plugin").mkdir()
+    file = tmp_path / "plugin" / "signalling.py"
+    file.write_text(SIGNALLING)
+    use([file])
+    (job,) = tiny(losses=["signalling"], recipe={"epochs": 4})
+    yield job
+    use([])
+
+
+def told(job: Job, results: Path, attempts: int) -> list[tuple[str, int]]:
+    """The events of a job that is asked for again whenever it has ended."""
+    queue = iter([job] * attempts)
+    limits = Limits(checkpoint_every=1e-9)
+    events = execute(lambda: next(queue, None), [job], results=results, data=None, places=["cpu"], limits=limits)
+    return [(event.kind, event.epochs) for event in events]
+
+
+def test_a_worker_that_is_asked_to_stop_or_is_killed_continues_with_the_same_bits(tmp_path, job):
+    epochs = [("epoch", number) for number in range(1, 5)]
+    wild = told(job, tmp_path / "wild", 3)
+    stopped = [("started", 0), epochs[0], ("stopped", 1)]  # in the second epoch, without a row
+    killed = [("started", 0), epochs[1], ("failed", 2)]  # in the third
+    assert wild == [*stopped, *killed, ("started", 0), *epochs[2:], ("done", 4)]
+    steps = (tmp_path / "plugin" / "steps").read_text().split()
+    assert list(map(int, steps)) == [*range(1, 12), *range(11, 17)]  # only the one that was under way is done again
+    assert told(job, tmp_path / "calm", 1) == [("started", 0), *epochs, ("done", 4)]
+    for folder in ("calm", "wild"):
+        assert [path.name for path in (tmp_path / folder).iterdir()] == [job.key]
+    files = [(tmp_path / folder / job.key / "embeddings.npy").read_bytes() for folder in ("calm", "wild")]
+    assert files[0] == files[1]
+    rows = [bench.load(tmp_path / folder).iloc[0] for folder in ("calm", "wild")]
+    assert [row["resumed"] for row in rows] == [0, 2]
+    for name in ("embeddings_sha", "first_hits_sha", "recall_at_1", "map_at_r", "nmi"):
+        assert rows[0][name] == rows[1][name]
+
+
+def run_in_this_process(job: Job, results: Path, limits: Limits, stop: Event) -> tuple[News, list[News]]:
+    here, there = Pipe()
+    ending = _run(job, Setup("cpu", 1, results, None, limits=limits), torch.device("cpu"), there, stop)
+    there.close()
+    said = []
+    while here.poll():
+        try:
+            said.append(here.recv())
+        except EOFError:
+            break
+    return ending, said
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_stop_before_a_job_leaves_no_row_and_the_next_one_runs(tmp_path):
+    (job,) = tiny()
+    stop = Event()
+    stop.set()
+    assert run_in_this_process(job, tmp_path, Limits(), stop) == (News("stopped"), [])
+    assert checkpoint(tmp_path, job.key) is not None
+    ending, said = run_in_this_process(job, tmp_path, Limits(), stop)
+    assert (ending.kind, [news.epochs for news in said]) == ("done", [1, 2])
+    assert checkpoint(tmp_path, job.key) is None
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(time_limit=1e-6), "it reached the time limit of 1e-06 minutes before it was trained: raise"),
+        (Limits(memory_limit=1e-3), "above the memory limit of 0.001 GB: raise --memory-limit"),
+    ],
+    ids=["time", "memory"],
+)
+def test_a_limit_is_a_failed_row_with_its_reason_and_without_a_traceback(tmp_path, limits, reason):
+    (job,) = tiny()
+    ending, _ = run_in_this_process(job, tmp_path, limits, Event())
+    assert ending.kind == "failed"
+    assert reason in ending.reason
+    row = bench.load(tmp_path).iloc[0]
+    assert (row["key"], row["status"], row["reason"]) == (job.key, "failed", ending.reason)
+    assert not (tmp_path / job.key / "error.txt").exists()
+    assert ending.kind in ENDINGS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("checkpoint_every", -1.0), ("checkpoint_every", float("nan")), ("time_limit", 0.0), ("memory_limit", -2.0)],
+)
+def test_limits_that_make_no_sense_are_refused(tmp_path, name, value):
+    with pytest.raises(ConfigError, match=f"{name.replace('_', '-')} = .*: give a number above 0, or"):
+        Way(tmp_path, **{name: value}).limits  # noqa: B018
+
+
+def test_limits_that_make_sense_are_taken(tmp_path):
+    assert Way(tmp_path, checkpoint_every=0, time_limit=30).limits == Limits(0, 30, None)
