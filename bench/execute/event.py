@@ -8,7 +8,7 @@ from bench.store.row import Status
 
 __all__ = ["ENDINGS", "Event"]
 
-EventKind = Literal["stored", "planned", "comparing", "started", "embedding", "epoch", "decided", Status]
+EventKind = Literal["stored", "planned", "comparing", "elsewhere", "started", "embedding", "epoch", "decided", Status]
 
 ENDINGS: tuple[Status, ...] = get_args(Status)
 """The kinds that end a job."""
@@ -21,7 +21,8 @@ class Event(NamedTuple):
     `started`, each `epoch`, and how it ended: `done`, `failed`, `diverged` or `skipped`. `comparing` says that the test
     photos of the job's dataset are being compared with its training photos, which takes minutes for a large one;
     `embedding` how many pictures are through a frozen trunk, once for all jobs. `decided` is news of the board of the
-    job (its dataset and backbone): a rule has looked at the seeds so far.
+    job (its dataset and backbone): a rule has looked at the seeds so far. Where several runs share a folder of results,
+    `elsewhere` says that another run has a planned job, who, and how far it is; how it ends is told as if it ran here.
     """
 
     kind: EventKind
@@ -29,8 +30,8 @@ class Event(NamedTuple):
     epochs: int = 0
     """Epochs done so far, of all its models; of `embedding` pictures."""
     reason: str | None = None
-    """Why there are no scores, one sentence."""
+    """Why there are no scores, one sentence; of `elsewhere` who has the job."""
     decision: Decision | None = None
     """What was decided, with its sentences."""
     of: int = 0
-    """Of how many pictures."""
+    """Of how many pictures; of `elsewhere` epochs."""

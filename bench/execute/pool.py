@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -27,12 +27,15 @@ __all__ = ["execute"]
 WORKER = "import sys; from bench.execute.worker import work; work(int(sys.argv[1]))"
 """What a worker process runs. Unlike multiprocessing's it never imports the caller's script, which needs no guard."""
 
+LOOK = 2.0
+"""Seconds after which a free place asks for a job again: another run may have left one."""
+
 MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 """Makes glibc keep freed memory: returning every activation to the system costs a third of a step on the processor."""
 
 
 def execute(
-    take: Callable[[], Job | None],
+    take: Callable[[], Job | Event | None],
     jobs: Sequence[Job],
     *,
     results: Path,
@@ -47,7 +50,7 @@ def execute(
     the generator ends the workers at once.
 
     Args:
-        take: gives the next job that may start; None while there is none.
+        take: gives the next job that may start; None while there is none. Or news of a job of another run, to be told.
         jobs: what is known of the jobs to come. Each is built once, before anything trains.
         results: folder of results.
         data: folder with one subfolder per dataset.
@@ -66,27 +69,35 @@ def execute(
         _refuse(workers[0], jobs)
         while True:
             idle = [worker for worker in workers if worker.job is None]
-            while idle and (job := take()) is not None:
-                worker = idle.pop(0)
-                if not worker.alive:
-                    worker.start()
-                worker.job = job
-                with suppress(OSError):  # one that has just died says so when it is asked for news
-                    worker.socket.send(job)
-                yield Event("started", job)
+            yield from _start(take, idle)
             if len(idle) == len(workers):
                 return
-            for worker in _with_news(workers):
+            for worker in _with_news(workers, LOOK if idle else None):
                 yield worker.news()
     finally:
         for worker in workers:
             worker.stop()
 
 
-def _with_news(workers: Sequence["_Worker"]) -> list["_Worker"]:
-    """Wait until a worker has something to say of its job; those that do."""
+def _start(take: Callable[[], Job | Event | None], idle: list["_Worker"]) -> Iterator[Event]:
+    """Give idle workers the jobs that there are; those that get none are left in the list."""
+    while idle and (job := take()) is not None:
+        if isinstance(job, Event):
+            yield job
+            continue
+        worker = idle.pop(0)
+        if not worker.alive:
+            worker.start()
+        worker.job = job
+        with suppress(OSError):  # one that has just died says so when it is asked for news
+            worker.socket.send(job)
+        yield Event("started", job)
+
+
+def _with_news(workers: Sequence["_Worker"], seconds: float | None) -> list["_Worker"]:
+    """Wait until a worker has something to say of its job, for so many seconds at most; those that do."""
     busy = {worker.socket: worker for worker in workers if worker.job is not None}
-    ready = wait(list(busy))
+    ready = wait(list(busy), seconds)
     return [worker for socket, worker in busy.items() if socket in ready]
 
 
