@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from bench.cli.options import (
     INTERRUPTED,
@@ -70,6 +67,10 @@ def _look(matrix: "Matrix", results: Path) -> "Standing":
 
 def _watch(matrix: "Matrix", results: Path, found: "Standing") -> None:
     """Draw over what was drawn on a terminal; elsewhere print what has changed."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
     console = Console()
     with Live(Text(_text(found)), console=console, auto_refresh=False, vertical_overflow="visible") as drawn:
         while found.running or found.others:

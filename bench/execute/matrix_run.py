@@ -25,7 +25,7 @@ from bench.matrix import file
 from bench.matrix.catalogue import did_you_mean
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
-from bench.matrix.job import ConfigError, Job
+from bench.matrix.job import TRAINED, ConfigError, Job
 from bench.matrix.plugins import unused, use
 from bench.matrix.plugins_in_use import named
 
@@ -184,7 +184,8 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
         yield from turns.seen(queue.plan())
         yield from turns.seen(turns.others())
         if waiting := list(queue.waiting.values()):
-            store.check_room(results, forecast(waiting, splits, store.empty()).bytes)
+            trained = [job for job in waiting if job.kind in TRAINED]
+            store.check_room(results, forecast(trained, splits, store.empty()).bytes)
             yield from _compare(waiting, splits)
             run_with = EXECUTORS[way.executor]
             events = run_with(turns.take, waiting, results=results, data=data, places=where, threads=way.threads)

@@ -32,7 +32,7 @@ def new_draft(results: Path) -> Path:
 
 
 def publish(draft: Path, home: Path, status: str) -> None:
-    """Give the draft its place, whole and on the disk; nothing happens where a finished result stands.
+    """Give the draft its place, once its files are on the disk; nothing happens where a finished result stands.
 
     Raises:
         StoreError: the place holds something else.
@@ -56,7 +56,6 @@ def publish(draft: Path, home: Path, status: str) -> None:
                 break
     else:
         raise StoreError(f"{home}: other processes replace it all the time; run the matrix again when they have ended")
-    _sync(home.parent)
 
 
 def _placed(draft: Path, home: Path) -> bool:
@@ -74,8 +73,10 @@ def _opened(folder: Path) -> Iterator[int]:
     """The folder itself, whatever it is called meanwhile."""
     try:
         number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except NotADirectoryError:
-        raise StoreError(f"{folder}: holds something else than results; move it to another place") from None
+    except OSError as error:
+        if error.errno == errno.ENOTDIR or folder.is_symlink():
+            raise StoreError(f"{folder}: holds something else than results; move it to another place") from None
+        raise
     try:
         yield number
     finally:

@@ -65,3 +65,16 @@ def test_a_bar_for_the_matrix_and_for_every_job_on_a_terminal():
     text = drawn(force_terminal=True)
     assert "matrix" in text
     assert "9/9" in text.replace(" ", "")  # two epochs and the evaluation of each of three jobs
+
+
+def test_a_job_of_another_run_is_named_once_and_counts_when_it_ends():
+    taken = Event("elsewhere", ONE, 1, "tower, process 12", of=2)
+    events = [Event("planned", ONE), Event("planned", TWO), taken, Event("done", TWO), taken, Event("done", ONE)]
+    place = f"{ONE.dataset.label} {ONE.backbone.label}"
+    assert drawn(events, force_terminal=False).splitlines() == [
+        "2 cells, 0 done before",
+        f"{place} triplet seed 0: another run has it (tower, process 12)",
+        f"[1/2] {place} contrastive seed 0: done",
+        f"[2/2] {place} triplet seed 0: done",
+    ]
+    assert "6/6" in drawn(events, force_terminal=True).replace(" ", "")

@@ -8,16 +8,17 @@ import sys
 from contextlib import closing
 
 import pytest
+from support.instant import instant, put
 from support.without_torch import LOSSES, written
 
 import bench
 from bench import store
 from bench.execute import matrix_run, turns
-from bench.execute.event import ENDINGS, Event
+from bench.execute.event import ENDINGS
 from bench.matrix.job import ConfigError
 from bench.store.leases import LEASE
 from bench.store.places import StoreError
-from bench.store.row import Result, Row, failure
+from bench.store.row import failure
 
 SCRIPT = """
 import os, signal, sys
@@ -30,32 +31,6 @@ for event in bench.run(sys.argv[1], results=sys.argv[2], workers=1):
     if event.kind == "started" and sys.argv[3] == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
 """
-
-
-def stored(job, results):
-    """A row and embeddings, as an executor that trains nothing leaves them; a loss of no epochs fails."""
-    if not job.recipe.epochs:
-        return store.write(results, failure(job, "failed", "no epochs"))
-    scores = {"recall_at_1": 0.5 + job.recipe.epochs / 100}
-    row = Row.of(job, "done", scores=scores, embedding_dim=16 * max(1, len(job.members)))
-    return store.write(results, Result(row, embeddings=store_embeddings()))
-
-
-def store_embeddings():
-    import numpy as np
-
-    return np.eye(2, dtype=np.float32)
-
-
-def instant(take, jobs, *, results, data, places, threads):
-    """Another executor, one job at a time."""
-    while (job := take()) is not None:
-        if isinstance(job, Event):
-            yield job
-            continue
-        yield Event("started", job)
-        stored(job, results)
-        yield Event("done" if job.recipe.epochs else "failed", job)
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +129,7 @@ def test_what_is_tried_again_can_be_chosen(tmp_path, results, retry, run):
     names = dict(zip(["done", "failed", "skipped", "new"], [*LOSSES, "proxy_nca", "proxy_anchor"], strict=True))
     jobs = {event.job.objective.name: event.job for event in bench.run(matrix, results=tmp_path / "others")}
     results.mkdir()
-    stored(jobs[names["done"]], results)
+    put(jobs[names["done"]], results)
     for status in ("failed", "skipped"):
         store.write(results, failure(jobs[names[status]], status, "before"))
     events = list(bench.run(matrix, results=results, retry=retry))
