@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.cli import check, compare, data, evaluate, plugin, report, run, search
+from bench.cli import check, compare, data, evaluate, plugin, report, run, search, status
 from bench.cli.catalogue import list_
 from bench.cli.options import guarded
 
@@ -18,7 +18,17 @@ app = typer.Typer(
 )
 
 for command in (
-    *(run.run, run.plan, search.search, report.report, compare.compare, check.check, report.complement, report.pack),
+    *(
+        run.run,
+        run.plan,
+        status.status,
+        search.search,
+        report.report,
+        compare.compare,
+        check.check,
+        report.complement,
+        report.pack,
+    ),
     *(list_, evaluate.evaluate, plugin.test_plugin),
 ):
     guarded(app)(command)

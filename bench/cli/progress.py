@@ -51,6 +51,8 @@ class Display:
         self.lines: dict[str, TaskID] = {}
         self.done: dict[str, int] = {}
         """Epochs drawn so far, by key."""
+        self.elsewhere: set[str] = set()
+        """Keys of jobs that are known to be another run's."""
         self.embedded: set[str] = set()
         """Datasets with trunks whose pictures are known to go through them."""
         self.news: Counter[tuple[str, str]] = Counter()
@@ -72,6 +74,8 @@ class Display:
                 self._stop(event)
             case "remark":
                 self._print(f"bench: {event.reason}")
+            case "elsewhere":
+                self._tell_elsewhere(event)
             case "started":
                 self.lines[event.job.key] = self.bar.add_task(self._short(event.job), total=_epochs(event.job))
             case "embedding":
@@ -103,6 +107,11 @@ class Display:
             self.stopping = True
             self._print("stopping after the current step, to write checkpoints; once more (Ctrl-C) stops at once")
 
+    def _tell_elsewhere(self, event: Event) -> None:
+        if event.job.key not in self.elsewhere:
+            self.elsewhere.add(event.job.key)
+            self._print(f"{name(event.job)}: another run has it ({event.reason})")
+
     def _embed(self, event: Event) -> None:
         """Once a line for each trunk and dataset, and on a terminal how far it is."""
         place = f"{event.job.dataset.label} {event.job.backbone.label}"
@@ -121,7 +130,8 @@ class Display:
 
     def _end(self, event: Event) -> None:
         self.ended += 1
-        self.bar.remove_task(self.lines.pop(event.job.key))
+        if (line := self.lines.pop(event.job.key, None)) is not None:  # none of a job of another run
+            self.bar.remove_task(line)
         self.bar.advance(self.matrix, _epochs(event.job) + EVALUATION - self.done.pop(event.job.key, 0))
         ending = f"{event.kind}; {event.reason}" if event.reason else event.kind
         self._print(f"[{self.ended}/{self.planned}] {name(event.job)}: {ending}")

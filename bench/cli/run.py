@@ -62,6 +62,26 @@ def run(
     skip_broken: SkipOption = False,
     plugin: PluginOption = [],  # noqa: B006
     executor: Annotated[str, typer.Option(help="What runs the jobs: local.")] = "local",
+    retry: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH",
+            help="failed or skipped: run only the cells that ended so before; none: only cells without a row. By "
+            "default all of these are run.",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Run only this share of the cells, such as 3/16; all shards together are the matrix. Model ensembles "
+            "and controls are run by the shard that has time when their members have ended.",
+        ),
+    ] = None,
+    max_failures: Annotated[
+        int | None, typer.Option(min=1, help="Start no more jobs after so many have failed; exit code 1.")
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="The same as --max-failures 1.")] = False,
     until: Annotated[
         str | None,
         typer.Option(
@@ -92,6 +112,9 @@ def run(
         time_limit=time_limit,
         memory_limit=memory_limit,
         executor=executor,
+        retry=retry,
+        shard=shard,
+        max_failures=1 if fail_fast else max_failures,
         seeds=seeds,
         changes=changes,
         skip_broken=skip_broken,
@@ -127,6 +150,9 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
     from bench.execute import plan as planning
     from bench.report import terminal
 
+    if not jobs:
+        typer.echo("no cell of this matrix is to be run here", err=True)
+        return
     rows = store.load(results)
     rows = rows[rows["key"].isin({job.key for job in jobs})]
     console().print(terminal(boards(rows, jobs)))

@@ -4,6 +4,7 @@ Where a rule chooses the seeds, the jobs of its next look once those of the look
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from warnings import warn
 
 import pandas as pd
 
@@ -11,6 +12,7 @@ from bench.analysis.controls import chosen, measured, needs, trained
 from bench.execute.event import Event
 from bench.execute.plan import without_result
 from bench.execute.seeds_by_look import Stage
+from bench.execute.share import Share
 from bench.matrix.job import Job
 from bench.store import statuses
 
@@ -28,6 +30,8 @@ class Queue:
         *,
         choose: bool,
         looks: Sequence[Iterator[Stage]] = (),
+        share: Share = Share(),  # noqa: B008
+        gone: Callable[[str], bool] = lambda _key: False,
     ) -> None:
         """Read what is stored.
 
@@ -37,12 +41,22 @@ class Queue:
             read: gives the row of a job that has ended since, by its key.
             choose: whether ensembles are held against controls.
             looks: of each board the `stages` of a rule that chooses its seeds.
+            share: which of the jobs are run.
+            gone: whether the embeddings of a job that is done are there no more.
         """
         self.jobs: list[Job] = []
         self.first = jobs
         self.stored = statuses(rows)
         self.read = read
         self.choose = choose
+        self.share = share
+        self.gone = gone
+        self.again: set[str] = set()
+        """Keys of finished jobs that are trained again for their embeddings."""
+        self.others: dict[str, Job] = {}
+        """Jobs of other shards that have not ended."""
+        self.later: dict[str, Job] = {}
+        """Model ensembles with members among these, of which nothing is told yet."""
         self.waiting: dict[str, Job] = {}
         self.open: set[str] = set()
         """Keys of jobs that have not ended."""
@@ -59,12 +73,21 @@ class Queue:
             self._list_ensembles()
         yield from self._go_on()
 
-    def take(self) -> Job | None:
-        """The next job that may start; what had to wait for others goes first."""
-        for key, job in self.waiting.items():
+    def ready(self) -> Iterator[Job]:
+        """The jobs that may start; what had to wait for others comes first."""
+        for job in self.waiting.values():
             if self.open.isdisjoint(member.key for member in job.members):
-                return self.waiting.pop(key)
-        return None
+                yield job
+
+    def start(self, job: Job) -> None:
+        """A job of those that are ready starts, or has been run elsewhere."""
+        del self.waiting[job.key]
+
+    def take(self) -> Job | None:
+        """Start the first job that is ready."""
+        if (job := next(self.ready(), None)) is not None:
+            self.start(job)
+        return job
 
     def end(self, job: Job) -> Iterator[Event]:
         """A job has ended: tell of what is decided by it, and of the jobs that follow."""
@@ -73,16 +96,59 @@ class Queue:
             self.cells |= measured(self.read(job.key))
         yield from self._go_on()
 
+    def end_other(self, key: str) -> Iterator[Event]:
+        """The same of a job of another shard."""
+        yield from self.end(self.others.pop(key))
+
+    def left_to_others(self) -> str | None:
+        """What waits for other shards, as a sentence; None where nothing does."""
+        if not self.others or not (self.later or self.undecided):
+            return None
+        several = f"{len(self.later)} model ensembles" if len(self.later) != 1 else "1 model ensemble"
+        return (
+            f"{several} and the controls of {len(self.undecided)} ensembles wait for cells of other shards: the shard "
+            "that ends last runs them, or the same command without --shard"
+        )
+
     def _admit(self, jobs: Sequence[Job]) -> Iterator[Event]:
         new = [job for job in jobs if job.key not in self.known]
         self.known |= {job.key for job in new}
         self.jobs += [job for job in new if not job.control]
-        todo = {job.key: job for job in without_result(new, self.stored)}
+        own = self.share.own(new)
+        keys = {job.key for job in own}
+        self.others |= {job.key: job for job in without_result(new, self.stored) if job.key not in keys}
+        self.open |= self.others.keys()
+        yield from self._plan(own)
+
+    def _plan(self, jobs: Sequence[Job]) -> Iterator[Event]:
+        later = {job.key: job for job in without_result(jobs, self.stored) if self._needs_others(job)}
+        self.later |= later
+        todo = {job.key: job for job in self.share.due(jobs, self.stored) if job.key not in later}
+        again = self._without_embeddings(list(todo.values()))
+        todo = again | todo
         first = {key: job for key, job in todo.items() if job.members or job.control}
         self.waiting = first | self.waiting | todo
-        self.open |= todo.keys()
-        for job in new:
-            yield Event("planned" if job.key in todo else "stored", job)
+        self.open |= todo.keys() | later.keys()
+        for job in ({job.key: job for job in jobs} | again).values():
+            if job.key in todo or job.key in self.stored:
+                yield Event("planned" if job.key in todo else "stored", job)
+
+    def _needs_others(self, job: Job) -> bool:
+        return not self.others.keys().isdisjoint(member.key for member in job.members)
+
+    def _without_embeddings(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        """Members of these that are done, but whose embeddings are there no more."""
+        members = {one.key: one for job in jobs for one in job.members if self.stored.get(one.key) == "done"}
+        found = {key: one for key, one in members.items() if key not in self.again and self.gone(key)}
+        self.again |= found.keys()
+        if found:
+            several = f"{len(found)} finished jobs have" if len(found) > 1 else "a finished job has"
+            warn(
+                f"{next(iter(found))}: {several} no embeddings any more, and a model ensemble without a result needs "
+                "them: trained again",
+                stacklevel=2,
+            )
+        return found
 
     def _go_on(self) -> Iterator[Event]:
         while ready := [look for look in self.looks if self.open.isdisjoint(job.key for job in look[1].jobs)]:
@@ -90,6 +156,11 @@ class Queue:
                 yield from self._look(look)
             if not self.looks:
                 self._list_ensembles()
+        free = [job for job in self.later.values() if not self._needs_others(job)]
+        for job in free:
+            del self.later[job.key]
+        self.open -= {job.key for job in free}
+        yield from self._plan(free)
         yield from self._choose_controls()
 
     def _look(self, look: tuple[Iterator[Stage], Stage]) -> Iterator[Event]:

@@ -12,6 +12,7 @@ EventKind = Literal[
     "stored",
     "planned",
     "comparing",
+    "elsewhere",
     "started",
     "embedding",
     "epoch",
@@ -35,7 +36,9 @@ class Event(NamedTuple):
     `embedding` how many pictures are through a frozen trunk, once for all jobs. `decided` is news of the board of the
     job (its dataset and backbone): a rule has looked at the seeds so far. `remark` says in `reason` what is to be
     known of a job that goes on. Of a run that is to stop, every running job is `stopping`, and then `stopped`, unless
-    it just ends: it has a checkpoint and no row, and the same call continues.
+    it just ends: it has a checkpoint and no row, and the same call continues. Where several runs share a folder of
+    results, `elsewhere` says that another run has a planned job, who, and how far it is; how it ends is told as if it
+    ran here.
     """
 
     kind: EventKind
@@ -43,8 +46,8 @@ class Event(NamedTuple):
     epochs: int = 0
     """Epochs done so far, of all its models; of `embedding` pictures."""
     reason: str | None = None
-    """Why there are no scores, one sentence."""
+    """Why there are no scores, one sentence; of `elsewhere` who has the job."""
     decision: Decision | None = None
     """What was decided, with its sentences."""
     of: int = 0
-    """Of how many pictures."""
+    """Of how many pictures; of `elsewhere` epochs."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, Unpack
 from warnings import warn
 
 import pandas as pd
@@ -16,34 +16,46 @@ from bench.datasets.split import Split, are_vectors, remarks
 from bench.execute.dependencies import Queue
 from bench.execute.devices import places
 from bench.execute.event import ENDINGS, Event
-from bench.execute.plan import check, check_same_data
+from bench.execute.plan import check, check_same_data, forecast
 from bench.execute.pool import execute
 from bench.execute.seeds_by_look import ByLook, by_look, stages
+from bench.execute.share import share
 from bench.execute.stop import Stop
+from bench.execute.turns import Turns
 from bench.execute.worker import Limits
 from bench.matrix import file
 from bench.matrix.catalogue import did_you_mean
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
-from bench.matrix.job import ConfigError, Job
+from bench.matrix.job import TRAINED, ConfigError, Job
 from bench.matrix.plugins import unused, use
 from bench.matrix.plugins_in_use import named
 
-__all__ = ["Asked", "RunOptions", "Way", "run", "run_jobs"]
+__all__ = ["Asked", "RunOptions", "Way", "WayOptions", "run", "run_jobs"]
 
 EXECUTORS = {"local": execute}
 
 
-class RunOptions(TypedDict, total=False):
-    """How jobs are run: arguments of `bench.run`."""
+class WayOptions(TypedDict, total=False):
+    """Where and how jobs are run: arguments of `bench.run`, which explains them."""
 
     data: str | Path | None
     device: str
     workers: int | None
     threads: int
+    executor: str
     checkpoint_every: float
     time_limit: float | None
     memory_limit: float | None
+    retry: str | None
+    max_failures: int | None
+    shard: str | None
+    stop: Stop | None
+
+
+class RunOptions(WayOptions, total=False):
+    """The same, and what else `bench.check` and `bench.search` hand on."""
+
     changes: Sequence[str]
     skip_broken: bool
     plugins: Sequence[str | Path]
@@ -64,7 +76,7 @@ class Asked(NamedTuple):
 
 
 class Way(NamedTuple):
-    """Where and how jobs are run, as the arguments of `run`."""
+    """The same, complete."""
 
     results: Path
     data: str | Path | None = None
@@ -72,10 +84,13 @@ class Way(NamedTuple):
     workers: int | None = None
     threads: int = 1
     executor: str = "local"
-    stop: Stop | None = None
     checkpoint_every: float = Limits().checkpoint_every
     time_limit: float | None = None
     memory_limit: float | None = None
+    retry: str | None = None
+    max_failures: int | None = None
+    shard: str | None = None
+    stop: Stop | None = None
 
     @property
     def limits(self) -> Limits:
@@ -96,39 +111,27 @@ def run(
     matrix: Matrix | str | Path,
     *,
     results: str | Path = "results/runs",
-    data: str | Path | None = None,
-    device: str = "auto",
-    workers: int | None = None,
-    threads: int = 1,
-    executor: str = "local",
-    checkpoint_every: float = Limits().checkpoint_every,
-    time_limit: float | None = None,
-    memory_limit: float | None = None,
     seeds: int | None = None,
     changes: Sequence[str] = (),
     skip_broken: bool = False,
     until: Until | str | None = None,
     plugins: Sequence[str | Path] = (),
-    stop: Stop | None = None,
+    **way: Unpack[WayOptions],
 ) -> Generator[Event, None, None]:
     """Run the cells of a matrix that have no result yet, and tell how it goes; run it again to resume.
 
     Nothing happens before the first event is asked for, and closing the generator ends all work at once: finished jobs
     are kept. A model ensemble starts when its members have ended. An ensemble's controls start when it and the jobs
     that its members are chosen by have ended. What is left out of the data, or is doubtful in it, is a warning. So is a
-    row that cannot be read: it is set aside, and its job runs.
+    row that cannot be read: it is set aside, and its job runs. So is a job that is done, whose embeddings someone has
+    deleted and a model ensemble needs: it is trained again.
+
+    Several runs may share a folder of results, on several machines too: each job is trained by one of them, and all
+    see all of it end. What a run leaves behind that was killed is taken over within two minutes.
 
     Args:
         matrix: a matrix, the name of one that comes with the project, or the path of a file.
         results: folder of results.
-        data: folder with one subfolder per dataset.
-        device: auto, cpu or cuda.
-        workers: jobs at a time; by default one per GPU, or as many as the cores feed.
-        threads: of each worker. Results are bit-identical at equal numbers of threads.
-        executor: what runs the jobs; local.
-        checkpoint_every: minutes of work that a kill may cost; 0 for no checkpoints.
-        time_limit: minutes that a job may take, earlier attempts included; one that takes longer has failed.
-        memory_limit: GB that a job may hold, of the GPU's memory or of its process's; one that holds more has failed.
         seeds: run the seeds 0 to this number - 1 instead of the matrix's own.
         changes: of single values of the matrix, such as "recipe.epochs=3".
         skip_broken: leave out images that cannot be read.
@@ -137,17 +140,30 @@ def run(
             untrained lines keep the matrix's seeds. Controls are chosen in the end, from what ran.
         plugins: Python files whose losses, ensembles and so on the matrix may name; they are run as the user. They stay
             in use in this process until the next call names others, or none.
-        stop: once its `ask` is called, from another thread say, running jobs stop at their next step.
+        way: where and how.
+            data: folder with one subfolder per dataset.
+            device: auto, cpu or cuda.
+            workers: jobs at a time; by default one per GPU, or as many as the cores feed.
+            threads: of each worker. Results are bit-identical at equal numbers of threads.
+            executor: what runs the jobs; local.
+            checkpoint_every: minutes of work that a kill may cost; 0 for no checkpoints.
+            time_limit: minutes that a job may take, earlier attempts included; one that takes longer has failed.
+            memory_limit: GB that a job may hold, of the GPU's memory or of its process's; one that holds more has
+                failed.
+            retry: failed or skipped: run only the cells that ended so, and model ensembles of them; none: only cells
+                without a row. By default all of these are run.
+            max_failures: start no more jobs after so many have failed.
+            shard: such as 3/16: run only the third of sixteen shares of the cells. Model ensembles and controls are
+                run by the shard that has time when their members have ended.
+            stop: once its `ask` is called, from another thread say, running jobs stop at their next step.
 
     Raises:
         ConfigError: the request is wrong: an unknown name or value, unfit data, or what cannot be built.
-        StoreError: results cannot be written.
+        StoreError: results cannot be written, their folder has gone, or the disk is too small for the embeddings.
         Stopped: `stop` was asked for, and nothing runs any more; the same call continues.
     """
-    limits: dict[str, Any] = {"time_limit": time_limit, "memory_limit": memory_limit}
-    way = Way(Path(results), data, device, workers, threads, executor, stop, checkpoint_every, **limits)
     choice: dict[str, Any] = {"seeds": seeds, "skip_broken": skip_broken, "until": until, "plugins": plugins}
-    return run_jobs(partial(_asked, matrix, changes, **choice), way)
+    return run_jobs(partial(_asked, matrix, changes, **choice), Way(Path(results), **way))
 
 
 def _asked(
@@ -179,7 +195,10 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
     if way.executor not in EXECUTORS:
         raise ConfigError(f"there is no executor {way.executor!r}{did_you_mean(way.executor, EXECUTORS)}")
     limits = way.limits
+    if way.max_failures is not None and way.max_failures < 1:
+        raise ConfigError(f"max_failures = {way.max_failures}: allow one failure or more, or leave it out")
     jobs, controls, boards, rule = ask()
+    own = share(way.retry, way.shard, by_rule=rule is not None)
     results, data = way.results, None if way.data is None else Path(way.data)
     where = places(way.device, way.workers, threads=way.threads)
     everything = [*jobs, *(job for board in boards for job in board)]
@@ -192,20 +211,29 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
     if rule:
         score = partial(_score, _scores(stored, rule.metric), results, rule.metric)
         looks = [stages(board, rule, score) for board in boards]
-    queue = Queue(jobs, stored, read, choose=controls, looks=looks)
-    yield from queue.plan()
-    if not queue.waiting:
-        return
-    waiting = list(queue.waiting.values())
-    yield from _compare(waiting, splits)
-    run_with = EXECUTORS[way.executor]
-    options: dict[str, Any] = {"places": where, "threads": way.threads, "limits": limits, "stop": way.stop}
-    events = run_with(queue.take, waiting, results=results, data=data, **options)
+    queue = Queue(jobs, stored, read, choose=controls, looks=looks, share=own, gone=partial(_gone, results))
+    with closing(Turns(queue, results, most=way.max_failures)) as turns:
+        yield from turns.seen(queue.plan())
+        yield from turns.seen(turns.others())
+        if waiting := list(queue.waiting.values()):
+            trained = [job for job in waiting if job.kind in TRAINED]
+            store.check_room(results, forecast(trained, splits, store.empty()).bytes)
+            yield from _compare(waiting, splits)
+            run_with = EXECUTORS[way.executor]
+            options: dict[str, Any] = {"places": where, "threads": way.threads, "limits": limits, "stop": way.stop}
+            events = run_with(turns.take, waiting, results=results, data=data, **options)
+            yield from _followed(events, turns)
+    if left := queue.left_to_others():
+        warn(left, stacklevel=2)
+
+
+def _followed(events: Generator[Event, None, None], turns: Turns) -> Iterator[Event]:
+    """The events of an executor, each with what follows from it."""
     with closing(events):
-        for event in events:
+        for event in turns.seen(events):
             yield event
             if event.kind in ENDINGS:
-                yield from queue.end(event.job)
+                yield from turns.seen(turns.queue.end(event.job))
 
 
 def _stored(jobs: Sequence[Job], splits: Mapping[str, Split], results: Path) -> pd.DataFrame:
@@ -232,6 +260,11 @@ def _compare(jobs: Sequence[Job], splits: Mapping[str, Split]) -> Iterator[Event
 def _row(results: Path, key: str) -> pd.DataFrame:
     """What is stored of one job."""
     return store.load(results / key / "row.parquet")
+
+
+def _gone(results: Path, key: str) -> bool:
+    """Has someone deleted the embeddings of a job?"""
+    return not (results / key / "embeddings.npy").exists()
 
 
 def _score(known: dict[str, float], results: Path, metric: str, key: str) -> float:

@@ -40,12 +40,15 @@ PATIENCE = 30.0
 OURS = frozenset({signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 """Signals that a terminal sends to all processes of a command, and that are the parent's to handle."""
 
+LOOK = 2.0
+"""Seconds after which a free place asks for a job again: another run may have left one."""
+
 MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 """Makes glibc keep freed memory: returning every activation to the system costs a third of a step on the processor."""
 
 
 def execute(
-    take: Callable[[], Job | None],
+    take: Callable[[], Job | Event | None],
     jobs: Sequence[Job],
     *,
     results: Path,
@@ -62,7 +65,7 @@ def execute(
     the generator ends the workers at once.
 
     Args:
-        take: gives the next job that may start; None while there is none.
+        take: gives the next job that may start; None while there is none. Or news of a job of another run, to be told. Or news of a job of another run, to be told.
         jobs: what is known of the jobs to come. Each is built once, before anything trains.
         results: folder of results.
         data: folder with one subfolder per dataset.
@@ -85,17 +88,10 @@ def execute(
         _refuse(workers[0], jobs, stop)
         while not stop.asked:
             idle = [worker for worker in workers if worker.job is None]
-            while idle and (job := take()) is not None:
-                worker = idle.pop(0)
-                if not worker.alive:
-                    worker.start()
-                worker.job = job
-                with suppress(OSError):  # one that has just died says so when it is asked for news
-                    worker.socket.send(job)
-                yield Event("started", job)
-            if len(idle) == len(workers):
+            yield from _start(take, idle, stop)
+            if len(idle) == len(workers) and not stop.asked:
                 return
-            for worker in _with_news(workers, stop, None):
+            for worker in _with_news(workers, stop, LOOK if idle else None):
                 yield worker.news()
         yield from _stopped(workers)
     raise Stopped
@@ -114,7 +110,7 @@ def _ended(workers: Sequence["_Worker"]) -> Iterator[None]:
 
 
 def _with_news(workers: Sequence["_Worker"], stop: Stop | None, seconds: float | None) -> list["_Worker"]:
-    """Wait until a worker has something to say of its job; those that have, and none if the run is to stop.
+    """Wait until a worker has something to say of its job, or for so many seconds; none if the run is to stop.
 
     A signal may have gone to the workers too: the end of one is judged only once all are asked to stop.
     """
@@ -122,6 +118,21 @@ def _with_news(workers: Sequence["_Worker"], stop: Stop | None, seconds: float |
     sockets: list[Connection[Any, Any] | int] = [worker.socket for worker in busy]
     ready = wait([*sockets, stop.fileno()] if stop else sockets, seconds)
     return [] if stop and stop.asked else [worker for worker in busy if worker.socket in ready]
+
+
+def _start(take: Callable[[], Job | Event | None], idle: list["_Worker"], stop: Stop) -> Iterator[Event]:
+    """Give idle workers the jobs that there are; those that get none are left in the list."""
+    while idle and not stop.asked and (job := take()) is not None:
+        if isinstance(job, Event):
+            yield job
+            continue
+        worker = idle.pop(0)
+        if not worker.alive:
+            worker.start()
+        worker.job = job
+        with suppress(OSError):  # one that has just died says so when it is asked for news
+            worker.socket.send(job)
+        yield Event("started", job)
 
 
 def _stopped(workers: Sequence["_Worker"]) -> Iterator[Event]:

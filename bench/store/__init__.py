@@ -14,12 +14,13 @@ from bench.store.folder import (
 )
 from bench.store.logs import history, members
 from bench.store.packing import pack
-from bench.store.places import StoreError, check_writable
+from bench.store.places import StoreError, check_room, check_writable
 from bench.store.queries import read_queries
 
 __all__ = [
     "TRAINING",
     "StoreError",
+    "check_room",
     "check_writable",
     "embeddings",
     "empty",

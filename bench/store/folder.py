@@ -11,14 +11,12 @@ KEY/error.txt         the traceback of a job that failed
 Beside them lie the checkpoints of jobs that are not finished (see store/checkpoints.py).
 """
 
-import errno
 import os
 import shutil
 import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pandas as pd
@@ -29,11 +27,14 @@ from numpy.typing import NDArray
 from bench.matrix.job import ConfigError
 from bench.store.checkpoints import sweep_checkpoints
 from bench.store.columns import types
-from bench.store.job_row import DamagedError, read_row, read_rows
+from bench.store.job_row import read_rows
+from bench.store.leases import sweep_leases
 from bench.store.logs import LOGS
 from bench.store.older import identified
 from bench.store.packed import read_packed, schema
-from bench.store.places import DAY, DRAFT, StoreError, holds_job, only_ours, unopened
+from bench.store.places import DAY, DRAFT, StoreError, only_ours, unopened, unwritten
+from bench.store.processes import marked
+from bench.store.publish import finished, move_aside, new_draft, publish
 from bench.store.queries import PACKED, write_queries
 from bench.store.readable import readable
 from bench.store.row import Result, Status
@@ -64,23 +65,31 @@ def prepare(results: Path) -> None:
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
-        Path(mkdtemp(prefix=DRAFT, dir=results)).rmdir()
+        new_draft(results).rmdir()
         for draft in [path for path in results.iterdir() if path.name.startswith(DRAFT)]:
             with suppress(OSError):  # another run has just removed it, or it is another user's
                 _remove_draft(draft)
-        sweep_checkpoints(results, lambda home: _status(home) in {"done", "diverged"})
+        sweep_checkpoints(results, finished)
+        sweep_leases(results)
     except StoreError:
         raise
     except OSError as error:
-        raise StoreError(_advice(error, results)) from error
+        raise unwritten(results, error) from error
 
 
 def _remove_draft(draft: Path) -> None:
-    """Remove what a killed run left: a day old, so not of a run under way, and with nothing in it but files of ours."""
-    if draft.is_symlink() or not draft.is_dir() or time.time() - draft.stat().st_mtime < DAY:
+    """Remove what a killed run left, and nothing but files of ours.
+
+    Of a process of this machine it is known whether it has ended; what another one made is left for a day.
+    """
+    maker = marked(draft.name.removeprefix(DRAFT))
+    left = maker is not None and maker.dead
+    if draft.is_symlink() or (not left and time.time() - draft.stat().st_mtime < DAY):
         return
-    if only_ours(draft):
+    if draft.is_dir() and only_ours(draft):
         shutil.rmtree(draft, ignore_errors=True)
+    elif left and draft.is_file():
+        draft.unlink()
 
 
 def empty() -> pd.DataFrame:
@@ -98,16 +107,16 @@ def write(results: Path, result: Result) -> None:
     home = results / result.row.key
     try:
         results.mkdir(parents=True, exist_ok=True)
-        draft = Path(mkdtemp(prefix=DRAFT, dir=results))
+        draft = new_draft(results)
         try:
             _write_files(draft, result)
-            _publish(draft, home)
+            publish(draft, home, result.row.status)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except StoreError:
         raise
     except OSError as error:
-        raise StoreError(_advice(error, results)) from error
+        raise unwritten(results, error) from error
 
 
 def _write_files(draft: Path, result: Result) -> None:
@@ -126,46 +135,6 @@ def _write_files(draft: Path, result: Result) -> None:
     pq.write_table(result.row.table(), draft / "row.parquet")
 
 
-def _publish(draft: Path, home: Path) -> None:
-    """Rename the draft to its place; a finished job is never replaced, any other row gives way."""
-    draft.chmod(0o755)
-    if _status(home) not in {None, "done", "diverged"}:
-        _clear(home, draft.with_name(f"{draft.name}-old"))
-    try:
-        draft.rename(home)
-    except OSError as error:
-        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-            raise
-        if _status(home) is None:
-            raise StoreError(f"{home}: holds something else than results; move it to another place") from error
-
-
-def _status(home: Path) -> str | None:
-    """What became of a stored job, or that its row is damaged; None where there is nothing of ours."""
-    try:
-        row = read_row(home) if holds_job(home) else None
-    except DamagedError:
-        return "damaged"
-    return None if row is None else str(row["status"][0].as_py())
-
-
-def _clear(home: Path, place: Path) -> None:
-    """Remove a folder of ours; one in which someone put a file of theirs is kept under another name."""
-    if home.is_symlink() or not only_ours(home):
-        _set_aside(home)
-    else:
-        home.rename(place)
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def _advice(error: OSError, results: Path) -> str:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None}:  # numpy names no number for a short write
-        return f"{results}: the disk is full; free some space and give the same command again, finished jobs are kept"
-    if error.errno in {errno.EMFILE, errno.ENFILE}:
-        return str(unopened(results, error))
-    return f"{results}: cannot be written ({error.strerror}); name another folder with --results"
-
-
 def statuses(rows: pd.DataFrame) -> dict[str, Status]:
     """Key -> status of rows as `load` gives them."""
     return dict(zip(rows["key"], rows["status"], strict=True))
@@ -178,22 +147,12 @@ def set_aside(results: Path) -> list[str]:
         StoreError: a row cannot be opened, which is no damage; nothing is renamed then.
     """
     try:
-        return [
-            f"{folder.name}: its row cannot be read; set aside as {_set_aside(folder)}, the job runs again"
-            for folder in read_rows(results).damaged
-        ]
+        named = [(folder.name, move_aside(folder)) for folder in read_rows(results).damaged]
     except StoreError:
         raise
     except OSError as error:
-        raise StoreError(_advice(error, results)) from error
-
-
-def _set_aside(folder: Path) -> str:
-    """Give a folder a name that is no key; returns the name."""
-    free = (folder.with_name(f".broken-{folder.name}-{n}") for n in range(10**6))
-    place = next(path for path in free if not path.exists() and not path.is_symlink())
-    folder.rename(place)
-    return place.name
+        raise unwritten(results, error) from error
+    return [f"{key}: its row cannot be read; set aside as {name}, the job runs again" for key, name in named if name]
 
 
 def load(source: str | Path) -> pd.DataFrame:

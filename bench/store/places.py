@@ -3,7 +3,9 @@
 import errno
 import os
 import re
+import shutil
 from pathlib import Path
+from warnings import warn
 
 __all__ = [
     "DAY",
@@ -11,11 +13,13 @@ __all__ = [
     "FILES",
     "KEY",
     "StoreError",
+    "check_room",
     "check_writable",
     "holds_job",
     "job_folders",
     "only_ours",
     "unopened",
+    "unwritten",
 ]
 
 KEY = re.compile(r"([A-Za-z0-9_.]+-){3}s\d+-[0-9a-f]{12}")
@@ -94,12 +98,36 @@ def check_writable(results: Path) -> None:
     raise StoreError(f"{results}: cannot be written ({why}); name another folder with --results")
 
 
+def check_room(results: Path, needed: int) -> None:
+    """See that so many bytes fit on the disk; a warning says that they hardly do.
+
+    Raises:
+        StoreError: they do not.
+    """
+    free = shutil.disk_usage(results).free
+    sizes = f"{results}: the embeddings take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
+    if needed > free:
+        raise StoreError(f"{sizes}: free some space, or name another folder with --results")
+    if needed > 0.8 * free:
+        warn(f"{sizes}, which is little: see that nothing else fills the disk", stacklevel=3)
+
+
 def unopened(path: Path, error: OSError) -> StoreError:
     """The sentence for what is there and cannot be opened, which is no damage: nothing may be renamed for it."""
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         return StoreError(f"{path}: too many files are open; raise the limit, for example by ulimit -n 4096")
     advice = "see that you may read it, or name another folder with --results"
     return StoreError(f"{path}: cannot be opened ({error.strerror or type(error).__name__}); {advice}")
+
+
+def unwritten(results: Path, error: OSError) -> StoreError:
+    """The sentence for a folder of results in which something could not be written."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None}:  # numpy names no number for a short write
+        advice = "the disk is full; free some space and give the same command again, finished jobs are kept"
+        return StoreError(f"{results}: {advice}")
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return unopened(results, error)
+    return StoreError(f"{results}: cannot be written ({error.strerror}); name another folder with --results")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

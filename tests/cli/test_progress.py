@@ -90,3 +90,16 @@ def test_what_a_line_shows_moves_no_terminal():
     failed = [Event("planned", ONE), Event("started", ONE), Event("failed", ONE, 0, "ValueError: \x1b[2Jgone")]
     for terminal in (True, False):
         assert r"failed; ValueError: \x1b[2Jgone" in drawn(failed, force_terminal=terminal)
+
+
+def test_a_job_of_another_run_is_named_once_and_counts_when_it_ends():
+    taken = Event("elsewhere", ONE, 1, "tower, process 12", of=2)
+    events = [Event("planned", ONE), Event("planned", TWO), taken, Event("done", TWO), taken, Event("done", ONE)]
+    place = f"{ONE.dataset.label} {ONE.backbone.label}"
+    assert drawn(events, force_terminal=False).splitlines() == [
+        "2 cells, 0 done before",
+        f"{place} triplet seed 0: another run has it (tower, process 12)",
+        f"[1/2] {place} contrastive seed 0: done",
+        f"[2/2] {place} triplet seed 0: done",
+    ]
+    assert "6/6" in drawn(events, force_terminal=True).replace(" ", "")

@@ -57,7 +57,9 @@ def test_raw_pixels_stand_beside_what_was_learned_on_real_photos() -> None:
 
 @pytest.mark.parametrize("paragraph", TEXT.read_text(encoding="utf-8").split("\n\n"))
 def test_every_number_with_an_interval_is_in_a_table(paragraph: str) -> None:
-    known = set().union(*(cells(ladder(board)) | cells(scoreboard(board)) for name in STUDIES for board in stored(name)))
+    known = set().union(
+        *(cells(ladder(board)) | cells(scoreboard(board)) for name in STUDIES for board in stored(name))
+    )
     stated = NUMBER.findall(paragraph.replace("\n", " "))
     assert [number for number in stated if number not in known] == []
 
