@@ -266,6 +266,6 @@ def _job(recipe: Recipe, dataset: Part, backbone: Part, seeds: Sequence[int], ob
         objective=objective.part,
         kind=objective.kind,
         seed=seeds[0],
-        recipe=Recipe.model_validate({**recipe.model_dump(), **overrides}),
+        recipe=Recipe.model_validate({**recipe.model_dump(), **overrides}) if overrides else recipe,
         members=tuple(_job(recipe, dataset, backbone, [s], member) for member in objective.members for s in seeds),
     )

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bench.matrix.recipe import LATER, Recipe, complete
+from bench.matrix.recipe import Recipe, complete, only_fields
 
 __all__ = ["NEWER", "PLUGIN", "PROTOCOL", "TRAINED", "ConfigError", "Digests", "Job", "Kind", "Part", "Role"]
 
@@ -74,6 +74,10 @@ class Part(BaseModel):
         own = {key: raw[key] for key in raw.keys() & {"name", "members", "label", "recipe", "seeds"}}
         return {**own, "parameters": {key: value for key, value in raw.items() if key not in own}}
 
+    def __copy__(self) -> "Part":
+        """Without what was worked out from its fields: `model_copy` may replace these."""
+        return only_fields(super().__copy__())
+
     def identity(self) -> dict[str, Any]:
         """What decides the result: not the label, and the recipe only once it is merged into the job's."""
         found = {
@@ -93,7 +97,7 @@ class Part(BaseModel):
         """The hash of the plugin that it is from; None for a part of lossbench's own."""
         return self.contents.get(PLUGIN)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A hash of the identity."""
         return _digest(self.identity())
@@ -137,8 +141,7 @@ class Job(BaseModel):
 
     def _without_seed(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).identity() for name in ("dataset", "backbone", "objective")}
-        recipe = {k: v for k, v in self.recipe.model_dump(mode="json").items() if k not in LATER or v != LATER[k]}
-        return {**parts, "kind": self.kind, "recipe": recipe, "protocol": self.protocol}
+        return {**parts, "kind": self.kind, "recipe": self.recipe.identity, "protocol": self.protocol}
 
     @property
     def role(self) -> Role:
