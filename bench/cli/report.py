@@ -1,8 +1,9 @@
 """Commands that read what is stored: `bench report`, `bench complement` and `bench pack`."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,6 +24,10 @@ from bench.cli.options import (
     say,
 )
 
+if TYPE_CHECKING:
+    from bench.analysis.boards import Board
+    from bench.report.plots.svg import Logs
+
 __all__ = ["complement", "pack", "report"]
 
 
@@ -42,13 +47,13 @@ def report(
     """Print the leaderboard, and write it as Markdown, one HTML page and plots."""
     from bench import report as reporting
     from bench import store
+    from bench.analysis.facts import facts
     from bench.matrix.expand import expand
     from bench.matrix.job import Job
     from bench.matrix.plugins import use
 
     use(plugin)
     rows, jobs, notes = store.load(results), tuple[Job, ...](), tuple[str, ...]()
-    history, members = store.history(results), store.members(results)
     if rows.empty:
         _nothing(f"{results} has no results to report; run a matrix first, for example: bench run demo")
     if matrix is not None:
@@ -59,11 +64,22 @@ def report(
         rows = rows[rows["key"].isin({job.key for job in jobs})]
     if rows.empty:
         _nothing(f"{results} has results, but none of the matrix {matrix}; run it first: bench run {matrix}")
-    Console().print(reporting.terminal(reporting.boards(rows, jobs, notes)))
-    for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs, notes=notes):
+    found = reporting.boards(rows, jobs, notes)
+    Console().print(reporting.terminal(found))
+    for path in reporting.write_boards(found, facts(rows), _logs(found, results), output, title=title):
         typer.echo(f"wrote {path}", err=True)
     if "done" not in set(rows["status"]):
         _nothing("nothing was measured: no job has finished")
+
+
+def _logs(boards: "Sequence[Board]", results: Path) -> "Logs":
+    """What the plots need of the courses of jobs."""
+    from bench import store
+    from bench.report.plots.draw import drawn
+    from bench.report.plots.svg import Logs
+
+    keys = drawn(boards)
+    return Logs(store.history(results, keys=keys.epochs), store.members(results, keys=keys.members))
 
 
 def complement(

@@ -194,7 +194,9 @@ def forecast(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFram
         rows: stored rows, maybe none.
     """
     trained, paces = [job for job in jobs if job.kind in TRAINED], _paces(rows)
-    images = {asks: _drawn(job, splits[job.dataset.label]) for asks, job in {_asks(job): job for job in trained}.items()}
+    images = {
+        asks: _drawn(job, splits[job.dataset.label]) for asks, job in {_asks(job): job for job in trained}.items()
+    }
     known = [
         images[_asks(job)] / pace.images_per_second + pace.seconds_beside
         for job in trained

@@ -155,6 +155,11 @@ class Job(BaseModel):
         return own or tuple(part.label for part in self.objective.members)
 
     @cached_property
+    def member_keys(self) -> frozenset[str]:
+        """Keys of the jobs that a model ensemble fuses."""
+        return frozenset(member.key for member in self.members)
+
+    @cached_property
     def digests(self) -> Digests:
         """What its parts are."""
         return Digests(self.dataset.digest, self.backbone.digest, self.objective.digest)
