@@ -69,6 +69,7 @@ bench-perf: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/comparisons.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/frames.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/workers.py
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/many_cells.py
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,5 +1,6 @@
 """Methods over several datasets: which is better, tied or worse how often, and the mean difference over these."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -57,8 +58,8 @@ def together(boards: Sequence[Board]) -> list[Together]:
 def _methods(board: Board) -> dict[str, Line]:
     """The lines of a board by what they are; what two lines are is left out."""
     lines = compared(board.lines, FIRST)
-    names = [line.method for line in lines]
-    return {line.method: line for line in lines if names.count(line.method) == 1}
+    names = Counter(line.method for line in lines)
+    return {line.method: line for line in lines if names[line.method] == 1}
 
 
 def _together(boards: Sequence[Board], methods: Sequence[str]) -> Together:
@@ -85,8 +86,8 @@ def _together(boards: Sequence[Board], methods: Sequence[str]) -> Together:
 
 def _places(board: Board, lines: Mapping[str, Line], methods: Sequence[str]) -> list[int]:
     """Where the methods stand in the board's comparison."""
-    cells = list(board.verdict.places)
-    return [cells.index(lines[method].cell) for method in methods]
+    cells = {cell: place for place, cell in enumerate(board.verdict.places)}
+    return [cells[lines[method].cell] for method in methods]
 
 
 def _behind(boards: Sequence[Board], pairs: Sequence[tuple[int, int]]) -> tuple[float, float]:
@@ -97,8 +98,8 @@ def _behind(boards: Sequence[Board], pairs: Sequence[tuple[int, int]]) -> tuple[
 
 
 def _difference(found: BoardComparison, first: int, second: int) -> Estimate:
-    ends = sorted((first, second))
-    (place,) = np.flatnonzero((found.at[0] == ends[0]) & (found.at[1] == ends[1]))
+    low, high = sorted((first, second))
+    place = low * (2 * len(found.board) - low - 1) // 2 + high - low - 1  # all pairs are there, in the order of `pairs`
     seeds = found.apart.seeds.at(place)
     return seeds if first < second else seeds._replace(mean=-seeds.mean)
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bench.analysis.compare import MOST_GROUPED
 from bench.analysis.gains import EnsembleGain, gains
 from bench.analysis.identity import identify
 from bench.analysis.line_methods import Verdict, leading, verdict
@@ -116,6 +117,7 @@ def _board(
             *_left_out(latest),
             *stopping_notes(latest),
             *_notes(len(cells) - len(current), newest, len(current) - len(latest)),
+            *_ungrouped(order),
         ),
         trunk=alone,
         gains=tuple(gains(found, {cell: jobs[cell] for cell in latest["cell"].unique() if cell in jobs})),
@@ -128,10 +130,9 @@ def _variants(cells: pd.DataFrame, jobs: Mapping[str, Job], most: Mapping[str, s
     first = cells[["cell", "objective", "recipe"]].drop_duplicates("cell")
     found = first.assign(variant=first["recipe"].map(recipes)).set_index("cell")
     variants = found["variant"].to_dict()
-    for _, alike in found.groupby(["objective", "variant"]):
-        if len(alike) > 1:
-            apart = told_apart({cell: settings(jobs[cell]) if cell in jobs else {} for cell in alike.index})
-            variants |= {cell: ", ".join(filter(None, (variants[cell], text))) for cell, text in apart.items()}
+    for _, alike in found[found.duplicated(["objective", "variant"], keep=False)].groupby(["objective", "variant"]):
+        apart = told_apart({cell: settings(jobs[cell]) if cell in jobs else {} for cell in alike.index})
+        variants |= {cell: ", ".join(filter(None, (variants[cell], text))) for cell, text in apart.items()}
     return cells["cell"].map(variants).astype(str)
 
 
@@ -184,6 +185,12 @@ def _notes(older: int, newest: int, doubles: int) -> list[str]:
     if doubles:
         notes.append(f"{_rows(doubles)} left out: the same objective, recipe and seed was stored again later.")
     return notes
+
+
+def _ungrouped(order: Verdict) -> list[str]:
+    ranked = sum(place.ranks is not None for place in order.places.values())
+    said = f"{ranked:,} methods are ranked here: of more than {MOST_GROUPED}, the letters of ties are left out."
+    return [said] if ranked > MOST_GROUPED else []
 
 
 def _rows(count: int) -> str:

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.analysis.differences import Differences, Method, check_methods, differences, summary
+from bench.analysis.no_verdict import no_verdict
 from bench.stats.class_part import ClassPart, crossed, same_models
 from bench.stats.difference import NEITHER_VARIES, Indices, Methods, mean, pairs
-from bench.stats.estimate import Estimate, Numbers, Reasons, say
+from bench.stats.estimate import Estimate, Numbers, Reasons
 from bench.stats.power import classes_exceed, detectable, seeds_needed, superior
 from bench.stats.ranks import Flags, holm, leading, letters, rank_sets, separated, tie_groups
 from bench.stats.shrinkage import NEGLIGIBLE
 
 __all__ = [
+    "MOST_GROUPED",
     "BoardComparison",
     "Comparison",
     "Method",
@@ -30,10 +32,9 @@ __all__ = [
     "standings",
 ]
 
-ONE_SEED = "one seed has no verdict, so run a second"
-ONE_COMMON_SEED = "they share trained models, and only one seed has a score of both, which has no verdict"
+MOST_GROUPED = 300
+"""Methods at most that get the letters of tie groups: of more, each has too many to read, which take long to find."""
 UNRANKED: tuple[tuple[int, int] | None, str, bool] = (None, "", False)
-THE_SAME = "both are made of the same trained models and score the same"
 
 
 class Range(NamedTuple):
@@ -99,7 +100,7 @@ class Standing(NamedTuple):
     ranks: tuple[int, int] | None
     """Best and worst rank that it may have; None for one seed."""
     letters: str
-    """Of its tie groups; empty where it has no rank."""
+    """Of its tie groups; empty where it has no rank, or where more than MOST_GROUPED methods have one."""
     leads: bool
     reason: str
     """Why there is no interval, in a sentence."""
@@ -148,7 +149,7 @@ def compare(
     check_methods(lines, counts)
     found, at = summary(lines), only or pairs(len(lines))
     apart = differences(lines, found, at=at, counts=counts)
-    reason = _reasons(lines, found, apart, at)
+    reason = no_verdict(lines, found, apart, at)
     p = holm(np.where(reason == "", apart.seeds.p_two_sided(), np.nan))
     ranked = np.zeros(len(lines), bool)
     ranked[np.concatenate([side[np.isfinite(p)] for side in at])] = True
@@ -163,29 +164,14 @@ def _exact(lines: Sequence[Method], apart: Differences, at: tuple[Indices, Indic
     return np.asarray(outside[at[0]] & outside[at[1]] & (apart.seeds.reason == NEITHER_VARIES))
 
 
-def _reasons(lines: Sequence[Method], found: Methods, apart: Differences, at: tuple[Indices, Indices]) -> Reasons:
-    """Why a pair has no verdict; a borrowed variance gives an interval, never a verdict."""
-    first, second = at
-    models = [line.models for line in lines]
-    same = np.array([bool(models[a]) and models[a] == models[b] for a, b in zip(first, second, strict=True)])
-    single = np.asarray(found.seeds == 1)
-    named = [f"{line.label}: {why}" if why else "" for line, why in zip(lines, found.reason, strict=True)]
-    own = np.array(named, dtype=object)
-    why = np.where(own[first] != "", own[first], own[second])
-    why = np.where(apart.shared | (why == ""), apart.seeds.reason, why)
-    lone = say([(~apart.shared & (single[first] | single[second]), ONE_SEED)], like=first)
-    lone = np.where(apart.shared & (apart.counts == 1), ONE_COMMON_SEED, lone)
-    both = np.where((lone != "") & (why != ""), lone + "; " + why, lone + why)
-    return np.where(same & (apart.seeds.mean == 0), THE_SAME, both)
-
-
 def standings(found: BoardComparison) -> list[Standing]:
     """The methods of the board, in its order, with their intervals, rank sets and tie groups among the ranked ones."""
     each, places = mean(found.methods), np.flatnonzero(found.ranked)
     better = found.better[np.ix_(places, places)]
     best, worst = rank_sets(better)
-    order = np.argsort(-each.mean[places], kind="stable")
-    marks = letters(tie_groups(better, order=[int(one) for one in order]), len(places))
+    order = [int(one) for one in np.argsort(-each.mean[places], kind="stable")]
+    groups = tie_groups(better, order=order) if len(places) <= MOST_GROUPED else []
+    marks = letters(groups, len(places))
     leads = leading(better)
     ranks = {
         int(place): ((int(best[row]), int(worst[row])), marks[row], bool(leads[row]))

@@ -141,7 +141,7 @@ def trained(jobs: Iterable[Job]) -> Trained:
     for job in jobs:
         if job.kind in TRAINED:
             found[job.digests].append(job)
-            counts[job.digests[:2]].update([] if job.control else [_text(job)])
+            counts[job.digests[:2]].update([] if job.control else [job.recipe.as_json])
     return Trained(found, {place: _most_common(recipes) for place, recipes in counts.items()})
 
 
@@ -161,7 +161,7 @@ def alone(job: Job, jobs: Trained) -> Alone:
 def _recipes(job: Job, member: Part) -> list[str]:
     """The recipes under which an ensemble trains a member."""
     own = [one for one in job.members if one.digests.objective == member.digest] or [job]
-    return list(dict.fromkeys(_text(one) for one in own))
+    return list(dict.fromkeys(one.recipe.as_json for one in own))
 
 
 def _under(recipes: Sequence[str], jobs: Sequence[Job]) -> Mapping[int, Job]:
@@ -169,14 +169,10 @@ def _under(recipes: Sequence[str], jobs: Sequence[Job]) -> Mapping[int, Job]:
     own = recipes[0]
     plain = [job for job in jobs if not job.control] or jobs
     # An untrained network is no member, unless the ensemble is untrained too.
-    there = {_text(job): None for job in plain if job.recipe.epochs or _text(job) == own}
+    there = {job.recipe.as_json: None for job in plain if job.recipe.epochs or job.recipe.as_json == own}
     only = next(iter(there)) if len(there) == 1 else None
     chosen = next((text for text in recipes if text in there), only)
-    return {job.seed: job for job in plain if _text(job) == chosen}
-
-
-def _text(job: Job) -> str:
-    return job.recipe.model_dump_json()
+    return {job.seed: job for job in plain if job.recipe.as_json == chosen}
 
 
 def opponents(job: Job, best: Job, size: int, width: int) -> Opponents:

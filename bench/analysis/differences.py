@@ -4,7 +4,9 @@ An ensemble of models already trained moves with its members (correlation −.8 
 Two losses of the same seed are hardly correlated: there it only costs degrees of freedom.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bench.stats.class_part import ClassPart, Profiles, class_part, gain_part, profiles
 from bench.stats.difference import Indices, Methods, difference, mean, methods
-from bench.stats.estimate import Estimate, Numbers, say
+from bench.stats.estimate import Estimate, Numbers
 
 __all__ = ["Differences", "Method", "check_methods", "differences", "summary"]
 
@@ -53,10 +55,10 @@ class Differences(NamedTuple):
 
 def check_methods(lines: Sequence[Method], counts: ArrayLike | None) -> None:
     """Raises ValueError, in a sentence, where labels repeat or shapes do not fit."""
-    labels = [line.label for line in lines]
+    labels = Counter(line.label for line in lines)
     if len(lines) < 2:
         raise ValueError(f"a comparison needs two methods or more, not {len(lines)}.")
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+    if twice := sorted(label for label, count in labels.items() if count > 1):
         raise ValueError(f"the label {twice[0]} stands for two methods; tell them apart before they are compared.")
     for line in lines:
         if np.shape(line.scores) != (len(line.seeds),):
@@ -97,12 +99,22 @@ def differences(
         np.zeros(len(first), bool),
         _class_part(lines, counts, at=at),
     )
-    sharing = [
-        place for place, (a, b) in enumerate(zip(first, second, strict=True)) if lines[a].models & lines[b].models
-    ]
+    sharing = _sharing(lines, at)
     if not sharing:
         return apart
     return _seed_by_seed(apart, [_gain(lines[first[one]], lines[second[one]]) for one in sharing], sharing, counts)
+
+
+def _sharing(lines: Sequence[Method], at: tuple[Indices, Indices]) -> list[int]:
+    """The places of the pairs `at` that share trained models: few of the millions that a large board has."""
+    made_of: defaultdict[str, list[int]] = defaultdict(list)
+    for place, line in enumerate(lines):
+        for model in line.models:
+            made_of[model].append(place)
+    pairs = {pair for users in made_of.values() for pair in combinations(users, 2)}
+    first, second = at
+    codes = [low * len(lines) + high for low, high in pairs]
+    return np.flatnonzero(np.isin(np.minimum(first, second) * len(lines) + np.maximum(first, second), codes)).tolist()
 
 
 def _gain(one: Method, other: Method) -> Method:
@@ -124,7 +136,7 @@ def _seed_by_seed(
     seeds = seeds._replace(reason=np.where(found.seeds > 0, seeds.reason, NO_COMMON_SEED))
     spread, common, shared = apart.spread.copy(), apart.counts.copy(), apart.shared.copy()
     spread[sharing], common[sharing], shared[sharing] = found.variance, found.seeds, True
-    part = _put(apart.part, sharing, _class_part(gains, counts, at=None))
+    part = apart.part if counts is None else _put(apart.part, sharing, _class_part(gains, counts, at=None))
     return Differences(_put(apart.seeds, sharing, seeds), spread, common, shared, part)
 
 
@@ -142,8 +154,8 @@ def _class_part(lines: Sequence[Method], counts: ArrayLike | None, *, at: tuple[
     missing = np.array([table is None or not len(table) for table in tables])
     gone = missing if at is None else missing[at[0]] | missing[at[1]]
     if counts is None or gone.all():
-        nothing = np.full(len(gone), np.nan)
-        return ClassPart(nothing, nothing, nothing, say([(True, NO_CLASS_SUMS)], like=nothing))
+        nothing = np.broadcast_to(np.nan, len(gone))  # one number in memory, however many pairs there are
+        return ClassPart(nothing, nothing, nothing, np.broadcast_to(np.array(NO_CLASS_SUMS, object), len(gone)))
     empty = np.zeros((1, np.size(counts)))
     stand_in = [empty if table is None or not len(table) else table for table in tables]
     found: Profiles = profiles(stand_in, counts)

@@ -1,5 +1,6 @@
 """From the lines of a board to methods whose seeds are compared, and what is then known of the whole board."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -33,10 +34,10 @@ def line_methods(lines: Sequence[Line], metric: str, *, source: str = "") -> tup
 
     `source` tells models apart of which no row says when they were trained.
     """
-    labels = [line.label for line in lines]
+    labels = Counter(line.label for line in lines)
     return tuple(
         Method(
-            f"{line.label} (cell {line.cell[-12:]})" if labels.count(line.label) > 1 else line.label,
+            f"{line.label} (cell {line.cell[-12:]})" if labels[line.label] > 1 else line.label,
             line.ran,
             line.values[metric],
             models=frozenset(f"{model.key} {model.began or source}" for model in line.models),

@@ -101,8 +101,9 @@ def board_in_words(found: BoardComparison, places: Sequence[Standing]) -> str:
     ranked = [place for place in places if place.ranks]
     if not ranked:
         return "Nothing can be said about the methods: fewer than two of them have the seeds for it; run a second seed."
-    leading = [places[at] for at in leaders(found)]
-    others = [place for place in ranked if place.leads and place not in leading]
+    ahead = leaders(found)
+    leading, group = [places[at] for at in ahead], frozenset(ahead)
+    others = [place for at, place in enumerate(places) if place.ranks and place.leads and at not in group]
     over = f"Holm over {found.family} pairs" if found.family > 1 else "one pair"
     without = _not_ranked(len(places) - len(ranked)) + _undecided(sorted(others, key=lambda place: -place.mean))
     if not found.better.any():

@@ -65,28 +65,18 @@ class Display:
             self._plan(event)
             return
         self.tell_plan()
-        match event.kind:
-            case "comparing":
-                self._print(f"{event.job.dataset.label}: comparing test photos with training photos")
-            case "decided":
-                self._tell_decision(event)
-            case "stopping" | "stopped":
-                self._stop(event)
-            case "remark":
-                self._print(f"bench: {event.reason}")
-            case "elsewhere":
-                self._tell_elsewhere(event)
-            case "started":
-                self.lines[event.job.key] = self.bar.add_task(self._short(event.job), total=_epochs(event.job))
-            case "embedding":
-                self._embed(event)
-            case "epoch":
-                self.bar.update(self.lines[event.job.key], description=self._short(event.job))
-                self.bar.advance(self.matrix, event.epochs - self.done.get(event.job.key, 0))
-                self.bar.update(self.lines[event.job.key], completed=event.epochs)
-                self.done[event.job.key] = event.epochs
-            case _:
-                self._end(event)
+        draw = {
+            "comparing": self._tell_comparison,
+            "decided": self._tell_decision,
+            "elsewhere": self._tell_elsewhere,
+            "remark": self._tell_remark,
+            "started": self._start,
+            "embedding": self._embed,
+            "epoch": self._advance,
+            "stopping": self._stop,
+            "stopped": self._stop,
+        }
+        draw.get(event.kind, self._end)(event)
 
     def tell_plan(self) -> None:
         """Say what has been planned since this was last said."""
@@ -94,6 +84,21 @@ class Display:
             stored, planned = self.news[what, "stored"], self.news[what, "planned"]
             self._print(f"{stored + planned} {what}, {stored} done before")
         self.news.clear()
+
+    def _tell_comparison(self, event: Event) -> None:
+        self._print(f"{event.job.dataset.label}: comparing test photos with training photos")
+
+    def _tell_remark(self, event: Event) -> None:
+        self._print(f"bench: {event.reason}")
+
+    def _start(self, event: Event) -> None:
+        self.lines[event.job.key] = self.bar.add_task(self._short(event.job), total=_epochs(event.job))
+
+    def _advance(self, event: Event) -> None:
+        line = self.lines[event.job.key]
+        self.bar.update(line, description=self._short(event.job), completed=event.epochs)
+        self.bar.advance(self.matrix, event.epochs - self.done.get(event.job.key, 0))
+        self.done[event.job.key] = event.epochs
 
     def _tell_decision(self, event: Event) -> None:
         for sentence in event.decision.sentences if event.decision else ():

@@ -25,8 +25,10 @@ from bench.cli.options import (
 from bench.cli.output import console
 
 if TYPE_CHECKING:
+    from bench.analysis.boards import Board
     from bench.matrix.file import Matrix
     from bench.matrix.job import Job
+    from bench.report.plots.svg import Logs
 
 __all__ = ["complement", "pack", "report"]
 
@@ -48,12 +50,12 @@ def report(
     """Print the leaderboard, and write it as Markdown, one HTML page and plots."""
     from bench import report as reporting
     from bench import store
+    from bench.analysis.facts import facts
     from bench.matrix.expand import expand
     from bench.matrix.plugins import use
 
     use(plugin)
     rows = store.load(results)
-    history, members = store.history(results), store.members(results)
     if rows.empty:
         _nothing(f"{results} has no results to report; run a matrix first, for example: bench run demo")
     asked = [(one, expand(one)) for one in (asked_for(one, seeds, changes, plugins=plugin) for one in matrix)]
@@ -64,8 +66,9 @@ def report(
     if rows.empty:
         name = " or ".join(matrix)
         _nothing(f"{results} has results, but none of the matrix {name}; run it first: bench run {matrix[0]}")
-    console().print(reporting.terminal(reporting.boards(rows, jobs, notes)))
-    for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs, notes=notes):
+    found = reporting.boards(rows, jobs, notes)
+    console().print(reporting.terminal(found))
+    for path in reporting.write_boards(found, facts(rows), _logs(found, results), output, title=title):
         typer.echo(f"wrote {path}", err=True)
     if "done" not in set(rows["status"]):
         _nothing("nothing was measured: no job has finished")
@@ -78,6 +81,16 @@ def _searched(asked: "Sequence[tuple[Matrix, Sequence[Job]]]") -> dict[tuple[str
         for board in {(job.dataset.label, job.backbone.label) for job in jobs}:
             found[board] = tuple(dict.fromkeys((*found.get(board, ()), search.sentence)))
     return found
+
+
+def _logs(boards: "Sequence[Board]", results: Path) -> "Logs":
+    """What the plots need of the courses of jobs."""
+    from bench import store
+    from bench.report.plots.draw import drawn
+    from bench.report.plots.svg import Logs
+
+    keys = drawn(boards)
+    return Logs(store.history(results, keys=keys.epochs), store.members(results, keys=keys.members))
 
 
 def complement(

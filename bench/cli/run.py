@@ -170,8 +170,10 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
 
 def _trace(job: "Job", statuses: "Mapping[str, Status]", results: Path) -> Path | None:
     """The file that says where a job failed, if it did and there is one."""
+    if statuses.get(job.key) != "failed":
+        return None
     file = results / job.key / "error.txt"
-    return file if statuses.get(job.key) == "failed" and file.exists() else None
+    return file if file.exists() else None
 
 
 def _stored(results: Path) -> "DataFrame":

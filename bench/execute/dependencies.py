@@ -3,6 +3,7 @@
 Where a rule chooses the seeds, the jobs of its next look once those of the look before have ended; then the controls.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from warnings import warn
 
@@ -65,18 +66,21 @@ class Queue:
         self.looks = [(stages, Stage((), None)) for stages in looks]
         """With what has to end before the next stage."""
         self.undecided: dict[str, tuple[Job, frozenset[str]]] = {}
+        """Ensembles whose controls are not chosen yet, with the keys of what they are chosen by."""
+        self.concerned: defaultdict[str, list[str]] = defaultdict(list)
+        """By the key of a job, the ensembles whose controls are chosen by it."""
 
     def plan(self) -> Iterator[Event]:
         """Tell of every job whether it will run; and of the controls that can be chosen already."""
         yield from self._admit(self.first)
         if not self.looks:
             self._list_ensembles()
-        yield from self._go_on()
+        yield from self._go_on(list(self.undecided))
 
     def ready(self) -> Iterator[Job]:
         """The jobs that may start; what had to wait for others comes first."""
         for job in self.waiting.values():
-            if self.open.isdisjoint(member.key for member in job.members):
+            if self.open.isdisjoint(job.member_keys):
                 yield job
 
     def start(self, job: Job) -> None:
@@ -94,7 +98,7 @@ class Queue:
         self.open.discard(job.key)
         if self.undecided or (self.looks and self.choose):
             self.cells |= measured(self.read(job.key))
-        yield from self._go_on()
+        yield from self._go_on(self.concerned.get(job.key, ()))
 
     def end_other(self, key: str) -> Iterator[Event]:
         """The same of a job of another shard."""
@@ -134,7 +138,7 @@ class Queue:
                 yield Event("planned" if job.key in todo else "stored", job)
 
     def _needs_others(self, job: Job) -> bool:
-        return not self.others.keys().isdisjoint(member.key for member in job.members)
+        return not self.others.keys().isdisjoint(job.member_keys)
 
     def _without_embeddings(self, jobs: Sequence[Job]) -> dict[str, Job]:
         """Members of these that are done, but whose embeddings are there no more."""
@@ -150,18 +154,20 @@ class Queue:
             )
         return found
 
-    def _go_on(self) -> Iterator[Event]:
+    def _go_on(self, ensembles: Sequence[str]) -> Iterator[Event]:
+        """What can be decided now: the next looks, and the controls of ensembles that nothing is missing for."""
         while ready := [look for look in self.looks if self.open.isdisjoint(job.key for job in look[1].jobs)]:
             for look in ready:
                 yield from self._look(look)
             if not self.looks:
                 self._list_ensembles()
+                ensembles = list(self.undecided)
         free = [job for job in self.later.values() if not self._needs_others(job)]
         for job in free:
             del self.later[job.key]
         self.open -= {job.key for job in free}
         yield from self._plan(free)
-        yield from self._choose_controls()
+        yield from self._choose_controls(ensembles)
 
     def _look(self, look: tuple[Iterator[Stage], Stage]) -> Iterator[Event]:
         """The next stage of one board."""
@@ -180,8 +186,12 @@ class Queue:
         self.trained = trained(self.jobs)
         ensembles = [job for job in self.jobs if self.choose and job.objective.members]
         self.undecided = {job.key: (job, needs(job, self.trained)) for job in ensembles}
+        for key, (_, others) in self.undecided.items():
+            for other in others:
+                self.concerned[other].append(key)
 
-    def _choose_controls(self) -> Iterator[Event]:
-        for key in [key for key, (_, others) in self.undecided.items() if self.open.isdisjoint(others)]:
+    def _choose_controls(self, ensembles: Sequence[str]) -> Iterator[Event]:
+        waiting = [key for key in ensembles if key in self.undecided]
+        for key in [key for key in waiting if self.open.isdisjoint(self.undecided[key][1])]:
             job, _ = self.undecided.pop(key)
             yield from self._admit(chosen(job, self.trained, self.cells))

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,15 @@ class Forecast(NamedTuple):
     """Of one worker's time; None while no job of the same dataset and backbone was measured."""
     bytes: int
     """Stored embeddings."""
+
+
+class _Pace(NamedTuple):
+    """How fast jobs of one dataset and backbone were; medians."""
+
+    images_per_second: float
+    """While training."""
+    seconds_beside: float
+    """Of a job, beside its training."""
 
 
 def check_same_data(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFrame) -> None:
@@ -67,13 +76,21 @@ def check(jobs: Sequence[Job], data: Path | None) -> dict[str, Split]:
             splits[job.dataset.label] = datasets.load(job.dataset, data)
         except DataError as error:
             problems[str(error)] = None
+    unlike: dict[Hashable, Job] = {}
     for job in jobs:
+        unlike.setdefault(_asks(job), job)
+    for job in unlike.values():
         if job.dataset.label in splits and (sentence := _unfit(job, splits[job.dataset.label])):
             problems[sentence] = None
-    problems |= dict.fromkeys(_unknown_models(job.backbone for job in jobs))
+    problems |= dict.fromkeys(_unknown_models(job.backbone for job in unlike.values()))
     if problems:
         raise ConfigError("\n".join(problems))
     return splits
+
+
+def _asks(job: Job) -> Hashable:
+    """What a job asks of the images: equal for most of those that differ in the objective or the seed alone."""
+    return job.dataset.label, job.digests.backbone, job.recipe.as_json, job.recipe.validation and job.seed
 
 
 def _unfit(job: Job, split: Split) -> str | None:
@@ -176,9 +193,16 @@ def forecast(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.DataFram
         splits: by dataset label.
         rows: stored rows, maybe none.
     """
-    seconds = [_seconds(job, splits[job.dataset.label], rows) for job in jobs if job.kind in TRAINED]
-    known = [s for s in seconds if s is not None]
-    total = sum(known) if len(known) == len(seconds) else None
+    trained, paces = [job for job in jobs if job.kind in TRAINED], _paces(rows)
+    images = {
+        asks: _drawn(job, splits[job.dataset.label]) for asks, job in {_asks(job): job for job in trained}.items()
+    }
+    known = [
+        images[_asks(job)] / pace.images_per_second + pace.seconds_beside
+        for job in trained
+        if (pace := paces.get((job.dataset.label, job.backbone.label)))
+    ]
+    total = sum(known) if len(known) == len(trained) else None
     return Forecast(total, sum(_bytes(job, splits[job.dataset.label]) for job in jobs))
 
 
@@ -189,18 +213,21 @@ def _bytes(job: Job, split: Split) -> int:
     return 0 if job.kind == "floor" else 4 * images * job.recipe.dim * job.recipe.models * max(1, len(job.members))
 
 
-def _seconds(job: Job, split: Split, rows: pd.DataFrame) -> float | None:
+def _paces(rows: pd.DataFrame) -> dict[tuple[str, str], _Pace]:
+    """By labels of a dataset and a backbone, where a finished job says how fast it was."""
     if rows.empty:
-        return None
-    same = rows[(rows["dataset"] == job.dataset.label) & (rows["backbone"] == job.backbone.label)]
-    same = same[(same["status"] == "done") & same["images_per_second"].notna()]
-    speed = same["images_per_second"].median()
-    if pd.isna(speed):
-        return None
+        return {}
+    done = rows[(rows["status"] == "done") & rows["images_per_second"].notna()]
+    beside = done["seconds"] - done["seconds_train"]
+    found = done.assign(beside=beside).groupby(["dataset", "backbone"])[["images_per_second", "beside"]].median()
+    return {place: _Pace(*map(float, medians)) for place, medians in zip(found.index, found.to_numpy(), strict=True)}
+
+
+def _drawn(job: Job, split: Split) -> int:
+    """How many images a job is trained on, each as often as it is drawn."""
     parts = folds(split.train.labels, job.recipe.validation, seed=job.seed)
     drawn = [len(fold.labels) - len(fold.held_out) for fold in parts]
-    images = sum(min(count, job.recipe.images_per_epoch or count) for count in drawn) * job.recipe.epochs
-    return float(images / speed + (same["seconds"] - same["seconds_train"]).median())
+    return sum(min(count, job.recipe.images_per_epoch or count) for count in drawn) * job.recipe.epochs
 
 
 def counts(jobs: Sequence[Job], statuses: Mapping[str, Status]) -> Counter[str]:

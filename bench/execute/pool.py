@@ -65,7 +65,7 @@ def execute(
     the generator ends the workers at once.
 
     Args:
-        take: gives the next job that may start; None while there is none. Or news of a job of another run, to be told. Or news of a job of another run, to be told.
+        take: gives the next job that may start; None while there is none. Or news of a job of another run, to be told.
         jobs: what is known of the jobs to come. Each is built once, before anything trains.
         results: folder of results.
         data: folder with one subfolder per dataset.

@@ -181,12 +181,16 @@ def _singular(kind: str) -> str:
 
 
 def _checked(entry: Entry, parameter: Parameter, value: Any) -> Any:
-    adapter = TypeAdapter(eval(parameter.annotation, NAMESPACE))  # our own source, or what `unreadable` lets through
     try:
-        return adapter.validate_json(json.dumps(value), strict=True)
+        return _adapter(parameter.annotation).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise ValueError(f"{entry.name}: {parameter.name} = {value!r} is not possible; {_lower(why)}") from None
+
+
+@cache
+def _adapter(annotation: str) -> TypeAdapter[Any]:
+    return TypeAdapter(eval(annotation, NAMESPACE))  # our own source, or what `unreadable` lets through
 
 
 def _lower(sentence: str) -> str:

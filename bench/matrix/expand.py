@@ -1,5 +1,6 @@
 """A matrix becomes jobs: names looked up, parameters resolved, every entry checked before anything trains."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +51,8 @@ def expand(matrix: Matrix) -> tuple[Job, ...]:
     trained = [Objective("loss", part) for part in parts["losses"] if part]
     trained += [Objective("ensemble", part) for part in parts["ensembles"] if part]
     floors = [Objective("floor", part) for part in parts["floors"] if part]
-    fused = [_fusion(index, part, trained, problems) for index, part in enumerate(parts["model_ensembles"]) if part]
+    named = _by_name(trained)
+    fused = [_fusion(index, part, named, problems) for index, part in enumerate(parts["model_ensembles"]) if part]
     problems += [
         f"{objective.part.label!r} fuses {objective.part.seeds} seeds, but the matrix has {len(matrix.seeds)}"
         for objective in fused
@@ -85,7 +87,8 @@ def _resolved(
     """The part with every parameter and its label, or None and a new problem."""
     where = f"{kind}.{index}"
     try:
-        Recipe.model_validate({**recipe.model_dump(), **part.recipe})
+        if part.recipe:
+            Recipe.model_validate({**recipe.model_dump(), **part.recipe})
         return _resolve_fusion(part) if kind == "model_ensembles" else _resolve(part, kind, labelled)
     except ValidationError as error:
         problems += [f"{where}.{sentence}" for sentence in sentences(error, inside=("recipe",))]
@@ -175,13 +178,21 @@ def _resolve_fusion(part: Part) -> Part:
     return part.model_copy(update={"parameters": parameters, "label": label, "contents": _plugin(entry)})
 
 
-def _fusion(index: int, part: Part, trained: list[Objective], problems: list[str]) -> Objective:
+def _by_name(trained: Sequence[Objective]) -> Mapping[str, list[Objective]]:
+    """The entries that a member's name may mean: those with this label, else those of this part."""
+    labels: defaultdict[str, list[Objective]] = defaultdict(list)
+    names: defaultdict[str, list[Objective]] = defaultdict(list)
+    for objective in trained:
+        labels[objective.part.label].append(objective)
+        names[objective.part.name].append(objective)
+    return names | labels
+
+
+def _fusion(index: int, part: Part, named: Mapping[str, list[Objective]], problems: list[str]) -> Objective:
     """Point each member of a model ensemble at the entry of the matrix that trains it."""
     members = []
     for member in part.members:
-        matches = [o for o in trained if o.part.label == member.name] or [
-            o for o in trained if o.part.name == member.name
-        ]
+        matches = named.get(member.name, [])
         if len(matches) == 1 and member == Part(name=member.name):
             members += matches
         elif len(matches) == 1:
@@ -193,7 +204,7 @@ def _fusion(index: int, part: Part, trained: list[Objective], problems: list[str
                 f"model_ensembles.{index}: {member.name!r} could be several entries; give one a label and name that"
             )
         else:
-            known = [o.part.label for o in trained]
+            known = list(dict.fromkeys(objective.part.label for found in named.values() for objective in found))
             problems.append(
                 f"model_ensembles.{index}: {member.name!r} is not trained here{did_you_mean(member.name, known)}"
             )
@@ -268,6 +279,6 @@ def _job(recipe: Recipe, dataset: Part, backbone: Part, seeds: Sequence[int], ob
         objective=objective.part,
         kind=objective.kind,
         seed=seeds[0],
-        recipe=Recipe.model_validate({**recipe.model_dump(), **overrides}),
+        recipe=Recipe.model_validate({**recipe.model_dump(), **overrides}) if overrides else recipe,
         members=tuple(_job(recipe, dataset, backbone, [s], member) for member in objective.members for s in seeds),
     )

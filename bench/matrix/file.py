@@ -18,6 +18,8 @@ from bench.matrix.searched import Searched
 
 __all__ = ["Matrix", "headline", "load", "matrices", "sentences"]
 
+MOST_CELLS = 100_000
+"""Of a matrix. Months of work, and most likely a slip of the pen: more are refused before they fill the memory."""
 MATRICES = Path(__file__).parents[1] / "matrices"
 
 
@@ -43,12 +45,25 @@ class Matrix(BaseModel):
     @field_validator("seeds", mode="before")
     @classmethod
     def _count(cls, raw: Any) -> Any:
-        return tuple(range(raw)) if isinstance(raw, int) and not isinstance(raw, bool) else raw
+        if not isinstance(raw, int) or isinstance(raw, bool):
+            return raw
+        if raw > MOST_CELLS:
+            raise ValueError(
+                f"{raw:,} seeds make {raw:,} cells or more, and {MOST_CELLS:,} cells are the most: use fewer seeds"
+            )
+        return tuple(range(raw))
 
     @model_validator(mode="after")
     def _something_to_run(self) -> "Matrix":
         if not self.losses and not self.ensembles:
             raise ValueError("losses and ensembles are both empty; name at least one of either")
+        objectives = len(self.losses) + len(self.ensembles) + len(self.model_ensembles) + len(self.floors)
+        cells = len(self.datasets) * len(self.backbones) * objectives * len(self.seeds)
+        if cells > MOST_CELLS:
+            raise ValueError(
+                f"the matrix has {cells:,} cells, and {MOST_CELLS:,} are the most: use fewer seeds, or several "
+                "matrices, which may share a folder of results"
+            )
         return self
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench.matrix.printable import without_control
-from bench.matrix.recipe import LATER, Recipe, complete
+from bench.matrix.recipe import Recipe, complete, only_fields
 
 __all__ = ["NEWER", "PLUGIN", "PROTOCOL", "TRAINED", "ConfigError", "Digests", "Job", "Kind", "Part", "Role"]
 
@@ -81,6 +81,10 @@ class Part(BaseModel):
     def _printable(cls, label: str) -> str:
         return without_control(label)
 
+    def __copy__(self) -> "Part":
+        """Without what was worked out from its fields: `model_copy` may replace these."""
+        return only_fields(super().__copy__())
+
     def identity(self) -> dict[str, Any]:
         """What decides the result: not the label, and the recipe only once it is merged into the job's."""
         found = {
@@ -100,7 +104,7 @@ class Part(BaseModel):
         """The hash of the plugin that it is from; None for a part of lossbench's own."""
         return self.contents.get(PLUGIN)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A hash of the identity."""
         return _digest(self.identity())
@@ -144,8 +148,7 @@ class Job(BaseModel):
 
     def _without_seed(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).identity() for name in ("dataset", "backbone", "objective")}
-        recipe = {k: v for k, v in self.recipe.model_dump(mode="json").items() if k not in LATER or v != LATER[k]}
-        return {**parts, "kind": self.kind, "recipe": recipe, "protocol": self.protocol}
+        return {**parts, "kind": self.kind, "recipe": self.recipe.identity, "protocol": self.protocol}
 
     @property
     def role(self) -> Role:
@@ -157,6 +160,11 @@ class Job(BaseModel):
         """Labels of an ensemble's members; of a model ensemble one per model."""
         own = tuple(member.objective.label for member in self.members)
         return own or tuple(part.label for part in self.objective.members)
+
+    @cached_property
+    def member_keys(self) -> frozenset[str]:
+        """Keys of the jobs that a model ensemble fuses."""
+        return frozenset(member.key for member in self.members)
 
     @cached_property
     def digests(self) -> Digests:

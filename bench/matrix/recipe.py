@@ -1,13 +1,16 @@
 """The recipe: how every objective of a matrix is trained and evaluated."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
-__all__ = ["LATER", "Recipe", "Validation", "complete"]
+__all__ = ["LATER", "Recipe", "Validation", "complete", "only_fields"]
+
+M = TypeVar("M", bound=BaseModel)
 
 Share = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0)]
@@ -119,6 +122,21 @@ class Recipe(BaseModel):
                 raise ValueError(f"{name} = [{least}, {most}] goes from large to small: swap the two numbers")
         return self
 
+    def __copy__(self) -> "Recipe":
+        """Without what was worked out from its fields: `model_copy` may replace these."""
+        return only_fields(super().__copy__())
+
+    @cached_property
+    def as_json(self) -> str:
+        """Every field; many jobs share a recipe, and are told apart by it."""
+        return self.model_dump_json()
+
+    @cached_property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides the result, as JSON values: newer fields only where they change something."""
+        fields = self.model_dump(mode="json")
+        return {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
+
     @property
     def models(self) -> int:
         """How many models a job trains."""
@@ -157,3 +175,10 @@ def complete(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A stored recipe with every field, the newer ones last."""
     older = {name: value for name, value in recipe.items() if name not in LATER}
     return {**older, **{name: recipe.get(name, value) for name, value in LATER.items()}}
+
+
+def only_fields(copied: M) -> M:
+    """A copy of a frozen model without the cached properties that it took over."""
+    for name in copied.__dict__.keys() - type(copied).model_fields.keys():
+        del copied.__dict__[name]
+    return copied

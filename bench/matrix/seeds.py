@@ -16,6 +16,8 @@ def block_from(seed: int, seeds: Sequence[int], count: int) -> tuple[int, ...]:
 
     Blocks do not overlap, so that no model is in two cells and the cells are independent.
     """
+    if count == 1:
+        return (seed,)
     place = seeds.index(seed)
     block = tuple(seeds[place : place + count])
     return block if place % count == 0 and len(block) == count else ()

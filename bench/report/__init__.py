@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -9,7 +10,11 @@ from bench.analysis.boards import Notes
 from bench.matrix.job import Job
 from bench.report.markdown import boards, markdown, terminal
 
-__all__ = ["boards", "markdown", "terminal", "write"]
+if TYPE_CHECKING:
+    from bench.analysis.boards import Board
+    from bench.report.plots.svg import Logs
+
+__all__ = ["boards", "markdown", "terminal", "write", "write_boards"]
 
 
 def write(
@@ -29,21 +34,30 @@ def write(
     Returns the files, plots first. The same rows give the same bytes. Raises ValueError where there are no rows, and
     ConfigError where `output` cannot be written or holds a file of the same name that is not from a report.
     """
-    # Drawing takes a second to import, which a leaderboard on a terminal need not wait for.
     from bench.analysis.facts import facts
-    from bench.report.files import write_files
-    from bench.report.page.page import page
-    from bench.report.plots.draw import pictures
-    from bench.report.plots.svg import Logs, standalone
+    from bench.report.plots.svg import Logs
 
     if rows.empty:
         raise ValueError("there are no rows to report; run a matrix first, for example `bench run demo`.")
-    found, known = boards(rows, jobs, notes), facts(rows)
-    drawn = pictures(found, Logs(history, pd.DataFrame() if members is None else members))
+    logs = Logs(history, pd.DataFrame() if members is None else members)
+    return write_boards(boards(rows, jobs, notes), facts(rows), logs, output, title=title)
+
+
+def write_boards(
+    found: "Sequence[Board]", facts: Sequence[tuple[str, str]], logs: "Logs", output: Path, *, title: str
+) -> list[Path]:
+    """The same for boards that are there already; `logs` need hold no more than `plots.draw.drawn` says."""
+    # Drawing takes a second to import, which a leaderboard on a terminal need not wait for.
+    from bench.report.files import write_files
+    from bench.report.page.page import page
+    from bench.report.plots.draw import pictures
+    from bench.report.plots.svg import standalone
+
+    drawn = pictures(found, logs)
     links: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for picture in drawn:
         links.setdefault(picture.about, []).append((picture.caption, picture.name))
     texts = {picture.name: standalone(picture.svg) for picture in drawn}
-    texts["README.md"] = markdown(found, title=title, facts=known, plots=links)
-    texts["index.html"] = page(found, title=title, facts=known, pictures=drawn)
+    texts["README.md"] = markdown(found, title=title, facts=facts, plots=links)
+    texts["index.html"] = page(found, title=title, facts=facts, pictures=drawn)
     return write_files(output, texts)

@@ -23,12 +23,15 @@ from bench.report.tables import (
     ladder,
     percent,
     scoreboard,
+    shortened,
     unfinished,
 )
 
 __all__ = ["boards", "markdown", "markdown_pictures", "markdown_table", "plain", "terminal"]
 
 Links = Mapping[tuple[str, ...], Sequence[tuple[str, str]]]
+ON_SCREEN = 100
+"""Lines of a table, and sentences of a kind, on a terminal at most."""
 ON_A_TERMINAL = ("Objective", "Rank", "Recall@1", "MAP@R", "NMI", "Seeds", "Time")
 
 
@@ -110,7 +113,7 @@ def terminal(boards: Sequence[Board]) -> Group:
 
 
 def _narrow(board: Board) -> list[RenderableType]:
-    table = scoreboard(board)
+    table = shortened(scoreboard(board), ON_SCREEN)
     kept = [index for index, head in enumerate(table.heads) if head in ON_A_TERMINAL]
     grid = Grid(title=Text(f"{board.dataset}, {board.backbone}"), title_justify="left", box=None, header_style="dim")
     for index in kept:
@@ -123,8 +126,15 @@ def _narrow(board: Board) -> list[RenderableType]:
         for cell in board.unfinished
     ]
     scores = grid if board.lines else Text(f"{board.dataset}, {board.backbone}: no cell has scores.")
-    said = filter(None, (board.verdict.sentence, *gained))
-    return [scores, *map(Text, (*said, *holes, *board.notes)), Text()]
+    rest = [f"and {table.left_out:,} more lines, which the files of `bench report` have"] if table.left_out else []
+    said = filter(None, (*rest, board.verdict.sentence, *_some(gained)))
+    return [scores, *map(Text, (*said, *_some(holes), *board.notes)), Text()]
+
+
+def _some(sentences: Sequence[str]) -> list[str]:
+    """So many as a terminal holds, and how many more there are."""
+    more = len(sentences) - ON_SCREEN
+    return [*sentences[:ON_SCREEN], *([f"and {more:,} more of this kind"] if more > 0 else [])]
 
 
 def _gained(entry: EnsembleGain) -> str:

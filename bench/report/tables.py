@@ -27,6 +27,7 @@ __all__ = [
     "percent",
     "rank_set",
     "scoreboard",
+    "shortened",
     "unfinished",
 ]
 
@@ -57,6 +58,8 @@ class Table(NamedTuple):
     heads: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     texts: int = 1
+    left_out: int = 0
+    """Rows of a long table that are elsewhere."""
 
 
 def kind_name(kind: str) -> str:
@@ -93,6 +96,14 @@ def scoreboard(board: Board) -> Table:
     return Table(heads, tuple(rows), texts=2)
 
 
+def shortened(table: Table, most: int) -> Table:
+    """The first rows of a long table, and after them those without a place in its order, as the chance level."""
+    if len(table.rows) <= most:
+        return table
+    last = tuple(row for row in table.rows[most:] if row[0].order == "")
+    return table._replace(rows=table.rows[:most] + last, left_out=len(table.rows) - most - len(last))
+
+
 def _chance(board: Board, name: str, *, ranked: bool) -> list[Cell]:
     level = Cell(percent(board.chance[name], math.nan) if name in board.chance else "")
     return [level, Cell("")] if ranked and name == FIRST else [level]
@@ -120,7 +131,7 @@ def _place(place: Standing | None) -> tuple[Cell, Cell]:
     best, worst = place.ranks
     order = -best + worst / LAST
     letters = place.letters if len(place.letters) <= MOST_LETTERS else f"{place.letters[:MOST_LETTERS]}…"
-    return Cell(rank_set(best, worst), order), Cell(letters, order)
+    return Cell(rank_set(best, worst), order), Cell(letters or NONE, order)
 
 
 def rank_set(best: int, worst: int) -> str:

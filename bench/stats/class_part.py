@@ -117,10 +117,14 @@ def crossed(seed: Estimate, part: ClassPart) -> Estimate:
     Never below either part. NaN where one part is missing, with its reason.
     """
     classes = part.variance
+    reason = np.where(seed.reason != "", seed.reason, part.reason)
+    if np.isnan(classes).all():
+        nothing = np.broadcast_to(np.nan, classes.shape)
+        return Estimate(seed.mean, nothing, nothing, reason)
     variance = np.maximum(np.maximum(seed.variance + classes - part.interaction, seed.variance), classes)
     with np.errstate(invalid="ignore", divide="ignore"):
         freedom = np.maximum(1.0, variance**2 / (seed.variance**2 / seed.freedom + classes**2 / part.freedom))
-    return Estimate(seed.mean, variance, freedom, np.where(seed.reason != "", seed.reason, part.reason))
+    return Estimate(seed.mean, variance, freedom, reason)
 
 
 def same_models(mean: Numbers, part: ClassPart) -> Estimate:

@@ -77,8 +77,11 @@ def difference(found: Methods, first: ArrayLike, second: ArrayLike) -> Estimate:
     means = single.mean[..., one] - single.mean[..., other]
     variance = single.variance[..., one] + single.variance[..., other]
     freedom = np.minimum(single.freedom[..., one], single.freedom[..., other])
-    left, right = found.reason[..., one], found.reason[..., other]
-    exact = (variance == 0) & (left == "") & (right == "")
-    reason = np.where(left != "", left, np.where(right != "", right, say([(exact, NEITHER_VARIES)], like=means)))
-    known = reason == ""
+    lacking = found.reason != ""
+    left, right = lacking[..., one], lacking[..., other]
+    exact = (variance == 0) & ~left & ~right
+    reason = say([(exact, NEITHER_VARIES)], like=means)
+    if lacking.any():  # texts of all pairs of a large board are slow, and mostly empty
+        reason = np.where(left, found.reason[..., one], np.where(right, found.reason[..., other], reason))
+    known = ~(left | right | exact)
     return Estimate(means, np.where(known, variance, np.nan), np.where(known, freedom, np.nan), reason)

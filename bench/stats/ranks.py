@@ -101,7 +101,11 @@ def letters(groups: Sequence[Sequence[int]], count: int) -> list[str]:
     """
     names = [_letter(place) for place in range(len(groups))]
     gap = " " if len(groups) > len(ascii_lowercase) else ""
-    return [gap.join(name for name, group in zip(names, groups, strict=True) if one in group) for one in range(count)]
+    own: list[list[str]] = [[] for _ in range(count)]
+    for name, group in zip(names, groups, strict=True):
+        for one in group:
+            own[one].append(name)
+    return [gap.join(found) for found in own]
 
 
 def _letter(place: int) -> str:

@@ -5,6 +5,9 @@ score everywhere at once, and a column that no one here knows is none.
 """
 
 import re
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 import pyarrow as pa
@@ -197,9 +200,10 @@ SCORES = (
 """What the columns of scores hold."""
 
 
-def types() -> dict[str, pa.DataType]:
+@cache
+def types() -> Mapping[str, pa.DataType]:
     """Name -> type of every column that is no score; fixed, so that a null in the first file decides nothing."""
-    return {name: column.type for column in COLUMNS for name in column.names}
+    return MappingProxyType({name: column.type for column in COLUMNS for name in column.names})
 
 
 def role(name: str) -> ColumnRole | None:

@@ -2,7 +2,6 @@
 
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.store.columns import types
+from bench.store.kept_rows import gather
 from bench.store.places import StoreError, job_folders, unopened
 
 __all__ = ["ESSENTIAL", "UNREADABLE", "DamagedError", "Rows", "read_row", "read_rows", "typed"]
@@ -23,7 +23,8 @@ UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError)
 class Rows(NamedTuple):
     """What a folder of results holds."""
 
-    whole: list[pa.Table]
+    whole: pa.Table | None
+    """In the order of their folders' names; None where there are none."""
     damaged: list[Path]
     """Folders of ours whose row is not there, or no Parquet any more."""
 
@@ -37,13 +38,14 @@ def read_rows(results: Path) -> Rows:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        StoreError: something of ours cannot be opened, so that nobody knows whether it is whole.
+        StoreError: something of ours cannot be opened, so that nobody knows whether it is whole; or the rows do not
+            fit together.
     """
-    folders = job_folders(results)
-    with ThreadPoolExecutor() as threads:
-        found = list(threads.map(_row_or_damage, folders))
-    damaged = [folder for folder, row in zip(folders, found, strict=True) if isinstance(row, DamagedError)]
-    return Rows([row for row in found if isinstance(row, pa.Table)], damaged)
+    try:
+        found = gather(results, job_folders(results), _row_or_damage)
+    except pa.ArrowException as error:
+        raise StoreError(f"{results}: its rows do not fit together ({error}); name another folder") from error
+    return Rows(found.rows, [folder for folder, other in found.others if isinstance(other, DamagedError)])
 
 
 def read_row(folder: Path) -> pa.Table | None:
@@ -72,6 +74,9 @@ def typed(table: pa.Table) -> pa.Table | None:
     if not set(table.column_names) >= set(ESSENTIAL):
         return None
     kinds = types()
+    found = dict(zip(table.schema.names, table.schema.types, strict=True))
+    if all(found[name] == kinds[name] for name in ESSENTIAL):
+        return table
     try:
         for name in ESSENTIAL:
             table = table.set_column(table.column_names.index(name), name, table[name].cast(kinds[name]))
@@ -96,7 +101,7 @@ def _content(file: Path) -> bytes:
 
 def _parsed(content: bytes, file: Path) -> pa.Table | None:
     try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read()
+        table = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
     except pa.ArrowNotImplementedError as error:
         raise StoreError(f"{file}: this version of pyarrow cannot read it ({error}); install a newer one") from error
     except UNREADABLE as error:

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,39 +51,46 @@ LOGS = {
 """By the name of the file."""
 
 
-def history(source: str | Path) -> pd.DataFrame:
-    """One row per epoch of every job: key, epoch, loss, rate, seconds.
+def history(source: str | Path, *, keys: Collection[str] | None = None) -> pd.DataFrame:
+    """One row per epoch of every job, or of those with these keys: key, epoch, loss, rate, seconds.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
     """
-    return log(Path(source), "history")
+    return log(Path(source), "history", keys=keys)
 
 
-def members(source: str | Path) -> pd.DataFrame:
-    """One row per epoch and member of every ensemble: key, epoch, member, value, weight, running_mean.
+def members(source: str | Path, *, keys: Collection[str] | None = None) -> pd.DataFrame:
+    """One row per epoch and member of every ensemble, or of those with these keys.
+
+    Columns: key, epoch, member, value, weight, running_mean.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
     """
-    return log(Path(source), "members")
+    return log(Path(source), "members", keys=keys)
 
 
-def log(source: Path, name: str) -> pd.DataFrame:
-    """The lines of every job's log, and the key of the job."""
+def log(source: Path, name: str, *, keys: Collection[str] | None = None) -> pd.DataFrame:
+    """The lines of every job's log, or of those with these keys, and the key of the job."""
     columns = ["key", *LOGS[name].columns.names]
     if os.path.isfile(source):
         packed = LOGS[name].packed
         rows = read_packed(source, ["key", packed]).to_pylist() if _holds_log(source, packed) else []
-        lines = [{"key": row["key"], **line} for row in rows for line in row[packed] or ()]
+        lines = [{"key": row["key"], **line} for row in rows if _among(row["key"], keys) for line in row[packed] or ()]
         frame = pd.DataFrame(lines, columns=columns)
     else:
-        files = [folder / f"{name}.parquet" for folder in job_folders(source)]
+        files = [folder / f"{name}.parquet" for folder in job_folders(source, keys=keys)]
         tables = [table for file in files if file.exists() and (table := _with_key(file))]
-        found = pa.concat_tables(tables, promote_options="default").to_pandas() if tables else pd.DataFrame()
+        joined = pa.concat_tables(tables, promote_options="default").combine_chunks() if tables else pa.table({})
+        found = joined.to_pandas()
         frame = found.reindex(columns=columns)
     # Logs written before a job could train several models do not say which.
     return frame.assign(model=frame["model"].fillna(0).astype("int64"))
+
+
+def _among(key: str, keys: Collection[str] | None) -> bool:
+    return keys is None or key in keys
 
 
 def _holds_log(source: Path, packed: str) -> bool:
@@ -98,7 +106,7 @@ def _holds_log(source: Path, packed: str) -> bool:
 def _with_key(file: Path) -> pa.Table | None:
     """A job's log, or None and a warning."""
     try:
-        table = pq.ParquetFile(file).read()
+        table = pq.ParquetFile(file, pre_buffer=False).read(use_threads=False)
     except UNREADABLE:
         warnings.warn(f"{file}: cannot be read and is left out; its job's row is not concerned", stacklevel=2)
         return None

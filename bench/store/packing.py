@@ -2,21 +2,19 @@
 
 import errno
 import os
-import re
-import secrets
-import stat
-import time
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bench.store.folder import rows_of
 from bench.store.logs import LOGS, log
 from bench.store.packed import schema
-from bench.store.places import DAY, DRAFT, StoreError
+from bench.store.places import StoreError
 from bench.store.queries import pack_queries, packed_encodings
+from bench.store.whole_file import write_whole
 
 __all__ = ["pack", "refuse_foreign"]
 
@@ -74,41 +72,23 @@ def _whole(table: pa.Table, results: Path, *, queries: bool) -> pa.Table:
     """The rows with what lies beside them: logs, and queries where they are wanted."""
     keys = table["key"].to_pylist()
     for name, kind in LOGS.items():
-        lines = {key: part.drop(columns="key").to_dict("records") for key, part in log(results, name).groupby("key")}
-        nested = pa.array([lines.get(key, []) for key in keys], pa.list_(pa.struct(kind.columns)))
-        table = table.append_column(kind.packed, nested)
+        table = table.append_column(kind.packed, _nested(log(results, name), keys, kind.columns))
     for name, column in (pack_queries(results, keys) if queries else {}).items():
         table = table.append_column(name, column)
     return table.sort_by("key")
 
 
+def _nested(lines: pd.DataFrame, keys: Sequence[str], columns: pa.Schema) -> pa.Array:
+    """For each of the jobs `keys` the list of its lines, in their order; empty where it has none."""
+    places = lines["key"].map({key: place for place, key in enumerate(keys)})
+    ordered = lines.assign(place=places).dropna(subset="place").sort_values("place", kind="stable")
+    counts = np.bincount(ordered["place"].to_numpy(np.intp), minlength=len(keys))
+    fields = [pa.array(ordered[field.name].to_numpy(), field.type) for field in columns]
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(fields, fields=list(columns)))
+
+
 def _write(table: pa.Table, file: Path) -> None:
-    """Write beside the place, then rename: a reader sees the old file or the new one, never half of one."""
     split = packed_encodings()
     columns = [name for name in table.column_names if not any(path.startswith(f"{name}.") for path in split)]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(file.parent)
-    draft = file.with_name(f"{DRAFT}{secrets.token_hex(4)}")
-    try:
-        with draft.open("xb") as opened:
-            pq.write_table(
-                table, opened, compression="zstd", row_group_size=GROUP, column_encoding=split, use_dictionary=columns
-            )
-        os.replace(draft, file)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove files that killed commands left here: a day old, of a draft's name, and empty or begun as Parquet."""
-    for draft in folder.glob(f"{DRAFT}*"):
-        with suppress(OSError):  # another command has just removed it, or it is another user's
-            found = draft.lstat()
-            ours = re.fullmatch("[0-9a-f]{8}", draft.name.removeprefix(DRAFT)) and stat.S_ISREG(found.st_mode)
-            if ours and time.time() - found.st_mtime > DAY and _beginning(draft) in (b"", b"PAR1"):
-                draft.unlink()
-
-
-def _beginning(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return opened.read(4)
+    write_whole(table, file, row_group_size=GROUP, column_encoding=split, use_dictionary=columns)

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from warnings import warn
 
@@ -46,8 +47,10 @@ class StoreError(OSError):
     """Results cannot be written or read; one sentence says what to do."""
 
 
-def job_folders(results: Path) -> list[Path]:
+def job_folders(results: Path, *, keys: Collection[str] | None = None) -> list[Path]:
     """The folders of all jobs, by name: those whose name has a key's form and that hold a file of ours.
+
+    With `keys`, only those with these names.
 
     Raises:
         FileNotFoundError: there is no such folder of results.
@@ -61,7 +64,7 @@ def job_folders(results: Path) -> list[Path]:
         raise FileNotFoundError(f"{results}: no results here; {advice}") from None
     except OSError as error:
         raise unopened(results, error) from error
-    return [folder for folder in folders if holds_job(folder)]
+    return [folder for folder in folders if (keys is None or folder.name in keys) and holds_job(folder)]
 
 
 def holds_job(folder: Path) -> bool:

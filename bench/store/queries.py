@@ -85,8 +85,9 @@ def _wanted(name: str, only: Collection[str] | None) -> bool:
 
 def _table(file: Path, only: Collection[str] | None) -> pa.Table:
     try:
-        whole = pq.ParquetFile(file)
-        table = whole.read([name for name in whole.schema_arrow.names if _wanted(name, only)])
+        whole = pq.ParquetFile(file, pre_buffer=False)
+        names = [name for name in whole.schema_arrow.names if _wanted(name, only)]
+        table = whole.read(names, use_threads=False)
     except FileNotFoundError:
         raise
     except UNREADABLE as error:

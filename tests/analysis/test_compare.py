@@ -6,7 +6,7 @@ from subprocess import run
 import numpy as np
 import pytest
 
-from bench.analysis.compare import Comparison, Method, compare, pair, standings
+from bench.analysis.compare import MOST_GROUPED, Comparison, Method, compare, pair, standings
 from bench.analysis.verdicts import board_in_words, look_in_words, pair_in_words, points, probability
 from bench.stats.sequential import leaders
 
@@ -224,3 +224,21 @@ def test_numbers_in_words() -> None:
 def test_needs_no_torch() -> None:
     code = "import sys, bench.analysis.compare, bench.analysis.verdicts; print('torch' in sys.modules)"
     assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_what_shares_models_is_found_as_by_looking_at_every_pair() -> None:
+    generator = np.random.default_rng(0)
+    made_of = [frozenset(generator.choice(list("abcdefgh"), size)) for size in generator.integers(0, 4, 30)]
+    lines = [method(f"m{place}", generator.random(3), models=models) for place, models in enumerate(made_of)]
+    found = compare(lines)
+    expected = [bool(made_of[a] & made_of[b]) for a, b in zip(*found.at, strict=True)]
+    assert found.apart.shared.tolist() == expected
+    assert 0 < sum(expected) < len(expected)
+
+
+def test_methods_of_a_very_large_board_have_ranks_but_no_letters() -> None:
+    many = [method(f"m{place}", [place / 400, place / 400 + 0.001]) for place in range(MOST_GROUPED + 1)]
+    found = standings(compare(many))
+    assert {place.letters for place in found} == {""}
+    assert all(place.ranks for place in found)
+    assert all(place.letters for place in standings(compare(many[:40])))

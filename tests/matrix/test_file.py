@@ -71,6 +71,11 @@ def test_values_can_be_changed_from_the_command_line(write):
         ("datasets = []\n" + SMALL.replace('datasets = ["glyphs"]', ""), "datasets: empty; name at least one"),
         (SMALL.replace('"contrastive"', ""), "losses and ensembles are both empty"),
         ("seeds = 0" + SMALL, "seeds: empty"),
+        (
+            "seeds = 10_000_000" + SMALL,
+            "10,000,000 seeds make 10,000,000 cells or more",
+        ),
+        ("seeds = 60_000" + SMALL.replace('"contrastive"', '"contrastive", "triplet"'), "the matrix has 120,000 cells"),
         ("seeds = [-1]" + SMALL, "seeds.0: it should be greater than or equal to 0, not -1"),
         ("looses = []" + SMALL, "looses: unknown; did you mean 'losses'?"),
         (SMALL + "[recipe]\nepoch = 3", "recipe.epoch: unknown; did you mean 'epochs'?"),

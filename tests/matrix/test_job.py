@@ -145,3 +145,15 @@ def test_a_revised_part_gives_new_keys_to_its_jobs_alone(monkeypatch: pytest.Mon
     monkeypatch.setitem(job_module.REVISIONS, "timm", 99)
     after = [only(backbones=[name]).key for name in ("conv4", "timm/resnet18")]
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)
+
+
+def test_a_changed_copy_of_a_part_or_a_recipe_has_an_identity_of_its_own():
+    job = only()
+    before = job.backbone.digest, job.recipe.identity, job.recipe.as_json
+    part = job.backbone.model_copy(update={"parameters": {**job.backbone.parameters, "width": 7}})
+    recipe = job.recipe.model_copy(update={"epochs": 77})
+    assert part.digest != before[0]
+    assert recipe.identity == {**before[1], "epochs": 77}
+    assert json.loads(recipe.as_json)["epochs"] == 77
+    assert (job.backbone.digest, job.recipe.identity, job.recipe.as_json) == before
+    assert job.changed(backbone=part, recipe=recipe).key != job.key

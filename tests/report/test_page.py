@@ -1,3 +1,4 @@
+import io
 import re
 import shutil
 import subprocess
@@ -5,10 +6,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from support.sample_rows import logs, row, table, unfinished
+from rich.console import Console
+from support.sample_rows import large, logs, row, table, unfinished
 
 from bench.analysis.boards import boards
-from bench.report.page.page import page
+from bench.report.markdown import ON_SCREEN, markdown, plain, terminal
+from bench.report.page.page import MOST_ROWS, page
 from bench.report.plots.draw import pictures
 
 REASON = "Lower <script>alert(1)</script> & retry."
@@ -146,3 +149,19 @@ def test_no_board_is_wider_than_a_phone(html: str, tmp_path: Path, browser: list
     command = [*browser, "--window-size=500,900", "--dump-dom", path.as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert "<title>true</title>" in shown
+
+
+def test_the_page_and_the_terminal_leave_to_the_markdown_what_is_too_long_for_them() -> None:
+    found = boards(large(datasets=1, backbones=1, objectives=MOST_ROWS + 5, seeds=1))
+    whole, html = markdown(found, title="Long"), page(found, title="Long").partition("<h3>")[0]
+    console = Console(file=io.StringIO(), width=100)
+    console.print(terminal(found))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    labels = [line.label for line in found[0].lines]
+    assert all(f"| {plain(label)} |" in whole for label in labels)
+    assert [f'{label.lower()}"' in html for label in labels] == [True] * MOST_ROWS + [False] * 5
+    assert "5 more rows of this table are in README.md" in html
+    assert "chance level" in html
+    assert f"and {len(labels) - ON_SCREEN} more lines" in shown
+    assert "chance level" in shown
+    assert labels[ON_SCREEN - 1] in shown

@@ -92,6 +92,11 @@ def test_packing_keeps_rows_and_history(tmp_path):
     for log in (store.history, store.members):
         pd.testing.assert_frame_equal(log(tmp_path / "runs"), log(file))
         assert len(log(file)) == 6
+        keys = set(folder["key"][:2])
+        for source in (tmp_path / "runs", file):
+            some = log(source, keys=keys)
+            assert set(some["key"]) == keys
+            pd.testing.assert_frame_equal(some, log(source).query("key in @keys").reset_index(drop=True))
     assert [path.name for path in file.parent.iterdir()] == ["packed.parquet"]
 
 

@@ -11,9 +11,21 @@ from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.files import GENERATOR
 from bench.report.plots.draw import Picture
-from bench.report.tables import across_table, across_title, contamination_text, glance, ladder, scoreboard, unfinished
+from bench.report.tables import (
+    across_table,
+    across_title,
+    contamination_text,
+    glance,
+    ladder,
+    scoreboard,
+    shortened,
+    unfinished,
+)
 
 __all__ = ["page"]
+
+MOST_ROWS = 200
+"""Rows of a table on the page at most; the Markdown beside it has all."""
 
 
 def page(
@@ -42,7 +54,7 @@ def page(
         gains_read=GAINS_READ,
         boards=[_section(board, pictures) for board in boards],
         glance=glance(boards),
-        across=[(across_title(found), across_table(found)) for found in together(boards)],
+        across=[(across_title(found), shortened(across_table(found), MOST_ROWS)) for found in together(boards)],
         across_read=ACROSS_READ,
         overall=[_inline(picture) for picture in pictures if picture.about not in heard],
     )
@@ -54,10 +66,10 @@ def _section(board: Board, pictures: Sequence[Picture]) -> dict[str, object]:
         "name": f"{board.dataset}, {board.backbone}",
         "board": board,
         "contamination": contamination_text(board),
-        "scores": scoreboard(board),
-        "selection": epoch_table(board),
-        "gains": ladder(board),
-        "unfinished": unfinished(board),
+        "scores": shortened(scoreboard(board), MOST_ROWS),
+        "selection": shortened(epoch_table(board), MOST_ROWS),
+        "gains": shortened(ladder(board), MOST_ROWS),
+        "unfinished": shortened(unfinished(board), MOST_ROWS),
         "pictures": [_inline(picture) for picture in pictures if picture.about == about],
     }
 

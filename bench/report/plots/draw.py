@@ -7,9 +7,17 @@ from typing import Any, NamedTuple
 from bench.analysis.boards import Board
 from bench.report.files import file_name
 from bench.report.plots import ensembles, leaderboard
+from bench.report.plots.axes import MOST
 from bench.report.plots.svg import Logs, style, to_svg
 
-__all__ = ["Picture", "pictures"]
+__all__ = ["Drawn", "Picture", "drawn", "pictures"]
+
+
+class Drawn(NamedTuple):
+    """Keys of the jobs whose logs are drawn: of thousands of jobs few are."""
+
+    epochs: frozenset[str]
+    members: frozenset[str]
 
 
 class Picture(NamedTuple):
@@ -19,6 +27,13 @@ class Picture(NamedTuple):
     name: str
     caption: str
     svg: str
+
+
+def drawn(boards: Sequence[Board]) -> Drawn:
+    """Whose logs the plots of `boards` need."""
+    first = (key for board in boards for line in board.lines[:MOST] for key in line.keys)
+    fused = (key for board in boards for line in board.lines if line.kind == "ensemble" for key in line.keys)
+    return Drawn(frozenset(first), frozenset(fused))
 
 
 def pictures(boards: Sequence[Board], logs: Logs) -> list[Picture]:

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ COMPARISONS = (
 )
 """Field of a gain, mark, colour, name."""
 COLUMNS = (("weight", "share of the weights"), ("running_mean", "running mean / first"), ("value", "own loss / first"))
+FEW = 12
+"""Ensembles whose members are drawn where there are more than MOST: a panel takes long to draw, and to read."""
 PANEL, GAP = 0.75, 0.42
 
 
@@ -42,10 +45,10 @@ def members(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:
         return
     for board in boards:
         lines = [line for line in board.lines if line.kind == "ensemble"]
-        courses = {line.label: _course(line, logs.members) for line in lines}
-        long_enough = {label: course for label, course in courses.items() if course.index.nunique() > 1}
-        if long_enough:
-            yield Drawing((board.dataset, board.backbone), _panels(dict(list(long_enough.items())[:MOST]), board))
+        courses = ((line.label, _course(line, logs.members)) for line in lines)
+        long_enough = ((label, course) for label, course in courses if course.index.nunique() > 1)
+        if first := dict(islice(long_enough, MOST if len(lines) <= MOST else FEW)):
+            yield Drawing((board.dataset, board.backbone), _panels(first, board))
 
 
 def _mean(entry: EnsembleGain) -> float:

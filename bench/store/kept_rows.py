@@ -1,0 +1,128 @@
+"""Rows that were read before, in one file beside them: thousands of small files are slow to parse again and again.
+
+The truth stays in KEY/row.parquet. A kept row counts only while that file is the very same one, by its number, size and
+time of change. The file of kept rows may be missing, old or damaged, and may be deleted at any time. Commands that
+write it at the same time do not disturb each other: each writes a whole file, and each is right.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.store.whole_file import write_whole
+
+__all__ = ["KEPT", "Gathered", "gather"]
+
+KEPT = ".lossbench-rows"
+"""The name of the file."""
+LAYOUT = {b"lossbench rows": b"1"}
+"""Its mark. The number is raised when a row is checked for more than before, so that all are checked again."""
+MANY = 200
+"""So many rows have to be parsed before the file is written anew."""
+SETTLED = 2.0
+"""Seconds: a younger file may still change within the resolution of its time of change."""
+STAMP, COLUMNS = "kept: file", "kept: columns"
+"""What the file has beside the columns of rows: which file a row is from, and which columns that one has."""
+NONE = pa.table({STAMP: pa.array([], pa.string()), COLUMNS: pa.array([], pa.string())})
+
+
+class Gathered(NamedTuple):
+    """What was read of some folders."""
+
+    rows: pa.Table | None
+    """In the order of the folders; None where there is no row."""
+    others: list[tuple[Path, object]]
+    """The folders without a row, and what was read instead."""
+
+
+def gather(results: Path, folders: Sequence[Path], read: Callable[[Path], object]) -> Gathered:
+    """The rows of these folders of jobs; only those are read that are not kept.
+
+    Args:
+        results: where the folders are, and the file of kept rows.
+        folders: of jobs.
+        read: gives the row of a folder, or whatever else is to be told of it.
+
+    Raises:
+        pyarrow.ArrowException: the rows do not fit together.
+    """
+    kept, now = _kept(results), time.time()
+    places = {stamp: place for place, stamp in enumerate(kept[STAMP].to_pylist())}
+    stamps = [_stamp(folder, now) for folder in folders]
+    old = [number for number, stamp in enumerate(stamps) if stamp in places]
+    new = [number for number, stamp in enumerate(stamps) if stamp not in places]
+    with ThreadPoolExecutor() as threads:
+        read_now = dict(zip(new, threads.map(read, [folders[number] for number in new]), strict=True))
+    fresh = {number: row for number, row in read_now.items() if isinstance(row, pa.Table)}
+    others = [(folders[number], row) for number, row in read_now.items() if number not in fresh]
+    if not old and not fresh:
+        return Gathered(None, others)
+    parts = [kept.take(pa.array([places[stamps[number] or ""] for number in old], pa.int64()))] if old else []
+    groups = _by_columns(fresh)
+    parts += [_marked([fresh[number] for number in group], [stamps[number] for number in group]) for group in groups]
+    order = np.argsort([*old, *(number for group in groups for number in group)])
+    rows = pa.concat_tables(parts, promote_options="default").take(order)
+    if sum(stamps[number] is not None for number in fresh) >= MANY:
+        _keep(rows, results / KEPT)
+    return Gathered(_unmarked(rows), others)
+
+
+def _kept(results: Path) -> pa.Table:
+    """The rows in the file; none where it is not there, or not whole, or of another layout."""
+    try:
+        with (results / KEPT).open("rb") as opened:
+            file = pq.ParquetFile(opened, page_checksum_verification=True)
+            if LAYOUT.items() <= (file.schema_arrow.metadata or {}).items():
+                return file.read().replace_schema_metadata(None)
+    except (OSError, pa.ArrowException, UnicodeDecodeError):
+        pass
+    return NONE
+
+
+def _keep(rows: pa.Table, file: Path) -> None:
+    """Write the rows of settled files; a folder that cannot be written goes without."""
+    settled = rows.filter(rows[STAMP].is_valid()).replace_schema_metadata(LAYOUT)
+    with suppress(OSError):
+        write_whole(settled, file, write_page_checksum=True)
+
+
+def _stamp(folder: Path, now: float) -> str | None:
+    """What tells the file of a row from any other one; None where it is not there, or is too young to be sure."""
+    try:
+        found = os.stat(f"{folder}/row.parquet")
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode) or found.st_ctime > now - SETTLED:
+        return None
+    return f"{folder.name}/{found.st_ino}/{found.st_size}/{found.st_ctime_ns}"
+
+
+def _by_columns(rows: dict[int, pa.Table]) -> list[list[int]]:
+    """The numbers of rows with the same columns together: thousands of tables are slow to unite one by one."""
+    groups: dict[bytes, list[int]] = {}
+    for number, row in rows.items():
+        groups.setdefault(row.schema.serialize().to_pybytes(), []).append(number)
+    return list(groups.values())
+
+
+def _marked(rows: Sequence[pa.Table], stamps: Sequence[str | None]) -> pa.Table:
+    """Rows with the same columns as one table that says which file each is from."""
+    columns = "\n".join(rows[0].column_names)
+    joined = pa.concat_tables(rows).combine_chunks()
+    marked = joined.append_column(STAMP, pa.array(stamps, pa.string()))
+    return marked.append_column(COLUMNS, pa.array([columns] * len(rows), pa.string()))
+
+
+def _unmarked(rows: pa.Table) -> pa.Table:
+    """Only the columns that one of these rows has: a kept file may know more."""
+    names = dict.fromkeys(name for names in rows[COLUMNS].unique().to_pylist() for name in names.split("\n"))
+    return rows.select(list(names))

@@ -1,0 +1,112 @@
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.sample_rows import job
+
+import bench
+from bench import store
+from bench.store.kept_rows import KEPT, MANY, SETTLED
+from bench.store.row import Result, Row, failure
+
+OPENED: list[str] = []
+
+
+def _note(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and str(arguments[0]).endswith("row.parquet"):
+        OPENED.append(str(arguments[0]))
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory) -> Path:
+    """Rows of two sorts, more than are parsed each time, old enough for their files to be told from later ones."""
+    folder = tmp_path_factory.mktemp("settled")
+    for number in range(MANY + 10):
+        one = job(f"loss_{number}", 0)
+        scores = {"recall_at_1": number / 1000} | ({"recall_at_16": 1.0} if number == 7 else {})
+        done = Result(Row.of(one, "done", scores=scores))
+        store.write(folder, failure(one, "failed", f"number {number}") if number % 5 == 4 else done)
+    time.sleep(SETTLED + 0.1)
+    return folder
+
+
+@pytest.fixture
+def kept(settled) -> Path:
+    bench.load(settled)
+    assert (settled / KEPT).exists()
+    return settled
+
+
+def afresh(folder: Path) -> pd.DataFrame:
+    """What the rows' own files say."""
+    (folder / KEPT).unlink(missing_ok=True)
+    return bench.load(folder)
+
+
+def folder_of(results: Path, number: int) -> Path:
+    (found,) = (folder for folder in results.iterdir() if f"-loss_{number}-" in folder.name)
+    return found
+
+
+def test_every_row_is_opened_once_however_often_they_are_read(settled):
+    sys.addaudithook(_note)
+    OPENED.clear()
+    first, again = bench.load(settled), bench.load(settled)
+    assert store.set_aside(settled) == []
+    assert Counter(OPENED) == {str(folder / "row.parquet"): 1 for folder in settled.iterdir() if folder.is_dir()}
+    pd.testing.assert_frame_equal(first, again)
+    assert list(first["key"]) == sorted(first["key"])
+
+
+def test_what_has_changed_since_is_read_anew(kept):
+    one = job("another", 0)
+    store.write(kept, Result(Row.of(one, "done", scores={"recall_at_1": 0.25})))
+    shutil.rmtree(folder_of(kept, 7))
+    changed = folder_of(kept, 11) / "row.parquet"
+    table = pq.read_table(changed)
+    changed.unlink()
+    pq.write_table(table.set_column(table.column_names.index("recall_at_1"), "recall_at_1", pa.array([0.75])), changed)
+    found = bench.load(kept).set_index("objective")
+    assert found.loc["another", "recall_at_1"] == 0.25
+    assert found.loc["loss_11", "recall_at_1"] == 0.75
+    assert "loss_7" not in found.index
+    assert "recall_at_16" not in found
+    pd.testing.assert_frame_equal(bench.load(kept), afresh(kept), check_like=True)
+
+
+def test_a_row_that_is_damaged_later_is_set_aside(kept):
+    folder = folder_of(kept, 3)
+    (folder / "row.parquet").unlink()
+    (folder / "row.parquet").write_bytes(b"PAR1 and no more")
+    (sentence,) = store.set_aside(kept)
+    assert folder.name in sentence
+    assert folder.name not in set(bench.load(kept)["key"])
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "foreign", "folder"])
+def test_kept_rows_that_cannot_be_used_are_as_none(kept, damage):
+    file = kept / KEPT
+    content = file.read_bytes()
+    file.unlink()
+    match damage:
+        case "empty":
+            file.touch()
+        case "cut":
+            file.write_bytes(content[: len(content) // 2])
+        case "flipped":
+            middle = len(content) // 4
+            file.write_bytes(content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :])
+        case "foreign":
+            pq.write_table(pa.table({"kept: file": ["x"]}), file)
+        case "folder":
+            file.mkdir()
+    found = bench.load(kept)
+    if file.is_dir():
+        file.rmdir()
+    pd.testing.assert_frame_equal(found, afresh(kept))
