@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli.interrupts import INTERRUPTED
 from bench.cli.options import (
-    INTERRUPTED,
     RESULTS,
     JsonOption,
     MatrixArgument,
