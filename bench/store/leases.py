@@ -8,6 +8,7 @@ clock, so that clocks need not agree; or at once, when its process was one of th
 import errno
 import os
 import platform
+import re
 import secrets
 import threading
 import time
@@ -16,7 +17,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.store.places import DAY, DRAFT, KEY, unwritten
 from bench.store.processes import Process, ours
@@ -39,8 +40,8 @@ class Lease(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     key: str
-    host: str
-    """The name of the machine, for readers."""
+    host: str = Field(pattern=r"^[\w.-]*$")
+    """The name of the machine, for readers: nothing that a terminal could take for a command."""
     place: str
     pid: int
     born: int
@@ -91,10 +92,7 @@ class Leases:
         with self.lock:
             if (content := _read(file)) is not None and not (self._left(key, content) and self._removed(file, content)):
                 return False
-            process, now = ours(), datetime.now(UTC)
-            lease = Lease(
-                key=key, host=platform.node(), **process._asdict(), run=self.run, started=now, renewed=now, of=of
-            )
+            lease = self._new(key, of)
             try:
                 if not self._linked(file, lease):
                     return False
@@ -132,6 +130,10 @@ class Leases:
         """Who has a job; None where nobody has it, or its lease cannot be read."""
         content = _read(self.results / f"{LEASE}{key}")
         return None if content is None else _parsed(content)
+
+    def _new(self, key: str, of: int) -> Lease:
+        host, now = re.sub(r"[^\w.-]+", "_", platform.node()), datetime.now(UTC)
+        return Lease(key=key, host=host, **ours()._asdict(), run=self.run, started=now, renewed=now, of=of)
 
     def _left(self, key: str, content: bytes) -> bool:
         lease = _parsed(content)

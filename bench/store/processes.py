@@ -34,7 +34,7 @@ class Process(NamedTuple):
     @property
     def dead(self) -> bool:
         """Has it ended for certain? Of a process of another machine nobody here knows."""
-        if self.place != _place():
+        if self.place != _place() or not 0 < self.pid < 2**31:
             return False
         try:
             os.kill(self.pid, 0)

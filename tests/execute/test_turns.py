@@ -1,5 +1,6 @@
 """Several runs of one folder, seen event by event in one process, and once as real processes."""
 
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from bench import store
 from bench.execute import matrix_run, turns
 from bench.execute.event import ENDINGS
 from bench.matrix.job import ConfigError
+from bench.store import leases
 from bench.store.leases import LEASE
 from bench.store.places import StoreError
 from bench.store.row import failure
@@ -96,6 +98,22 @@ def test_closing_a_run_gives_its_jobs_back(tmp_path, results):
         assert len(list(results.glob(f"{LEASE}*"))) == 1
     assert list(results.glob(".*")) == []
     assert len(keys(list(bench.run(matrix, results=results)), "started")) == 2
+
+
+def test_what_a_run_on_another_machine_left_behind_is_taken_over(tmp_path, results, monkeypatch):
+    matrix = written(tmp_path, losses=LOSSES)
+    with closing(bench.run(matrix, results=results)) as events:
+        held, _ = until(events, "started")
+        file = results / f"{LEASE}{held.job.key}"
+        left = json.loads(file.read_text()) | {"host": "tower", "place": "01234567"}
+    file.write_text(json.dumps(left))
+    with closing(bench.run(matrix, results=results)) as events:
+        told, seen = until(events, "elsewhere")
+        assert told.reason.startswith("tower, process")
+        monkeypatch.setattr(leases, "STALE", 0)
+        seen += list(events)
+    assert sorted(keys(seen, "started")) == sorted(keys(seen, "done")) == sorted(keys(seen, "planned"))
+    assert list(results.glob(".*")) == []
 
 
 def test_a_folder_that_vanishes_ends_the_run_with_a_sentence(tmp_path, results):

@@ -116,12 +116,17 @@ def test_a_lease_that_was_just_taken_over_is_not_taken_over_again(tmp_path, two)
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
-@pytest.mark.parametrize("kind", ["nothing in it", "letters", "a folder", "a pipe", "a link to nothing"])
+@pytest.mark.parametrize(
+    "kind", ["nothing in it", "letters", "a colour as host", "a folder", "a pipe", "a link to nothing"]
+)
 def test_a_lease_that_cannot_be_read_keeps_the_job_for_a_minute(tmp_path, two, kind, monkeypatch):
     file = tmp_path / f"{LEASE}{KEY}"
     match kind:
         case "a folder":
             file.mkdir()
+        case "a colour as host":
+            assert two[1].claim(KEY)
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"host": "\x1b[31m", "pid": 2**70}))
         case "a pipe":
             os.mkfifo(file)
         case "a link to nothing":
