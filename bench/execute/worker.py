@@ -52,6 +52,12 @@ class News(NamedTuple):
     of: int = 0
 
 
+class Stop:
+    """Whether the process is asked to stop. A plain flag: the signal may come while a lock would be held."""
+
+    asked = False
+
+
 def work(file: int) -> None:
     """Serve the process at the other end of a socket until it closes it, or ends.
 
@@ -62,8 +68,8 @@ def work(file: int) -> None:
     SIGTERM asks for a stop: the job, or else the next one, writes its checkpoint after the step that it is at and is
     over without a row. That is told, and the process serves on.
     """
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop = Stop()
+    signal.signal(signal.SIGTERM, lambda *_: setattr(stop, "asked", True))
     pool: Connection[Any, Any] = Connection(file)
     inbox: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_receive, args=(pool, inbox), daemon=True).start()
@@ -79,9 +85,7 @@ def work(file: int) -> None:
             pool.send(_run(asked, setup, device, pool, stop))
 
 
-def _run(
-    job: Job, setup: Setup, device: Any, pool: "Connection[Any, Any]", stop: threading.Event
-) -> "News | Exception":
+def _run(job: Job, setup: Setup, device: Any, pool: "Connection[Any, Any]", stop: Stop) -> "News | Exception":
     """Run and store a job; how it ended, or the error that ends all jobs."""
     from bench.job.run import run
     from bench.job.watch import LimitError, Stopped
@@ -91,7 +95,7 @@ def _run(
         terms = _terms(setup.limits, pool, stop)
         return _stored(run(job, data=setup.data, results=setup.results, device=device, terms=terms, **told), setup)
     except Stopped:
-        stop.clear()
+        stop.asked = False
         return News("stopped")
     except LimitError as error:
         return _stored(failure(job, "failed", str(error)), setup)
@@ -99,7 +103,7 @@ def _run(
         return error if isinstance(error, (store.StoreError, PluginError)) else _failed(job, error, setup)
 
 
-def _terms(limits: Limits, pool: "Connection[Any, Any]", stop: threading.Event) -> Any:
+def _terms(limits: Limits, pool: "Connection[Any, Any]", stop: Stop) -> Any:
     """The limits in seconds and bytes, and how the job hears of a stop and speaks to the user."""
     from bench.job.watch import Terms, free_unused_memory
 
@@ -110,7 +114,7 @@ def _terms(limits: Limits, pool: "Connection[Any, Any]", stop: threading.Event) 
         every=60 * every or math.inf,
         seconds=math.inf if seconds is None else 60 * seconds,
         memory=math.inf if memory is None else 1e9 * memory,
-        stop=stop.is_set,
+        stop=lambda: stop.asked,
         remark=lambda sentence: pool.send(News("remark", reason=sentence)),
     )
 

@@ -2,7 +2,6 @@
 
 from multiprocessing import Pipe
 from pathlib import Path
-from threading import Event
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ import bench
 from bench.execute.event import ENDINGS
 from bench.execute.matrix_run import Way
 from bench.execute.pool import execute
-from bench.execute.worker import Limits, News, Setup, _run
+from bench.execute.worker import Limits, News, Setup, Stop, _run
 from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins import use
 from bench.store.checkpoints import checkpoint
@@ -95,7 +94,7 @@ def test_a_worker_that_is_asked_to_stop_or_is_killed_continues_with_the_same_bit
         assert rows[0][name] == rows[1][name]
 
 
-def run_in_this_process(job: Job, results: Path, limits: Limits, stop: Event) -> tuple[News, list[News]]:
+def run_in_this_process(job: Job, results: Path, limits: Limits, stop: Stop) -> tuple[News, list[News]]:
     here, there = Pipe()
     ending = _run(job, Setup("cpu", 1, results, None, limits=limits), torch.device("cpu"), there, stop)
     there.close()
@@ -111,8 +110,8 @@ def run_in_this_process(job: Job, results: Path, limits: Limits, stop: Event) ->
 @pytest.mark.usefixtures("one_thread")
 def test_a_stop_before_a_job_leaves_no_row_and_the_next_one_runs(tmp_path):
     (job,) = tiny()
-    stop = Event()
-    stop.set()
+    stop = Stop()
+    stop.asked = True
     assert run_in_this_process(job, tmp_path, Limits(), stop) == (News("stopped"), [])
     assert checkpoint(tmp_path, job.key) is not None
     ending, said = run_in_this_process(job, tmp_path, Limits(), stop)
@@ -131,7 +130,7 @@ def test_a_stop_before_a_job_leaves_no_row_and_the_next_one_runs(tmp_path):
 )
 def test_a_limit_is_a_failed_row_with_its_reason_and_without_a_traceback(tmp_path, limits, reason):
     (job,) = tiny()
-    ending, _ = run_in_this_process(job, tmp_path, limits, Event())
+    ending, _ = run_in_this_process(job, tmp_path, limits, Stop())
     assert ending.kind == "failed"
     assert reason in ending.reason
     row = bench.load(tmp_path).iloc[0]
