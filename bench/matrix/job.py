@@ -178,7 +178,7 @@ class Job(BaseModel):
         """
         try:
             return cls.model_validate(_completed(json.loads(text)))
-        except (ValidationError, ValueError, TypeError, KeyError):
+        except (ValidationError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
 

@@ -1,16 +1,7 @@
 """Rows on disk: written whole or not at all, read back as tables."""
 
-from bench.store.folder import (
-    TRAINING,
-    embeddings,
-    empty,
-    load,
-    prepare,
-    set_aside,
-    statuses,
-    training,
-    write,
-)
+from bench.store.arrays import embeddings, training
+from bench.store.folder import TRAINING, empty, load, prepare, set_aside, statuses, write
 from bench.store.logs import history, members
 from bench.store.packing import pack
 from bench.store.places import StoreError, check_writable
