@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from bench.cli import check, compare, data, evaluate, plugin, report, run, search
+from bench.cli import check, compare, data, doctor, evaluate, plugin, report, run, search
 from bench.cli.catalogue import list_
 from bench.cli.options import guarded
 
@@ -21,7 +21,7 @@ app = typer.Typer(
 
 for command in (
     *(run.run, run.plan, search.search, report.report, compare.compare, check.check, report.complement, report.pack),
-    *(list_, evaluate.evaluate, plugin.test_plugin),
+    *(list_, evaluate.evaluate, plugin.test_plugin, doctor.doctor),
 ):
     guarded(app)(command)
 app.add_typer(data.app, name="data")

@@ -11,6 +11,7 @@ from warnings import warn
 import pandas as pd
 
 from bench import store
+from bench.analysis.controls import controls
 from bench.analysis.stopping import Until, checked
 from bench.datasets.split import Split, are_vectors, remarks
 from bench.execute.dependencies import Queue
@@ -152,7 +153,7 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
     doubtful = [f"{label}: {remark}" for label, split in splits.items() for remark in remarks(split)]
     for sentence in (*unused(named(), everything), *doubtful):
         warn(sentence, stacklevel=2)
-    stored, read = _stored(everything, splits, results), partial(_row, results)
+    stored, read = _stored(everything, splits, results, choose=controls), partial(_row, results)
     looks = []
     if rule:
         score = partial(_score, _scores(stored, rule.metric), results, rule.metric)
@@ -172,14 +173,22 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
                 yield from queue.end(event.job)
 
 
-def _stored(jobs: Sequence[Job], splits: Mapping[str, Split], results: Path) -> pd.DataFrame:
-    """The rows that there are, of the data that is there now, in a folder that can be written."""
+def _stored(jobs: Sequence[Job], splits: Mapping[str, Split], results: Path, *, choose: bool) -> pd.DataFrame:
+    """The rows that there are, of the data that is there now, in a folder that can be written.
+
+    A job of which something is damaged is set aside, and so is a control if any is to be chosen.
+    """
     store.prepare(results)
     for sentence in store.set_aside(results):
         warn(sentence, stacklevel=3)
     rows = store.load(results)
     check_same_data(jobs, splits, rows)
-    return rows
+    ended = rows[rows["status"].isin(("done", "diverged"))]
+    held_against = controls(jobs, rows) if choose and "control" in set(ended["kind"]) else ()
+    again = store.set_aside_beside(results, {job.key for job in (*jobs, *held_against)} & set(ended["key"]))
+    for sentence in again.sentences:
+        warn(sentence, stacklevel=3)
+    return rows[~rows["key"].isin(again.keys)]
 
 
 def _compare(jobs: Sequence[Job], splits: Mapping[str, Split]) -> Iterator[Event]:

@@ -1,6 +1,7 @@
 """Rows on disk: written whole or not at all, read back as tables."""
 
 from bench.store.arrays import embeddings, training
+from bench.store.damage import set_aside_beside, usable
 from bench.store.folder import TRAINING, empty, load, prepare, set_aside, statuses, write
 from bench.store.logs import history, members
 from bench.store.packing import pack
@@ -20,7 +21,9 @@ __all__ = [
     "prepare",
     "read_queries",
     "set_aside",
+    "set_aside_beside",
     "statuses",
     "training",
+    "usable",
     "write",
 ]

@@ -39,6 +39,7 @@ __all__ = [
     "StoreError",
     "empty",
     "load",
+    "move_aside",
     "prepare",
     "set_aside",
     "statuses",
@@ -147,7 +148,7 @@ def _status(home: Path) -> str | None:
 def _clear(home: Path, place: Path) -> None:
     """Remove a folder of ours; one in which someone put a file of theirs is kept under another name."""
     if home.is_symlink() or not only_ours(home):
-        _set_aside(home)
+        move_aside(home)
     else:
         home.rename(place)
         shutil.rmtree(place, ignore_errors=True)
@@ -174,7 +175,7 @@ def set_aside(results: Path) -> list[str]:
     """
     try:
         return [
-            f"{folder / 'row.parquet'}: {why}; its folder is set aside as {_set_aside(folder)}, and the job runs again"
+            f"{folder / 'row.parquet'}: {why}; its folder is set aside as {move_aside(folder)}, and the job runs again"
             for folder, why in read_rows(results).damaged.items()
         ]
     except StoreError:
@@ -183,7 +184,7 @@ def set_aside(results: Path) -> list[str]:
         raise StoreError(_advice(error, results)) from error
 
 
-def _set_aside(folder: Path) -> str:
+def move_aside(folder: Path) -> str:
     """Give a folder a name that is no key; returns the name."""
     free = (folder.with_name(f".broken-{folder.name}-{n}") for n in range(10**6))
     place = next(path for path in free if not path.exists() and not path.is_symlink())

@@ -12,7 +12,7 @@ from bench.store.places import job_folders, only_row
 from bench.store.sound import MisfitError, fitted, fitted_row, unsound
 from bench.store.stored_file import DamagedError, content, parsed
 
-__all__ = ["NONE", "Rows", "read_row", "read_rows"]
+__all__ = ["NONE", "DamagedError", "Rows", "read_row", "read_rows"]
 
 LARGEST = 2**26
 """Bytes: no row is nearly as large."""
