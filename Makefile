@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo demo-photos test lint tables check baseline calibrate reference small bench-perf
+.PHONY: demo demo-photos test lint tables check baseline calibrate reference small bench-perf fuzz
 
 demo: .venv/ready
 	$(BIN)/bench run demo > /dev/null
@@ -54,6 +54,9 @@ bench-perf: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/comparisons.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/frames.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/workers.py
+
+fuzz: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/fuzz.py --minutes 10
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
