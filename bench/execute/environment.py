@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,8 @@ FILES = 256
 """Files that may be open at a time, at least."""
 SHOWN = ("torch", "timm", "pytorch-metric-learning", "faiss-cpu", "numpy", "pandas", "pyarrow", "scikit-learn")
 """Packages whose versions decide most."""
+CGROUP = Path("/sys/fs/cgroup")
+"""Where a container's limits are, of either version."""
 RUNTIMES = {"libgomp": "GNU", "libiomp": "Intel", "libomp": "LLVM", "vcomp": "Microsoft"}
 """Beginning of an OpenMP library's name -> whose it is."""
 
@@ -142,17 +144,18 @@ def _libraries() -> Fact:
     except ImportError:
         return Fact("Threads", f"OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}", tuple(problems))
     blas = sorted({f"{one['internal_api']} {one['version'] or ''}".strip() for one in _of(loaded, "blas")})
-    openmp = {whose for one in _of(loaded, "openmp") if (whose := _whose(str(one["prefix"])))}
-    if len(openmp) > 1:
-        problems.append(
-            f"OpenMP of {' and '.join(sorted(openmp))} is loaded at once, which can hang or compute wrongly: install "
-            "torch and faiss-cpu from one source"
-        )
+    openmp = sorted({whose for one in _of(loaded, "openmp") if (whose := _whose(str(one["prefix"])))})
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
-    value = (
-        f"OMP_NUM_THREADS {threads}; BLAS {', '.join(blas) or 'unknown'}; OpenMP {', '.join(sorted(openmp)) or 'none'}"
-    )
-    return Fact("Threads", value, tuple(problems))
+    value = f"OMP_NUM_THREADS {threads}; BLAS {', '.join(blas) or 'unknown'}; OpenMP {', '.join(openmp) or 'none'}"
+    return Fact("Threads", value, (*problems, *_clash(openmp)))
+
+
+def _clash(openmp: Sequence[str]) -> tuple[str, ...]:
+    """What is wrong where libraries of several makers are loaded; several copies of one maker's do no harm."""
+    if len(openmp) < 2:
+        return ()
+    loaded = f"OpenMP of {' and '.join(openmp)} is loaded at once, which can hang or compute wrongly"
+    return (f"{loaded}: install torch, faiss-cpu and scikit-learn from one source",)
 
 
 def _of(loaded: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -183,12 +186,11 @@ def _machine_memory() -> float | None:
 
 
 def _container_memory() -> float | None:
-    root = Path("/sys/fs/cgroup")
     for limit, used in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
-        most, now = _content(root / limit).strip(), _content(root / used).strip()
+        most, now = _content(CGROUP / limit).strip(), _content(CGROUP / used).strip()
         if most.isdigit() and now.isdigit() and int(most) < 2**60:  # more means no limit
             return float(int(most) - int(now))
     return None

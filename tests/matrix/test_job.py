@@ -1,6 +1,7 @@
 """Identity: what makes two jobs one, one cell, or strangers."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,8 @@ def test_a_stored_job_keeps_its_key_when_its_weights_change(tmp_path: Path) -> N
 
 
 def test_weights_that_are_not_there_are_a_sentence(tmp_path: Path) -> None:
-    for place in (tmp_path / "nothing.pt", tmp_path):
+    os.mkfifo(tmp_path / "pipe.pt")
+    for place in (tmp_path / "nothing.pt", tmp_path, tmp_path / "pipe.pt"):
         with pytest.raises(ConfigError, match=r"backbones\.0: weights = .* cannot be read \(.*\); name a file"):
             weighed(place)
 
