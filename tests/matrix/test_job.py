@@ -147,3 +147,31 @@ def test_a_revised_part_gives_new_keys_to_its_jobs_alone(monkeypatch: pytest.Mon
     monkeypatch.setitem(job_module.REVISIONS, "timm", 99)
     after = [only(backbones=[name]).key for name in ("conv4", "timm/resnet18")]
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)
+
+
+NONE = (
+    "",
+    "3",
+    "[1]",
+    "null",
+    "{}",
+    '{"members": 3}',
+    '{"members": [3], "recipe": {}}',
+    '{"members": [], "recipe": [1]}',
+)
+
+
+@pytest.mark.parametrize("text", [*NONE, "[" * 100_000, '{"members":' * 5000])
+def test_what_is_no_stored_job_is_none(text: str) -> None:
+    assert Job.stored(text) is None
+
+
+def test_a_stored_job_without_end_is_none_and_one_as_deep_as_ensembles_go_is_read() -> None:
+    (job,) = jobs()
+    found = json.loads(job.model_dump_json())
+    for depth, read in ((30, True), (300, False)):
+        deep: Any = 1
+        for _ in range(depth):
+            deep = {"a": deep}
+        found["objective"]["parameters"] = {"a": deep}
+        assert (Job.stored(json.dumps(found)) is not None) == read
