@@ -89,7 +89,7 @@ def run(
     Nothing happens before the first event is asked for, and closing the generator ends all work at once: finished jobs
     are kept. A model ensemble starts when its members have ended. An ensemble's controls start when it and the jobs
     that its members are chosen by have ended. What is left out of the data, or is doubtful in it, is a warning. So is a
-    row that cannot be read: it is set aside, and its job runs.
+    row, or a file beside it, that is damaged: its folder is set aside, and its job runs.
 
     Args:
         matrix: a matrix, the name of one that comes with the project, or the path of a file.

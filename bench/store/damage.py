@@ -8,14 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.store.folder import move_aside
 from bench.store.logs import read_log
 from bench.store.places import StoreError
-from bench.store.queries import stored_queries
-from bench.store.stored_file import DamagedError, mapped, matrix
+from bench.store.queries import look_at, stored_count, stored_queries
+from bench.store.stored_file import DamagedError, mapped, matrix, verify_finite
 
 __all__ = ["Again", "set_aside_beside", "usable"]
 
+Floats = NDArray[np.float32]
 READ_WHOLE = 2**26
 """Bytes of an array, at most, of which `bench run` looks at every number; of a larger one only at kind and length."""
 
@@ -91,21 +95,18 @@ def _fault(file: Path, read: Callable[[Path], Any]) -> _Fault | None:
     return None
 
 
-def _array(file: Path) -> None:
-    """Raise what is wrong with an array, every number of which is looked at if it is small."""
+def _array(file: Path) -> Floats:
+    """An array, every number of which is looked at if it is small."""
     found = mapped(file)
     if found.nbytes <= READ_WHOLE:
-        matrix(file)
+        verify_finite(found)
+    return found
 
 
-def _embeddings(file: Path, *, look: Callable[[Path], Any]) -> None:
+def _embeddings(file: Path, *, look: Callable[[Path], Floats]) -> None:
     """Raise what is wrong with the test embeddings, of which there is a row for each query."""
-    look(file)
-    try:
-        queries = len(stored_queries(file.with_name("queries.parquet"), only=()).first_hit)
-    except (DamagedError, OSError):  # which is told of that file
-        return
-    if (rows := len(mapped(file))) < queries:
+    rows, queries = len(look(file)), stored_count(file.with_name("queries.parquet"))
+    if rows < queries:
         raise DamagedError(f"holds {rows:,} rows for {queries:,} queries")
 
 
@@ -119,7 +120,8 @@ READ: Mapping[str, Callable[[Path], Any]] = {
 """By the name of the file what reads it whole."""
 LOOK: Mapping[str, Callable[[Path], Any]] = {
     **READ,
+    "queries.parquet": look_at,
     "embeddings.npy": partial(_embeddings, look=_array),
     "training.npy": _array,
 }
-"""The same for `bench run`, which looks at all finished jobs of a matrix."""
+"""The same for `bench run`, which looks at all finished jobs of a matrix, and so reads less of the queries."""

@@ -18,9 +18,19 @@ from numpy.typing import NDArray
 from bench.matrix.job import ConfigError
 from bench.store.packed import read_packed, schema
 from bench.store.places import StoreError
-from bench.store.stored_file import DamagedError, content, parsed
+from bench.store.stored_file import UNREADABLE, DamagedError, content, parsed
 
-__all__ = ["PACKED", "Queries", "pack_queries", "packed_encodings", "read_queries", "stored_queries", "write_queries"]
+__all__ = [
+    "PACKED",
+    "Queries",
+    "look_at",
+    "pack_queries",
+    "packed_encodings",
+    "read_queries",
+    "stored_count",
+    "stored_queries",
+    "write_queries",
+]
 
 PACKED = "query_"
 """How the columns of a packed file begin that hold values of queries."""
@@ -96,8 +106,29 @@ def stored_queries(file: Path, *, only: Collection[str] | None = None) -> Querie
         StoreError: it cannot be opened, or is no ordinary file, which is no damage.
         DamagedError: it is not what a job leaves.
     """
-    table = parsed(content(file), file, only=None if only is None else {*only, "class", "first_hit"})
+    return _of_table(parsed(content(file), file, only=None if only is None else {*only, "class", "first_hit"}))
+
+
+def look_at(file: Path) -> None:
+    """Raise what is wrong with the queries of one job, as far as the types of all columns and the first hits tell.
+
+    Raises:
+        FileNotFoundError, StoreError, DamagedError: as `stored_queries`.
+    """
+    _of_table(parsed(content(file), file, only=("class", "first_hit")))
+    _of_table(pq.read_schema(pa.BufferReader(content(file))).empty_table())
+
+
+def _of_table(table: pa.Table) -> Queries:
     return _queries({name: _matrix(table[name].combine_chunks()) for name in table.column_names})
+
+
+def stored_count(file: Path) -> int:
+    """How many queries are in the file of one job; 0 where nobody can tell, which whoever reads it will say."""
+    try:
+        return int(pq.ParquetFile(pa.BufferReader(content(file))).metadata.num_rows)
+    except (DamagedError, *UNREADABLE):
+        return 0
 
 
 def _wanted(name: str, only: Collection[str] | None) -> bool:

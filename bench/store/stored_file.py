@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bench.store.places import StoreError, unopened
 
-__all__ = ["UNREADABLE", "DamagedError", "content", "mapped", "matrix", "parsed"]
+__all__ = ["UNREADABLE", "DamagedError", "content", "mapped", "matrix", "parsed", "verify_finite"]
 
 UNREADABLE = (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError)
 """What reading a Parquet file raises where it is damaged or not ours; ValueError has the letters of its names in it."""
@@ -73,10 +73,15 @@ def matrix(file: Path) -> NDArray[np.float32]:
         DamagedError: it is no such array.
     """
     found = np.array(mapped(file))
+    verify_finite(found)
+    return found
+
+
+def verify_finite(found: NDArray[np.float32]) -> None:
+    """Raise DamagedError where a number of the array [N, dim] is not finite."""
     step = max(1, BLOCK // found.shape[1])
     if not all(np.isfinite(found[start : start + step]).all() for start in range(0, len(found), step)):
         raise DamagedError("holds numbers that are not finite")
-    return found
 
 
 def mapped(file: Path) -> NDArray[np.float32]:
