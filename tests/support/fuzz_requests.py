@@ -41,6 +41,14 @@ KEYS = (
     *("datasets", "backbones", "losses", "ensembles", "model_ensembles", "floors", "seeds", "controls", "recipe", "x"),
     *("searched", '"a b"', "recipe.epochs", "recipe.dim", "recipe.validation", "recipe.recall_at", "recipe.optimizer"),
 )
+HARMLESS = (("seeds", "2"), ("controls", "false"), ("losses", '["triplet"]'), ("floors", "[]"), ("seeds", "[3, 7]"))
+SOUND = (
+    ("list", "losses"),
+    ("list", "columns", "--json"),
+    ("list", "matrices"),
+    ("data", "list"),
+    ("plan", "tiny.toml"),
+)
 WORDS = (
     *(
         "plan",
@@ -51,7 +59,7 @@ WORDS = (
         "complement",
         "evaluate",
         "data",
-        "doctor?",
+        "metrics",
         "losses",
         "metrics",
         "--all",
@@ -103,12 +111,13 @@ def matrix(draws: Draws, place: Path) -> str:
     """Change a matrix file at random, and expand it; what came of it, in a word."""
     file = matrix_file(place)
     lines = file.read_text(encoding="utf-8").splitlines()
-    for _ in range(int(draws.integers(1, 4))):
-        key, value, at = str(draws.choice(KEYS)), str(draws.choice(VALUES)), int(draws.integers(len(lines)))
-        same = [number for number, line in enumerate(lines) if line.partition(" =")[0] == key]
-        lines[same[0] if same else at] = f"{key} = {value}"
+    for _ in range(int(draws.integers(1, 3))):
+        key, value = str(draws.choice(KEYS)), str(draws.choice(VALUES))
+        if draws.random() < 0.5:
+            key, value = HARMLESS[int(draws.integers(len(HARMLESS)))]
+        lines = [f"{key} = {value}", *(line for line in lines if line.partition(" =")[0] != key)]
     text = "\n".join(lines).encode()
-    if draws.random() < 0.2:
+    if draws.random() < 0.1:
         cut = int(draws.integers(len(text)))
         text = text[:cut] + draws.bytes(3) + text[cut:]
     file.write_bytes(text)
@@ -124,7 +133,9 @@ def matrix(draws: Draws, place: Path) -> str:
 def command_line(draws: Draws, place: Path) -> str:
     """Call `bench` with random words, of commands that train nothing; what came of it, in a word."""
     matrix_file(place)
-    words = [str(word).rstrip("?") for word in draws.choice(WORDS, size=int(draws.integers(1, 7)))]
+    words = [str(word) for word in draws.choice(WORDS, size=int(draws.integers(1, 7)))]
+    if draws.random() < 0.5:
+        words = [*SOUND[int(draws.integers(len(SOUND)))], *words[: int(draws.integers(2))]]
     where = {"tiny.toml": str(place / "tiny.toml"), "runs": str(place / "runs"), "nothing": str(place / "nothing")}
     asked = [where.get(word, word) for word in words]
     done = CliRunner().invoke(app, asked, env={"BENCH_DATA": str(place)})
