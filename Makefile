@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TUNED := $(addprefix results/tuned/frozen-,1-grocery_store_size_128-lite0_frozen.toml 2-cars196_half_not_Cars196-lite0_frozen.toml 3-omniglot_size_64_classes_200-lite0_frozen.toml)
 
-.PHONY: demo demo-photos test lint tables check baseline calibrate reference small frozen finetune bench-perf
+.PHONY: demo demo-photos test lint tables check baseline calibrate reference small frozen finetune bench-perf fuzz
 
 demo: .venv/ready
 	$(BIN)/bench run demo > /dev/null
@@ -70,6 +70,9 @@ bench-perf: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/frames.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/workers.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/many_cells.py
+
+fuzz: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/fuzz.py --minutes 10
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,6 +1,7 @@
 """What the queries of each test class score in sum, from the stored queries of a line's jobs."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.analysis.differences import Method
+from bench.matrix.job import ConfigError
 from bench.stats.class_part import class_sums
 from bench.stats.estimate import Numbers
 from bench.store import read_queries
@@ -73,6 +75,9 @@ def _values(path: Path, key: str, metric: str, only: Sequence[str] | None) -> tu
     try:
         queries = read_queries(path, key, only=only)
     except FileNotFoundError:
+        return None
+    except ConfigError as error:
+        warnings.warn(f"{error}; its classes are left out", stacklevel=2)
         return None
     values = _by_query(queries, metric)
     if values is None or queries.classes is None:

@@ -96,7 +96,7 @@ def study(
     for job in jobs:
         if job.kind in TRAINED and not job.control:
             members = boards.setdefault((job.dataset.label, job.backbone.label), {})
-            stored = all((results / job.key / file).exists() for file in ("embeddings.npy", "queries.parquet"))
+            stored = store.usable(results / job.key, "queries.parquet", "embeddings.npy")
             members.setdefault(job.objective.label, {})[job.seed] = job.key if stored else None
     few = [
         ", ".join(place) for place, members in boards.items() if len(members_with(members, common_seeds(members))) < 2

@@ -19,6 +19,8 @@ __all__ = ["older_jobs", "with_jobs"]
 READING = ("interpolation", "fill")
 """Fields of the recipe that a matrix of the project has changed since rows without their jobs were stored."""
 
+SEEDS = 100
+"""Seeds of such rows are below this, or they are not the project's: a stranger's may be any number."""
 Known = Mapping[tuple[Any, ...], Sequence[Job]]
 """Labels of dataset, backbone and objective, and the seed -> jobs."""
 
@@ -42,7 +44,7 @@ def older_jobs(rows: pd.DataFrame) -> dict[str, Job]:
     lacking = rows[rows["job"].isna()]
     if lacking.empty:
         return {}
-    known = _by_labels(int(lacking["seed"].max()) + 1)
+    known = _by_labels(tuple(sorted(set(lacking["seed"].astype(int)) & set(range(SEEDS)))))
     found = ((row["key"], job) for row in lacking.to_dict("records") for job in _candidates(row, known))
     return {key: job for key, job in found if job.key == key}
 
@@ -67,10 +69,10 @@ def _then(job: Job, recipe: Recipe) -> Job:
 
 
 @cache
-def _by_labels(seeds: int) -> Known:
-    """The jobs of every matrix of the project with so many seeds."""
+def _by_labels(seeds: tuple[int, ...]) -> Known:
+    """The jobs of every matrix of the project with these seeds."""
     found: defaultdict[tuple[Any, ...], list[Job]] = defaultdict(list)
     for name in matrices():
-        for job in expand(load(name, [f"seeds={seeds}"])):
+        for job in expand(load(name, [f"seeds={list(seeds)}"])) if seeds else ():
             found[job.dataset.label, job.backbone.label, job.seed, job.objective.label].append(job)
     return found

@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.cli import check, compare, data, evaluate, plugin, report, run, search, status
+from bench.cli import check, compare, data, doctor, evaluate, plugin, report, run, search, status
 from bench.cli.catalogue import list_
 from bench.cli.options import guarded
 
@@ -29,7 +29,7 @@ for command in (
         report.complement,
         report.pack,
     ),
-    *(list_, evaluate.evaluate, plugin.test_plugin),
+    *(list_, evaluate.evaluate, plugin.test_plugin, doctor.doctor),
 ):
     guarded(app)(command)
 app.add_typer(data.app, name="data")

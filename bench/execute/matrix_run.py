@@ -11,6 +11,7 @@ from warnings import warn
 import pandas as pd
 
 from bench import store
+from bench.analysis.controls import controls
 from bench.analysis.stopping import Until, checked
 from bench.datasets.split import Split, are_vectors, remarks
 from bench.execute.dependencies import Queue
@@ -123,8 +124,8 @@ def run(
     Nothing happens before the first event is asked for, and closing the generator ends all work at once: finished jobs
     are kept. A model ensemble starts when its members have ended. An ensemble's controls start when it and the jobs
     that its members are chosen by have ended. What is left out of the data, or is doubtful in it, is a warning. So is a
-    row that cannot be read: it is set aside, and its job runs. So is a job that is done, whose embeddings someone has
-    deleted and a model ensemble needs: it is trained again.
+    row, or a file beside it, that is damaged: its folder is set aside, and its job runs. So is a job that is done,
+    whose embeddings someone has deleted and a model ensemble needs: it is trained again.
 
     Several runs may share a folder of results, on several machines too: each job is trained by one of them, and all
     see all of it end. What a run leaves behind that was killed is taken over within two minutes.
@@ -206,7 +207,7 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
     doubtful = [f"{label}: {remark}" for label, split in splits.items() for remark in remarks(split)]
     for sentence in (*unused(named(), everything), *doubtful):
         warn(sentence, stacklevel=2)
-    stored, read = _stored(everything, splits, results), partial(_row, results)
+    stored, read = _stored(everything, splits, results, choose=controls), partial(_row, results)
     looks = []
     if rule:
         score = partial(_score, _scores(stored, rule.metric), results, rule.metric)
@@ -236,14 +237,22 @@ def _followed(events: Generator[Event, None, None], turns: Turns) -> Iterator[Ev
                 yield from turns.seen(turns.queue.end(event.job))
 
 
-def _stored(jobs: Sequence[Job], splits: Mapping[str, Split], results: Path) -> pd.DataFrame:
-    """The rows that there are, of the data that is there now, in a folder that can be written."""
+def _stored(jobs: Sequence[Job], splits: Mapping[str, Split], results: Path, *, choose: bool) -> pd.DataFrame:
+    """The rows that there are, of the data that is there now, in a folder that can be written.
+
+    A job of which something is damaged is set aside, and so is a control if any is to be chosen.
+    """
     store.prepare(results)
     for sentence in store.set_aside(results):
         warn(sentence, stacklevel=3)
     rows = store.load(results)
     check_same_data(jobs, splits, rows)
-    return rows
+    ended = rows[rows["status"].isin(("done", "diverged"))]
+    held_against = controls(jobs, rows) if choose and "control" in set(ended["kind"]) else ()
+    again = store.set_aside_beside(results, {job.key for job in (*jobs, *held_against)} & set(ended["key"]))
+    for sentence in again.sentences:
+        warn(sentence, stacklevel=3)
+    return rows[~rows["key"].isin(again.keys)]
 
 
 def _compare(jobs: Sequence[Job], splits: Mapping[str, Split]) -> Iterator[Event]:

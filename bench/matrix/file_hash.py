@@ -1,6 +1,8 @@
 """The content of a file as a hash, which decides what a job computes; its path does not."""
 
+import errno
 import hashlib
+import stat
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +16,8 @@ def sha256(path: Path) -> str:
         OSError: the file cannot be read.
     """
     state = path.stat()
+    if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for
+        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
     return _sha256(path.resolve(), state.st_mtime_ns, state.st_size)
 
 

@@ -25,6 +25,8 @@ TRAINED = ("loss", "ensemble")
 """Kinds that are trained; the others are made of stored embeddings or of images."""
 
 
+DEEPEST = 60
+"""Tables and lists inside each other in a stored job, at most: ensembles in ensembles come to a dozen."""
 REVISIONS = {"timm": 2}
 """Parts that compute something else than when rows were first stored: raised, they give new keys to their jobs alone.
 
@@ -192,9 +194,17 @@ class Job(BaseModel):
         Fields of the recipe that came after the row was stored are at what was done before there were any.
         """
         try:
-            return cls.model_validate(_completed(json.loads(text)))
-        except (ValidationError, ValueError, TypeError, KeyError):
+            found = json.loads(text)
+            shallow = text.count("{") + text.count("[") <= DEEPEST or _is_shallow(found)
+            return cls.model_validate(_completed(found)) if shallow else None
+        except (ValidationError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
+
+
+def _is_shallow(value: Any, depth: int = DEEPEST) -> bool:
+    """Is nothing nested deeper than what a matrix can say? Whoever reads it may recurse as deep."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > 0 and all(_is_shallow(one, depth - 1) for one in inside)
 
 
 def _completed(job: dict[str, Any]) -> dict[str, Any]:

@@ -1,17 +1,9 @@
 """Rows on disk: written whole or not at all, read back as tables."""
 
+from bench.store.arrays import embeddings, training
 from bench.store.checkpoints import forget_checkpoint
-from bench.store.folder import (
-    TRAINING,
-    embeddings,
-    empty,
-    load,
-    prepare,
-    set_aside,
-    statuses,
-    training,
-    write,
-)
+from bench.store.damage import set_aside_beside, usable
+from bench.store.folder import TRAINING, empty, load, prepare, set_aside, statuses, write
 from bench.store.logs import history, members
 from bench.store.packing import pack
 from bench.store.places import StoreError, check_room, check_writable
@@ -32,7 +24,9 @@ __all__ = [
     "prepare",
     "read_queries",
     "set_aside",
+    "set_aside_beside",
     "statuses",
     "training",
+    "usable",
     "write",
 ]

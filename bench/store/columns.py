@@ -14,7 +14,19 @@ import pyarrow as pa
 
 from bench.matrix.catalogue import Entry, entries
 
-__all__ = ["COLUMNS", "LOOKS", "SELECTS", "Column", "ColumnRole", "documented", "known", "role", "scores", "types"]
+__all__ = [
+    "COLUMNS",
+    "LOOKS",
+    "SELECTS",
+    "Column",
+    "ColumnRole",
+    "Status",
+    "documented",
+    "known",
+    "role",
+    "scores",
+    "types",
+]
 
 LOOKS = tuple(f"{side}_{name}" for side in ("validation", "test") for name in ("recall_at_1", "map_at_r"))
 """What is written down of an epoch after which a model was looked at."""
@@ -22,6 +34,8 @@ LOOKS = tuple(f"{side}_{name}" for side in ("validation", "test") for name in ("
 SELECTS = "validation_map_at_r"
 """What selects the epoch: it tells embeddings apart more finely than Recall@1."""
 
+Status = Literal["done", "failed", "diverged", "skipped"]
+"""What became of a job."""
 ColumnRole = Literal["identity", "outcome", "score", "beside", "selection", "cost", "provenance"]
 """`beside` belongs to a score: its spread, its best restart, its chance level."""
 
@@ -210,10 +224,19 @@ def role(name: str) -> ColumnRole | None:
     """What a column is for; None for one that is not the harness's."""
     if name in (stated := known()):
         return stated[name]
-    if any(_pattern(metric).fullmatch(name) for metric in entries("metrics").values()):
+    if _metric(name) is not None:
         return "score"
-    stem = next((name.removesuffix(end) for end in BESIDE if name.endswith(end)), "")
-    return "beside" if stem and role(stem) == "score" else None
+    return "beside" if metric_of(name) is not None else None
+
+
+def metric_of(name: str) -> Entry | None:
+    """The metric whose score a column is, or stands beside; None for any other column."""
+    own, ends = _metric(name), [end for end in BESIDE if name.endswith(end)]
+    return own if own or not ends else metric_of(name.removesuffix(ends[0]))
+
+
+def _metric(name: str) -> Entry | None:
+    return next((metric for metric in entries("metrics").values() if _pattern(metric).fullmatch(name)), None)
 
 
 def documented() -> tuple[Column, ...]:

@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,37 +23,35 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from bench.matrix.job import ConfigError
 from bench.store.checkpoints import sweep_checkpoints
-from bench.store.columns import types
-from bench.store.job_row import read_rows
+from bench.store.job_row import NONE, read_rows
 from bench.store.leases import sweep_leases
 from bench.store.logs import LOGS
 from bench.store.older import identified
 from bench.store.packed import read_packed, schema
-from bench.store.places import DAY, DRAFT, StoreError, only_ours, unopened, unwritten
+from bench.store.places import DAY, DRAFT, StoreError, only_ours, unwritten
 from bench.store.processes import marked
 from bench.store.publish import finished, move_aside, new_draft, publish
 from bench.store.queries import PACKED, write_queries
 from bench.store.readable import readable
 from bench.store.row import Result, Status
+from bench.store.sound import unsound
 
 __all__ = [
     "TRAINING",
     "StoreError",
-    "embeddings",
     "empty",
     "load",
     "prepare",
     "set_aside",
     "statuses",
-    "training",
     "write",
 ]
 
 
+NAMED = 20
+"""Rows left out that are named, at most."""
 TRAINING = 2048
 """Training images whose embeddings are stored, at most: enough to learn a projection from."""
 
@@ -94,7 +93,7 @@ def _remove_draft(draft: Path) -> None:
 
 def empty() -> pd.DataFrame:
     """No rows, with their columns."""
-    frame: pd.DataFrame = _EMPTY.to_pandas()
+    frame: pd.DataFrame = NONE.to_pandas()
     return frame
 
 
@@ -147,12 +146,16 @@ def set_aside(results: Path) -> list[str]:
         StoreError: a row cannot be opened, which is no damage; nothing is renamed then.
     """
     try:
-        named = [(folder.name, move_aside(folder)) for folder in read_rows(results).damaged]
+        named = [(folder, why, move_aside(folder)) for folder, why in read_rows(results).damaged.items()]
     except StoreError:
         raise
     except OSError as error:
         raise unwritten(results, error) from error
-    return [f"{key}: its row cannot be read; set aside as {name}, the job runs again" for key, name in named if name]
+    return [
+        f"{folder / 'row.parquet'}: {why}; its folder is set aside as {name}, and the job runs again"
+        for folder, why, name in named
+        if name
+    ]
 
 
 def load(source: str | Path) -> pd.DataFrame:
@@ -171,45 +174,27 @@ def load(source: str | Path) -> pd.DataFrame:
 def rows_of(source: Path) -> pa.Table:
     """The same as an Arrow table, and as it is stored."""
     if os.path.isfile(source):
-        beside = {kind.packed for kind in LOGS.values()}
-        names = schema(source).names
-        return read_packed(source, [name for name in names if name not in beside and not name.startswith(PACKED)])
+        return _packed_rows(source)
     found = read_rows(source)
-    for folder in found.damaged:
-        warnings.warn(f"{folder}: its row cannot be read; `bench run` sets it aside and runs it again", stacklevel=3)
-    return _EMPTY if found.whole is None else found.whole
+    _tell(
+        f"{folder / 'row.parquet'}: {why}; `bench run` sets it aside and runs the job again"
+        for folder, why in found.damaged.items()
+    )
+    return found.whole
 
 
-def embeddings(results: Path, key: str) -> NDArray[np.float32]:
-    """Stored test embeddings of a job, [queries + gallery, dim].
-
-    Raises:
-        FileNotFoundError: the job has none.
-        ConfigError: they cannot be read.
-    """
-    return _vectors(results / key / "embeddings.npy")
-
-
-def training(results: Path, key: str) -> NDArray[np.float32]:
-    """Stored embeddings of training images of a job, [images, dim]; of every job of a dataset the same images.
-
-    Raises:
-        FileNotFoundError: the job has none.
-        ConfigError: they cannot be read.
-    """
-    return _vectors(results / key / "training.npy")
+def _packed_rows(file: Path) -> pa.Table:
+    beside = {kind.packed for kind in LOGS.values()}
+    names = schema(file).names
+    table = read_packed(file, [name for name in names if name not in beside and not name.startswith(PACKED)])
+    wrong = unsound(table)
+    _tell(f"{file}: row {number + 1:,} {why}" for number, why in wrong.items())
+    return table.filter(pa.array([number not in wrong for number in range(len(table))])) if wrong else table
 
 
-def _vectors(file: Path) -> NDArray[np.float32]:
-    try:
-        found: NDArray[np.float32] = np.load(file, allow_pickle=False)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, EOFError) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise ConfigError(str(unopened(file, error))) from error
-        raise ConfigError(f"{file}: is damaged; delete the folder {file.parent} and run the matrix again") from error
-    return found
-
-
-_EMPTY = pa.table({name: pa.array([], kind) for name, kind in types().items()})
+def _tell(sentences: Iterable[str]) -> None:
+    """Warn of rows that are left out: of a few by name, of more by number."""
+    told = [f"{sentence}; it is left out" for sentence in sentences]
+    rest = [f"{len(told) - NAMED:,} more rows are left out, for reasons like these"] if len(told) > NAMED else []
+    for sentence in (*told[:NAMED], *rest):
+        warnings.warn(sentence, stacklevel=5)

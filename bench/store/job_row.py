@@ -1,36 +1,34 @@
 """The row in a job's folder: whole, damaged, or there and not to be opened, which is no damage."""
 
-import os
-import stat
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from bench.store.columns import types
-from bench.store.kept_rows import gather
-from bench.store.places import StoreError, job_folders, unopened
+from bench.store.columns import role, types
+from bench.store.kept_rows import MARKS, Checked, gather
+from bench.store.places import job_folders, only_row
+from bench.store.sound import MisfitError, fitted, fitted_row, unsound
+from bench.store.stored_file import DamagedError, content, parsed
 
-__all__ = ["ESSENTIAL", "UNREADABLE", "DamagedError", "Rows", "read_row", "read_rows", "typed"]
+__all__ = ["NONE", "DamagedError", "Rows", "read_row", "read_rows"]
 
-ESSENTIAL = ("key", "dataset", "backbone", "objective", "kind", "seed", "recipe", "protocol", "status")
-"""Columns that every row ever stored has."""
-UNREADABLE = (OSError, pa.ArrowException, UnicodeDecodeError)
-"""What reading a file of rows raises where it is damaged or not ours: the letters of its names may be."""
+LARGEST = 2**26
+"""Bytes: no row is nearly as large."""
+OURS = {"key", "status", "protocol"}
+"""What tells a row from a Parquet file of something else."""
+NONE = pa.table({name: pa.array([], kind) for name, kind in types().items()})
+"""No rows, with their columns."""
 
 
 class Rows(NamedTuple):
     """What a folder of results holds."""
 
-    whole: pa.Table | None
-    """In the order of their folders' names; None where there are none."""
-    damaged: list[Path]
-    """Folders of ours whose row is not there, or no Parquet any more."""
-
-
-class DamagedError(Exception):
-    """A row is not there, or no Parquet any more."""
+    whole: pa.Table
+    """In the order of their folders' names, as they are stored, with the types that their columns ought to have."""
+    damaged: Mapping[Path, str]
+    """Folders of ours whose row is not what a job leaves, and why, as in "is empty"."""
 
 
 def read_rows(results: Path) -> Rows:
@@ -38,72 +36,99 @@ def read_rows(results: Path) -> Rows:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        StoreError: something of ours cannot be opened, so that nobody knows whether it is whole; or the rows do not
-            fit together.
+        StoreError: something of ours cannot be opened, so that nobody knows whether it is whole.
     """
-    try:
-        found = gather(results, job_folders(results), _row_or_damage)
-    except pa.ArrowException as error:
-        raise StoreError(f"{results}: its rows do not fit together ({error}); name another folder") from error
-    return Rows(found.rows, [folder for folder, other in found.others if isinstance(other, DamagedError)])
+    found = gather(results, job_folders(results), _row_or_damage, _checked)
+    damaged = {folder: str(other) for folder, other in found.others.items() if isinstance(other, DamagedError)}
+    return Rows(NONE if found.rows is None else found.rows, dict(sorted({**damaged, **found.wrong}.items())))
 
 
 def read_row(folder: Path) -> pa.Table | None:
     """The row of a job; None where the folder is gone, or where the file is a Parquet of something else.
 
     Raises:
-        DamagedError: it is not there, or no Parquet any more.
+        DamagedError: it is not there, or not what a job leaves.
         StoreError: it cannot be opened.
     """
-    file = folder / "row.parquet"
-    try:
-        content = _content(file)
-    except FileNotFoundError:
-        if not folder.exists():  # another run has just replaced it
-            return None
-        if file.is_symlink():
-            raise StoreError(f"{file}: is a link to a file that is not there; fetch the file, or mend it") from None
-        raise DamagedError from None
-    except OSError as error:
-        raise unopened(file, error) from error
-    return _parsed(content, file)
-
-
-def typed(table: pa.Table) -> pa.Table | None:
-    """The table with the types that its essential columns ought to have; None where that cannot be."""
-    if not set(table.column_names) >= set(ESSENTIAL):
+    row = _read(folder)
+    if row is None:
         return None
-    kinds = types()
-    found = dict(zip(table.schema.names, table.schema.types, strict=True))
-    if all(found[name] == kinds[name] for name in ESSENTIAL):
-        return table
     try:
-        for name in ESSENTIAL:
-            table = table.set_column(table.column_names.index(name), name, table[name].cast(kinds[name]))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return None
-    return table
+        row = fitted_row(row)
+    except MisfitError as error:
+        raise DamagedError(str(error)) from error
+    if wrong := _foreign(row, [folder]):
+        raise DamagedError(wrong[0])
+    return row
 
 
 def _row_or_damage(folder: Path) -> pa.Table | DamagedError | None:
     try:
-        return read_row(folder)
+        return _read(folder)
     except DamagedError as error:
         return error
 
 
-def _content(file: Path) -> bytes:
-    """Read before Arrow sees it: Arrow says OSError of a file that it cannot open and of one that is damaged."""
-    if not stat.S_ISREG(os.stat(file).st_mode):
-        raise OSError(0, "it is no ordinary file")
-    return file.read_bytes()
-
-
-def _parsed(content: bytes, file: Path) -> pa.Table | None:
+def _read(folder: Path) -> pa.Table | None:
+    file = folder / "row.parquet"
     try:
-        table = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
-    except pa.ArrowNotImplementedError as error:
-        raise StoreError(f"{file}: this version of pyarrow cannot read it ({error}); install a newer one") from error
-    except UNREADABLE as error:
-        raise DamagedError from error
-    return typed(table) if table.num_rows == 1 else None
+        row = parsed(content(file, most=LARGEST), file)
+    except FileNotFoundError:
+        if not folder.exists():  # another run has just replaced it
+            return None
+        raise DamagedError("is not there") from None
+    if not set(row.column_names) >= OURS:
+        if only_row(folder):
+            return None
+        raise DamagedError("is a Parquet file of something else")
+    if strange := [name for name in row.column_names if name in MARKS or "\n" in name]:
+        raise DamagedError(f"has a column {strange[0]!r}, which no job writes")
+    if row.num_rows != 1:
+        raise DamagedError(f"holds {row.num_rows:,} rows instead of one")
+    return row
+
+
+def _checked(parts: Sequence[pa.Table], folders: Sequence[Path]) -> Checked:
+    """The rows of these folders as one table, without those that no job leaves."""
+    table, misfit = _together(parts)
+    named = [number for number in range(len(folders)) if number not in misfit]
+    foreign = _foreign(table, [folders[number] for number in named])
+    wrong = {named[number]: why for number, why in foreign.items()}
+    return Checked(
+        table.filter(pa.array([number not in wrong for number in named])) if wrong else table, misfit | wrong
+    )
+
+
+def _together(parts: Sequence[pa.Table]) -> tuple[pa.Table, dict[int, str]]:
+    """The rows as one table, and by number why others do not fit into it: then all are looked at singly."""
+    try:
+        return pa.concat_tables([fitted_row(part) for part in parts], promote_options="default"), {}
+    except (pa.ArrowException, MisfitError):
+        return _singly([part.slice(number, 1) for part in parts for number in range(len(part))])
+
+
+def _singly(rows: Sequence[pa.Table]) -> tuple[pa.Table, dict[int, str]]:
+    fitting, misfit, kinds = [NONE], dict[int, str](), _strange(rows)
+    for number, row in enumerate(rows):
+        try:
+            fitting.append(fitted(fitted_row(row), kinds))
+        except MisfitError as error:
+            misfit[number] = str(error)
+    return pa.concat_tables(fitting, promote_options="default"), misfit
+
+
+def _strange(rows: Iterable[pa.Table]) -> dict[str, pa.DataType]:
+    """The types of columns that nobody here knows: numbers if any row has a number there, else the first one's."""
+    found: dict[str, pa.DataType] = {}
+    fields = [field for row in rows for field in row.schema if not pa.types.is_null(field.type)]
+    for name, kind in ((field.name, field.type) for field in fields if role(field.name) is None):
+        number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        found[name] = pa.float64() if number else found.get(name, kind)
+    return found
+
+
+def _foreign(table: pa.Table, folders: Sequence[Path]) -> dict[int, str]:
+    """By number the rows that no job leaves in its folder, and why."""
+    keys = enumerate(table["key"].to_pylist())
+    elsewhere = {number: f"is that of another job, {key}" for number, key in keys if key != folders[number].name}
+    return unsound(table) | elsewhere

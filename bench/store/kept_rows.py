@@ -8,7 +8,7 @@ write it at the same time do not disturb each other: each writes a whole file, a
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,13 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.store.stored_file import UNREADABLE, DamagedError, content
 from bench.store.whole_file import write_whole
 
-__all__ = ["KEPT", "Gathered", "gather"]
+__all__ = ["KEPT", "MARKS", "Checked", "Gathered", "gather"]
 
 KEPT = ".lossbench-rows"
 """The name of the file."""
-LAYOUT = {b"lossbench rows": b"1"}
+LAYOUT = {b"lossbench rows": b"2"}
 """Its mark. The number is raised when a row is checked for more than before, so that all are checked again."""
 MANY = 200
 """So many rows have to be parsed before the file is written anew."""
@@ -32,7 +33,17 @@ SETTLED = 2.0
 """Seconds: a younger file may still change within the resolution of its time of change."""
 STAMP, COLUMNS = "kept: file", "kept: columns"
 """What the file has beside the columns of rows: which file a row is from, and which columns that one has."""
+MARKS = {STAMP, COLUMNS}
 NONE = pa.table({STAMP: pa.array([], pa.string()), COLUMNS: pa.array([], pa.string())})
+
+
+class Checked(NamedTuple):
+    """What is to be believed of some rows."""
+
+    rows: pa.Table
+    """In their order, without the wrong ones."""
+    wrong: Mapping[int, str]
+    """By number, why."""
 
 
 class Gathered(NamedTuple):
@@ -40,22 +51,31 @@ class Gathered(NamedTuple):
 
     rows: pa.Table | None
     """In the order of the folders; None where there is no row."""
-    others: list[tuple[Path, object]]
+    others: Mapping[Path, object]
     """The folders without a row, and what was read instead."""
+    wrong: Mapping[Path, str]
+    """The folders whose row is not to be believed, and why."""
 
 
-def gather(results: Path, folders: Sequence[Path], read: Callable[[Path], object]) -> Gathered:
+Read = Callable[[Path], object]
+Check = Callable[[Sequence[pa.Table], Sequence[Path]], Checked]
+
+
+def gather(results: Path, folders: Sequence[Path], read: Read, check: Check) -> Gathered:
     """The rows of these folders of jobs; only those are read that are not kept.
 
     Args:
         results: where the folders are, and the file of kept rows.
         folders: of jobs.
         read: gives the row of a folder, or whatever else is to be told of it.
-
-    Raises:
-        pyarrow.ArrowException: the rows do not fit together.
+        check: given all rows, in a few tables, and their folders, says which rows are sound.
     """
-    kept, now = _kept(results), time.time()
+    return _gathered(_kept(results), results, folders, read, check)
+
+
+def _gathered(kept: pa.Table, results: Path, folders: Sequence[Path], read: Read, check: Check) -> Gathered:
+    """The same, with these rows `kept`; all files are read if one of them is wrong."""
+    now = time.time()
     places = {stamp: place for place, stamp in enumerate(kept[STAMP].to_pylist())}
     stamps = [_stamp(folder, now) for folder in folders]
     old = [number for number, stamp in enumerate(stamps) if stamp in places]
@@ -63,29 +83,43 @@ def gather(results: Path, folders: Sequence[Path], read: Callable[[Path], object
     with ThreadPoolExecutor() as threads:
         read_now = dict(zip(new, threads.map(read, [folders[number] for number in new]), strict=True))
     fresh = {number: row for number, row in read_now.items() if isinstance(row, pa.Table)}
-    others = [(folders[number], row) for number, row in read_now.items() if number not in fresh]
+    others = {folders[number]: row for number, row in read_now.items() if number not in fresh}
     if not old and not fresh:
-        return Gathered(None, others)
+        return Gathered(None, others, {})
     parts = [kept.take(pa.array([places[stamps[number] or ""] for number in old], pa.int64()))] if old else []
     groups = _by_columns(fresh)
     parts += [_marked([fresh[number] for number in group], [stamps[number] for number in group]) for group in groups]
-    order = np.argsort([*old, *(number for group in groups for number in group)])
-    rows = pa.concat_tables(parts, promote_options="default").take(order)
-    if sum(stamps[number] is not None for number in fresh) >= MANY:
+    numbers = [*old, *(number for group in groups for number in group)]
+    found, bad = check(parts, [folders[number] for number in numbers])
+    if any(at < len(old) for at in bad):
+        return _gathered(NONE, results, folders, read, check)
+    sound = [number for at, number in enumerate(numbers) if at not in bad]
+    rows = found.take(np.argsort(sound))
+    if sum(stamps[number] is not None for number in sound if number in fresh) >= MANY:
         _keep(rows, results / KEPT)
-    return Gathered(_unmarked(rows), others)
+    return Gathered(_unmarked(rows) if sound else None, others, {folders[numbers[at]]: why for at, why in bad.items()})
 
 
 def _kept(results: Path) -> pa.Table:
     """The rows in the file; none where it is not there, or not whole, or of another layout."""
     try:
-        with (results / KEPT).open("rb") as opened:
-            file = pq.ParquetFile(opened, page_checksum_verification=True)
-            if LAYOUT.items() <= (file.schema_arrow.metadata or {}).items():
-                return file.read().replace_schema_metadata(None)
-    except (OSError, pa.ArrowException, UnicodeDecodeError):
+        file = pq.ParquetFile(pa.BufferReader(content(results / KEPT)), page_checksum_verification=True)
+        if LAYOUT.items() <= (file.schema_arrow.metadata or {}).items():
+            found = file.read().replace_schema_metadata(None)
+            found.validate(full=True)
+            if len(set(found.column_names)) == found.num_columns and _is_marked(found):
+                return found
+    except (DamagedError, *UNREADABLE):
         pass
     return NONE
+
+
+def _is_marked(rows: pa.Table) -> bool:
+    """Does every row say which file it is from, and which of the columns that one has?"""
+    there = set(rows.column_names)
+    if not there >= MARKS or any(rows[name].type != pa.string() or rows[name].null_count for name in MARKS):
+        return False
+    return _names(rows).keys() <= there
 
 
 def _keep(rows: pa.Table, file: Path) -> None:
@@ -124,5 +158,8 @@ def _marked(rows: Sequence[pa.Table], stamps: Sequence[str | None]) -> pa.Table:
 
 def _unmarked(rows: pa.Table) -> pa.Table:
     """Only the columns that one of these rows has: a kept file may know more."""
-    names = dict.fromkeys(name for names in rows[COLUMNS].unique().to_pylist() for name in names.split("\n"))
-    return rows.select(list(names))
+    return rows.select(list(_names(rows)))
+
+
+def _names(rows: pa.Table) -> dict[str, None]:
+    return dict.fromkeys(name for names in rows[COLUMNS].unique().to_pylist() for name in names.split("\n"))

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.store.job_row import ESSENTIAL, UNREADABLE, typed
 from bench.store.places import StoreError, unopened
+from bench.store.sound import ESSENTIAL, MisfitError, fitted_row
+from bench.store.stored_file import UNREADABLE
 
 __all__ = ["read_packed", "schema"]
 
@@ -48,9 +49,10 @@ def read_packed(file: Path, columns: Sequence[str], *, key: str | None = None) -
         raise _refusal(file, error) from error
     if not set(columns) >= set(ESSENTIAL):
         return table
-    if (found := typed(table)) is None:
-        raise StoreError(f"{file}: its columns hold something else than results; {ADVICE}")
-    return found
+    try:
+        return fitted_row(table)
+    except MisfitError as error:
+        raise StoreError(f"{file}: {error}; {ADVICE}") from error
 
 
 def _refusal(file: Path, error: Exception) -> StoreError:

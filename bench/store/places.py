@@ -19,6 +19,7 @@ __all__ = [
     "holds_job",
     "job_folders",
     "only_ours",
+    "only_row",
     "unopened",
     "unwritten",
 ]
@@ -83,6 +84,15 @@ def only_ours(folder: Path) -> bool:
         StoreError: it cannot be listed.
     """
     return _names(folder) <= FILES and all(os.path.isfile(folder / name) for name in _names(folder))
+
+
+def only_row(folder: Path) -> bool:
+    """Is the row the only file in a folder that a job could have left?
+
+    Raises:
+        StoreError: it cannot be listed.
+    """
+    return _names(folder) & FILES == {"row.parquet"}
 
 
 def check_writable(results: Path) -> None:

@@ -16,16 +16,28 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.matrix.job import ConfigError
-from bench.store.job_row import UNREADABLE
 from bench.store.packed import read_packed, schema
-from bench.store.places import unopened
+from bench.store.places import StoreError
+from bench.store.stored_file import UNREADABLE, DamagedError, content, parsed
 
-__all__ = ["PACKED", "Queries", "pack_queries", "packed_encodings", "read_queries", "write_queries"]
+__all__ = [
+    "PACKED",
+    "Queries",
+    "look_at",
+    "pack_queries",
+    "packed_encodings",
+    "read_queries",
+    "stored_count",
+    "stored_queries",
+    "write_queries",
+]
 
 PACKED = "query_"
 """How the columns of a packed file begin that hold values of queries."""
 SAMPLE = 500
 """Queries whose neighbours are packed, at most: every n-th, of every job on a dataset the same."""
+LARGEST = 2**27
+"""More than the rank of any hit, and than the number of any class."""
 OWN = ("class", "first_hit", "neighbours", "distances")
 
 
@@ -73,30 +85,54 @@ def read_queries(source: str | Path, key: str, *, only: Collection[str] | None =
         rows = read_packed(source, names, key=key) if f"{PACKED}first_hit" in names else pa.table({})
         if not rows.num_rows or not rows[f"{PACKED}first_hit"][0].is_valid:
             raise FileNotFoundError(f"{source} holds no queries of the job {key}")
-        return _unpacked({name.removeprefix(PACKED): rows[name][0] for name in names})
-    table = _table(source / key / "queries.parquet", only)
-    found = {name: table[name].combine_chunks() for name in table.column_names}
-    return _queries({name: _matrix(column) for name, column in found.items()})
+        try:
+            return _unpacked({name.removeprefix(PACKED): rows[name][0] for name in names})
+        except (DamagedError, AttributeError) as error:  # the latter of cells that are no lists
+            raise ConfigError(f"{source}: its queries of {key} are not those of `bench pack` ({error})") from error
+    file = source / key / "queries.parquet"
+    try:
+        return stored_queries(file, only=only)
+    except StoreError as error:
+        raise ConfigError(str(error)) from error
+    except DamagedError as error:
+        raise ConfigError(f"{file}: {error}; `bench run` runs its job again") from error
+
+
+def stored_queries(file: Path, *, only: Collection[str] | None = None) -> Queries:
+    """The queries in the file of one job.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        StoreError: it cannot be opened, or is no ordinary file, which is no damage.
+        DamagedError: it is not what a job leaves.
+    """
+    return _of_table(parsed(content(file), file, only=None if only is None else {*only, "class", "first_hit"}))
+
+
+def look_at(file: Path) -> None:
+    """Raise what is wrong with the queries of one job, as far as the types of all columns and the first hits tell.
+
+    Raises:
+        FileNotFoundError, StoreError, DamagedError: as `stored_queries`.
+    """
+    _of_table(parsed(content(file), file, only=("class", "first_hit")))
+    _of_table(pq.read_schema(pa.BufferReader(content(file))).empty_table())
+
+
+def _of_table(table: pa.Table) -> Queries:
+    return _queries({name: _matrix(table[name].combine_chunks()) for name in table.column_names})
+
+
+def stored_count(file: Path) -> int:
+    """How many queries are in the file of one job; 0 where nobody can tell, which whoever reads it will say."""
+    try:
+        return int(pq.ParquetFile(pa.BufferReader(content(file))).metadata.num_rows)
+    except (DamagedError, *UNREADABLE):
+        return 0
 
 
 def _wanted(name: str, only: Collection[str] | None) -> bool:
     return only is None or name in only or name in ("class", "first_hit")
-
-
-def _table(file: Path, only: Collection[str] | None) -> pa.Table:
-    try:
-        whole = pq.ParquetFile(file, pre_buffer=False)
-        names = [name for name in whole.schema_arrow.names if _wanted(name, only)]
-        table = whole.read(names, use_threads=False)
-    except FileNotFoundError:
-        raise
-    except UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno:
-            raise ConfigError(str(unopened(file, error))) from error
-        raise ConfigError(f"{file}: is damaged; delete the folder {file.parent} and run the matrix again") from error
-    if "first_hit" not in table.column_names:
-        raise ConfigError(f"{file}: has no column 'first_hit'; delete {file.parent} and run the matrix again")
-    return table
 
 
 def pack_queries(results: Path, keys: Sequence[str]) -> dict[str, pa.Array]:
@@ -130,8 +166,8 @@ def _known(results: Path, key: str) -> Queries | None:
         return read_queries(results, key)
     except FileNotFoundError:
         return None
-    except ConfigError:
-        warnings.warn(f"{results / key}/queries.parquet cannot be read and is left out", stacklevel=2)
+    except ConfigError as error:
+        warnings.warn(f"{error}; its queries are left out", stacklevel=2)
         return None
 
 
@@ -146,6 +182,8 @@ def _unpacked(row: Mapping[str, Any]) -> Queries:
     rows = np.arange(0, count, _step(count))
     for name, missing in (("neighbours", -1), ("distances", np.nan)):
         if name in given:
+            if given[name].size % max(1, len(rows)):
+                raise DamagedError(f"has {given[name].size:,} {name} for {len(rows):,} queries")
             kept = given[name].reshape(len(rows), -1)
             given[name] = np.full((count, kept.shape[1]), missing, np.int32 if missing == -1 else np.float32)
             given[name][rows] = kept
@@ -153,12 +191,25 @@ def _unpacked(row: Mapping[str, Any]) -> Queries:
 
 
 def _queries(columns: Mapping[str, NDArray[Any]]) -> Queries:
+    if "first_hit" not in columns:
+        raise DamagedError("has no column 'first_hit'")
+    for name, column in columns.items():
+        _verify(name, column, count=len(columns["first_hit"]))
     classes, first_hit, neighbours, distances = (columns.get(name) for name in OWN)
     values = {name: column.astype(np.float64) for name, column in columns.items() if name not in OWN}
     assert first_hit is not None
     return Queries(
         None if classes is None else classes.astype(np.int64), first_hit.astype(np.int32), values, neighbours, distances
     )
+
+
+def _verify(name: str, column: NDArray[Any], *, count: int) -> None:
+    """See that a column holds numbers of its kind, one or one row of them for each query."""
+    lists, whole = name in ("neighbours", "distances"), name in ("class", "first_hit", "neighbours")
+    if column.ndim != 1 + lists or len(column) != count or column.dtype.kind not in ("iu" if whole else "iuf"):
+        raise DamagedError(f"has something else than {'whole ' * whole}numbers, one per query, in {name!r}")
+    if name in ("class", "first_hit") and count and not 0 <= column.min() <= column.max() < LARGEST:
+        raise DamagedError(f"has a number in {name!r} that is not from 0 to {LARGEST:,}")
 
 
 def _nested(rows: NDArray[Any]) -> pa.Array:
@@ -168,7 +219,8 @@ def _nested(rows: NDArray[Any]) -> pa.Array:
 def _matrix(column: pa.Array) -> NDArray[Any]:
     if not pa.types.is_fixed_size_list(column.type):
         return np.asarray(column)
-    return np.asarray(column.flatten()).reshape(-1, column.type.list_size)
+    flat, size = np.asarray(column.flatten()), column.type.list_size
+    return flat.reshape(len(column), size) if flat.size == len(column) * size else flat
 
 
 def _step(count: int) -> int:

@@ -1,7 +1,7 @@
 """What one job leaves behind, first of all its row; `bench/store/columns.py` says what each column means."""
 
 import json
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from bench.matrix.job import Job, Role
-from bench.store.columns import types
+from bench.store.columns import Status, types
 from bench.store.queries import Queries
 
 __all__ = ["MemberEpoch", "Provenance", "Result", "Row", "Status", "failure"]
-
-Status = Literal["done", "failed", "diverged", "skipped"]
 
 
 class Provenance(BaseModel):

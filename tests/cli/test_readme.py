@@ -22,7 +22,14 @@ from bench.matrix.file import Matrix, matrices
 from bench.scoring.conventions.rules import CONVENTIONS
 
 ROOT = Path(__file__).parents[2]
-WRITTEN = ("README.md", "CONTRIBUTING.md", "results/README.md", "losses/README.md", "reports/ensembles.md")
+WRITTEN = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "results/README.md",
+    "losses/README.md",
+    "reports/ensembles.md",
+)
 BESIDE = tuple(f"bench/{folder}/README.md" for folder in ("datasets", "matrices", "scoring"))
 MEASURED = [name for name in ("results/calibration.md",) if (ROOT / name).exists()]
 PAGES = [*MEASURED, *WRITTEN, *BESIDE, "reports/README.md", "reports/small/README.md", "reports/complement.md"]

@@ -117,7 +117,7 @@ def test_a_row_that_cannot_be_read_is_set_aside_with_a_warning(tmp_path):
     list(bench.run(matrix, results=results))
     broken = next(results.glob("*/row.parquet"))
     broken.write_bytes(b"")
-    with pytest.warns(UserWarning, match=f"{broken.parent.name}: its row cannot be read; set aside"):
+    with pytest.warns(UserWarning, match=f"{broken}: is empty; its folder is set aside"):
         events = list(bench.run(matrix, results=results))
     assert [event.job.key for event in events if event.kind in ENDINGS] == [broken.parent.name]
 

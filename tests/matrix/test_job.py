@@ -1,6 +1,7 @@
 """Identity: what makes two jobs one, one cell, or strangers."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,8 @@ def test_a_stored_job_keeps_its_key_when_its_weights_change(tmp_path: Path) -> N
 
 
 def test_weights_that_are_not_there_are_a_sentence(tmp_path: Path) -> None:
-    for place in (tmp_path / "nothing.pt", tmp_path):
+    os.mkfifo(tmp_path / "pipe.pt")
+    for place in (tmp_path / "nothing.pt", tmp_path, tmp_path / "pipe.pt"):
         with pytest.raises(ConfigError, match=r"backbones\.0: weights = .* cannot be read \(.*\); name a file"):
             weighed(place)
 
@@ -157,3 +159,31 @@ def test_a_changed_copy_of_a_part_or_a_recipe_has_an_identity_of_its_own():
     assert json.loads(recipe.as_json)["epochs"] == 77
     assert (job.backbone.digest, job.recipe.identity, job.recipe.as_json) == before
     assert job.changed(backbone=part, recipe=recipe).key != job.key
+
+
+NONE = (
+    "",
+    "3",
+    "[1]",
+    "null",
+    "{}",
+    '{"members": 3}',
+    '{"members": [3], "recipe": {}}',
+    '{"members": [], "recipe": [1]}',
+)
+
+
+@pytest.mark.parametrize("text", [*NONE, "[" * 100_000, '{"members":' * 5000])
+def test_what_is_no_stored_job_is_none(text: str) -> None:
+    assert Job.stored(text) is None
+
+
+def test_a_stored_job_without_end_is_none_and_one_as_deep_as_ensembles_go_is_read() -> None:
+    (job,) = jobs()
+    found = json.loads(job.model_dump_json())
+    for depth, read in ((30, True), (300, False)):
+        deep: Any = 1
+        for _ in range(depth):
+            deep = {"a": deep}
+        found["objective"]["parameters"] = {"a": deep}
+        assert (Job.stored(json.dumps(found)) is not None) == read

@@ -110,3 +110,35 @@ def test_kept_rows_that_cannot_be_used_are_as_none(kept, damage):
     if file.is_dir():
         file.rmdir()
     pd.testing.assert_frame_equal(found, afresh(kept))
+
+
+def test_kept_rows_that_are_wrong_are_read_from_their_files(kept):
+    table = pq.ParquetFile(kept / KEPT).read()
+    wrong = pa.array([7.0] * len(table))
+    forged = table.set_column(table.column_names.index("recall_at_1"), "recall_at_1", wrong)
+    pq.write_table(forged, kept / KEPT, write_page_checksum=True)
+    pd.testing.assert_frame_equal(bench.load(kept), afresh(kept))
+
+
+def test_a_wrong_row_is_never_kept(kept):
+    folder = folder_of(kept, 20)
+    table = pq.read_table(folder / "row.parquet", partitioning=None)
+    wrong = table.set_column(table.column_names.index("recall_at_1"), "recall_at_1", pa.array([7.0]))
+    pq.write_table(wrong, folder / "row.parquet")
+    time.sleep(SETTLED + 0.1)
+    (kept / KEPT).unlink()
+    with pytest.warns(UserWarning, match=r"has 7\.0 for 'recall_at_1'"):
+        found = bench.load(kept)
+    assert list(found["key"]) == pq.ParquetFile(kept / KEPT).read()["key"].to_pylist()
+    assert folder.name not in set(found["key"])
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", ["kept: file", "two\nlines"])
+def test_a_row_with_a_column_that_kept_rows_cannot_hold_is_left_out(tmp_path, name):
+    one = job("one", 0)
+    store.write(tmp_path, Result(Row.of(one, "done", scores={"recall_at_1": 0.5})))
+    file = tmp_path / one.key / "row.parquet"
+    pq.write_table(pq.read_table(file, partitioning=None).append_column(name, pa.array(["x"])), file)
+    with pytest.warns(UserWarning, match="which no job writes"):
+        assert bench.load(tmp_path).empty

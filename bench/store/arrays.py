@@ -1,0 +1,41 @@
+"""The embeddings that a job has stored."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.matrix.job import ConfigError
+from bench.store.places import StoreError
+from bench.store.stored_file import DamagedError, matrix
+
+__all__ = ["embeddings", "training"]
+
+
+def embeddings(results: Path, key: str) -> NDArray[np.float32]:
+    """Stored test embeddings of a job, [queries + gallery, dim]; every number is finite.
+
+    Raises:
+        FileNotFoundError: the job has none.
+        ConfigError: they cannot be opened, or are damaged.
+    """
+    return _vectors(results / key / "embeddings.npy")
+
+
+def training(results: Path, key: str) -> NDArray[np.float32]:
+    """Stored embeddings of training images of a job, [images, dim]; of every job of a dataset the same images.
+
+    Raises:
+        FileNotFoundError: the job has none.
+        ConfigError: they cannot be opened, or are damaged.
+    """
+    return _vectors(results / key / "training.npy")
+
+
+def _vectors(file: Path) -> NDArray[np.float32]:
+    try:
+        return matrix(file)
+    except StoreError as error:
+        raise ConfigError(str(error)) from error
+    except DamagedError as error:
+        raise ConfigError(f"{file}: {error}; `bench run` runs its job again") from error
