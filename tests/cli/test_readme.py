@@ -32,7 +32,8 @@ WRITTEN = (
 )
 BESIDE = tuple(f"bench/{folder}/README.md" for folder in ("datasets", "matrices", "scoring"))
 MEASURED = [name for name in ("results/calibration.md",) if (ROOT / name).exists()]
-PAGES = [*MEASURED, *WRITTEN, *BESIDE, "reports/README.md", "reports/small/README.md", "reports/complement.md"]
+REPORTS = tuple(f"reports/{folder}README.md" for folder in ("", "small/", "frozen/", "finetune/"))
+PAGES = [*MEASURED, *WRITTEN, *BESIDE, *REPORTS, "reports/complement.md"]
 
 
 def text_of(page: str) -> str:

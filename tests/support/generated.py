@@ -4,7 +4,10 @@
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+
+from support.ensemble_tables import gains, levels
 
 from bench.cli.listing import columns_markdown, markdown
 from bench.matrix.catalogue import entries
@@ -19,13 +22,17 @@ def families() -> str:
     return "\n".join(f"    from {module} import *  # noqa: F403" for module in sorted(modules))
 
 
-def parts() -> dict[str, dict[str, str]]:
-    """File -> mark -> what stands between `<!-- mark -->` and `<!-- end -->`."""
-    return {
-        "losses/README.md": {kind: markdown(entries(kind).values()) for kind in KINDS},
-        "losses/__init__.py": {"families": families()},
-        "results/README.md": {"columns": "\n".join(columns_markdown())},
-    }
+PARTS: dict[str, Callable[[], dict[str, str]]] = {
+    "losses/README.md": lambda: {kind: markdown(entries(kind).values()) for kind in KINDS},
+    "losses/__init__.py": lambda: {"families": families()},
+    "results/README.md": lambda: {"columns": "\n".join(columns_markdown())},
+    "reports/ensembles.md": lambda: {
+        "levels": levels(),
+        "gains at equal size": gains(lambda one: one.grown),
+        "gains at equal cost": gains(lambda one: one.longer),
+    },
+}
+"""File -> what stands in it between `<!-- mark -->` and `<!-- end -->`, by mark."""
 
 
 def between(text: str, mark: str, content: str) -> str:
@@ -40,11 +47,11 @@ def between(text: str, mark: str, content: str) -> str:
 def generated(file: str) -> str:
     """The text of a file as it should be."""
     text = (ROOT / file).read_text(encoding="utf-8")
-    for mark, content in parts()[file].items():
+    for mark, content in PARTS[file]().items():
         text = between(text, mark, content)
     return text
 
 
 if __name__ == "__main__":
-    for name in parts():
+    for name in PARTS:
         (ROOT / name).write_text(generated(name), encoding="utf-8")
