@@ -279,5 +279,5 @@ def test_a_row_cut_short_is_named_and_runs_again(tmp_path):
     row.write_bytes(row.read_bytes()[:100])
     again = command("run", matrix, "--results", runs)
     assert again.returncode == 0
-    assert f"{row.parent.name}: its row cannot be read; set aside" in again.stderr
+    assert f"{row}: is no whole Parquet file; its folder is set aside" in again.stderr
     assert bench.load(runs).loc[0, "recall_at_1"] == scores

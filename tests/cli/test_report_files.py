@@ -79,7 +79,7 @@ SENTENCES = {
     "text": "is no Parquet file; name a folder of results",
     "other": "has no column 'dataset'; name a folder of results",
     "lacks": "has no column 'status'; name a folder of results",
-    "types": "hold something else than results; name a folder",
+    "types": "has texts in its column 'seed', not whole numbers; name a folder",
     "half": "is damaged; pack the results again",
     "names": "is damaged; pack the results again",
     "page": "is damaged; pack the results again",
@@ -157,14 +157,14 @@ def test_pack_names_the_rows_that_it_leaves_out(results: Path) -> None:
     first.write_bytes(b"half")
     file = results.parent / "packed.parquet"
     done = called("pack", file, "--results", results)
-    assert (done.exit_code, f"{first.parent}: its row cannot be read" in done.stderr) == (0, True)
+    assert (done.exit_code, f"{first}: is no whole Parquet file" in done.stderr) == (0, True)
     assert "UserWarning" not in done.stderr
     assert f"{file}: 1 rows" in done.stderr
     kept = file.read_bytes()
     second.write_bytes(b"half")
     done = called("pack", file, "--results", results)
     assert done.exit_code == 3
-    assert done.stderr.count("its row cannot be read") == 2
+    assert done.stderr.count("sets it aside and runs the job again; it is left out") == 2
     assert "has no results to pack" in done.stderr
     assert file.read_bytes() == kept
 
@@ -173,7 +173,7 @@ def test_a_log_that_cannot_be_read_is_a_sentence_without_its_line_of_code(result
     next(results.glob("*/history.parquet")).write_bytes(b"half")
     done = called("report", "--results", results, "--output", results.parent / "page")
     assert done.exit_code == 0
-    assert "history.parquet: cannot be read and is left out" in done.stderr
+    assert "history.parquet: is no whole Parquet file; it is left out" in done.stderr
     assert "UserWarning" not in done.stderr
 
 
@@ -262,6 +262,7 @@ def test_complement_names_what_it_cannot_read(tmp_path: Path, file: str, content
     else:
         column = "hit" if content == "flat" else "first_hit"
         pq.write_table(pa.table({column: [1, 0, 3]}), spoiled)
-    said = wrong("complement", matrix, "--results", results, "--output", tmp_path / "page")
-    assert spoiled.parent.name in said
+    done = called("complement", matrix, "--results", results, "--output", tmp_path / "page")
+    assert (done.exit_code, spoiled.parent.name in done.stderr) == (2, True)
+    assert all(line.startswith("bench: ") for line in done.stderr.splitlines())
     assert not (tmp_path / "page").exists()

@@ -62,8 +62,8 @@ def test_signs_that_a_terminal_lacks_are_spelt(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
-    done = bench("list", "losses", "--json", shell="| head -c 10")
-    assert (done.stderr, len(done.stdout), done.returncode) == (b"", 10, 141)
+    done = bench("list", "losses", "--json", shell="| true")
+    assert (done.stderr, done.stdout, done.returncode) == (b"", b"", 141)
 
 
 def test_a_run_whose_reader_has_gone_ends_with_its_workers(tmp_path: Path) -> None:
@@ -119,12 +119,12 @@ def test_control_characters_of_stored_labels_are_shown_as_escapes(tmp_path: Path
     runs, page = tmp_path / "runs", tmp_path / "page"
     for job in tiny(seeds=2, losses=["triplet", "contrastive"]):
         result = finished(job, recall_at_1=0.5 + job.seed / 100)
-        evil = {"objective": EVIL + job.objective.label, "dataset": EVIL, "members": [EVIL], "reason": EVIL}
+        evil = {"objective": EVIL + job.objective.label, "dataset": EVIL, "members": (EVIL,), "reason": EVIL}
         store.write(runs, result._replace(row=result.row.model_copy(update=evil)))
     done = bench("report", "--results", runs, "--output", page)
     assert done.returncode == 0, done.stderr.decode()
     files = [file.read_text(encoding="utf-8") for file in page.iterdir()]
-    assert len(files) > 3
+    assert len(files) >= 3
     for text in (done.stdout.decode(), done.stderr.decode(), *files):
         assert not [sign for sign in "\x1b\x07\x00\x9b\ufffe" if sign in text]
     for file in page.glob("*.svg"):

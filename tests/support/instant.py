@@ -9,7 +9,7 @@ from bench.store.row import Result, Row, failure
 EMBEDDINGS = np.eye(2, dtype=np.float32)
 
 
-def instant(take, jobs, *, results, data, places, threads):
+def instant(take, jobs, *, results, data, places, threads, **_):
     while (job := take()) is not None:
         if isinstance(job, Event):
             yield job
