@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -22,7 +22,9 @@ from bench.store.columns import known, scores
 __all__ = ["Board", "Notes", "Unfinished", "boards"]
 
 Notes = Mapping[tuple[str, str], Sequence[str]]
-"""By labels of dataset and backbone: what is said of that board."""
+"""By labels of dataset and backbone: how the settings of that board's objectives were searched."""
+RATES = frozenset({"trunk_rate", "head_rate", "loss_rate"})
+"""Fields of the recipe that a search finds for every objective."""
 
 
 class Unfinished(NamedTuple):
@@ -70,7 +72,8 @@ def boards(rows: pd.DataFrame, jobs: Sequence[Job] = (), notes: Notes | None = N
 
     Averaged in one line is what shares a cell, and nothing else: neither other parameters, recipes or protocols (the
     newest counts), nor other versions of the data. Labels and kinds are those of `jobs`, else the stored ones.
-    `notes` are said of the board of a dataset and a backbone, before its own.
+    `notes` are said of the board of a dataset and a backbone, before its own. On such a board a line is what was
+    searched: its label, whatever rates and parameters were found here.
     """
     # Where nothing finished, columns that only a finished row fills may be missing altogether.
     whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *known()))))
@@ -78,9 +81,11 @@ def boards(rows: pd.DataFrame, jobs: Sequence[Job] = (), notes: Notes | None = N
     found, newest, metrics = identify(whole, jobs), int(rows["protocol"].max()), scores(list(rows.columns))
     models = trained_models(with_jobs(found.rows))
     groups = found.rows.groupby(["dataset", "backbone", "place"], sort=True)
-    drawn = [_board(cells, found.jobs, models, newest=newest, metrics=metrics) for _, cells in groups]
-    said = notes or {}
-    return [one._replace(notes=(*said.get((one.dataset, one.backbone), ()), *one.notes)) for one in drawn]
+    said: dict[Any, Sequence[str]] = dict(notes or {})
+    return [
+        _board(cells, found.jobs, models, newest=newest, metrics=metrics, searched=said.get(at[:2], ()))
+        for at, cells in groups
+    ]
 
 
 def _complete(recipe: str) -> str:
@@ -89,11 +94,18 @@ def _complete(recipe: str) -> str:
 
 
 def _board(
-    cells: pd.DataFrame, jobs: Mapping[str, Job], models: Models, *, newest: int, metrics: Sequence[str]
+    cells: pd.DataFrame,
+    jobs: Mapping[str, Job],
+    models: Models,
+    *,
+    newest: int,
+    metrics: Sequence[str],
+    searched: Sequence[str],
 ) -> Board:
     current = cells[cells["protocol"] == newest]
-    most = usual(current["recipe"])
-    latest = _latest(_named(current.assign(variant=_variants(current, jobs, most)), jobs))
+    but = RATES if searched else frozenset[str]()
+    most = {name: value for name, value in usual(current["recipe"]).items() if name not in but}
+    latest = _latest(_named(current.assign(variant=_variants(current, jobs, most, but)), {} if searched else jobs))
     done = latest[latest["status"] == "done"]
     present = tuple(name for name in metrics if done[name].notna().any())
     found = lines(latest, done, present, models)
@@ -113,6 +125,7 @@ def _board(
         overlap=next(iter(sorted(latest["overlap"].dropna().unique())), None),
         near_duplicates=int(latest["near_duplicates"].max()) if latest["near_duplicates"].notna().any() else 0,
         notes=(
+            *searched,
             *_left_out(latest),
             *stopping_notes(latest),
             *_notes(len(cells) - len(current), newest, len(current) - len(latest)),
@@ -122,9 +135,18 @@ def _board(
     )
 
 
-def _variants(cells: pd.DataFrame, jobs: Mapping[str, Job], most: Mapping[str, str]) -> "pd.Series[str]":
-    """In what each row's recipe differs from the usual one; and where that leaves two cells alike, in what they do."""
-    recipes = {text: differing_fields(recipe_fields(text), most) for text in cells["recipe"].unique()}
+def _variants(
+    cells: pd.DataFrame, jobs: Mapping[str, Job], most: Mapping[str, str], but: frozenset[str]
+) -> "pd.Series[str]":
+    """In what each row's recipe differs from the usual one; and where that leaves two cells alike, in what they do.
+
+    Fields `but` are those that `most` is without, as they differ anyway.
+    """
+    fields = {text: recipe_fields(text) for text in cells["recipe"].unique()}
+    recipes = {
+        text: differing_fields({name: value for name, value in own.items() if name not in but}, most)
+        for text, own in fields.items()
+    }
     first = cells[["cell", "objective", "recipe"]].drop_duplicates("cell")
     found = first.assign(variant=first["recipe"].map(recipes)).set_index("cell")
     variants = found["variant"].to_dict()
