@@ -1,9 +1,8 @@
 """Commands that read what is stored: `bench report`, `bench complement` and `bench pack`."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,10 +22,6 @@ from bench.cli.options import (
     controls_of,
     say,
 )
-
-if TYPE_CHECKING:
-    from bench.matrix.file import Matrix
-    from bench.matrix.job import Job
 
 __all__ = ["complement", "pack", "report"]
 
@@ -48,6 +43,7 @@ def report(
     """Print the leaderboard, and write it as Markdown, one HTML page and plots."""
     from bench import report as reporting
     from bench import store
+    from bench.analysis.boards import searches
     from bench.matrix.expand import expand
     from bench.matrix.plugins import use
 
@@ -58,26 +54,17 @@ def report(
         _nothing(f"{results} has no results to report; run a matrix first, for example: bench run demo")
     asked = [(one, expand(one)) for one in (asked_for(one, seeds, changes, plugins=plugin) for one in matrix)]
     jobs = tuple(job for one, own in asked for job in (*own, *controls_of(one, own, rows)))
-    notes = _searched(asked)
+    searched = searches(asked)
     if matrix:
         rows = rows[rows["key"].isin({job.key for job in jobs})]
     if rows.empty:
         name = " or ".join(matrix)
         _nothing(f"{results} has results, but none of the matrix {name}; run it first: bench run {matrix[0]}")
-    Console().print(reporting.terminal(reporting.boards(rows, jobs, notes)))
-    for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs, notes=notes):
+    Console().print(reporting.terminal(reporting.boards(rows, jobs, searched)))
+    for path in reporting.write(rows, history, output, members=members, title=title, jobs=jobs, searched=searched):
         typer.echo(f"wrote {path}", err=True)
     if "done" not in set(rows["status"]):
         _nothing("nothing was measured: no job has finished")
-
-
-def _searched(asked: "Sequence[tuple[Matrix, Sequence[Job]]]") -> dict[tuple[str, str], tuple[str, ...]]:
-    """Dataset and backbone -> how the settings of the matrices that are about it were found."""
-    found: dict[tuple[str, str], tuple[str, ...]] = {}
-    for search, jobs in ((matrix.searched, jobs) for matrix, jobs in asked if matrix.searched):
-        for board in {(job.dataset.label, job.backbone.label) for job in jobs}:
-            found[board] = tuple(dict.fromkeys((*found.get(board, ()), search.sentence)))
-    return found
 
 
 def complement(

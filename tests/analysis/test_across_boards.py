@@ -62,7 +62,7 @@ def test_what_was_searched_on_each_dataset_is_one_method_whatever_was_found() ->
     rows += rows_of({"birds": {"b": (0.8, 0.81)}}, recipe={"epochs": 4, "head_rate": 0.3})
     assert together(boards(table(rows))) == []
     backbone = str(table(rows)["backbone"].iloc[0])
-    drawn = boards(table(rows), notes={(dataset, backbone): ("Searched.",) for dataset in ("letters", "birds")})
+    drawn = boards(table(rows), searched={(dataset, backbone): ("Searched.",) for dataset in ("letters", "birds")})
     (found,) = together(drawn)
     assert [line.label for line in found.lines] == ["b", "a"]
     assert all(board.notes == ("Searched.",) and "head_rate" not in board.recipe for board in drawn)
