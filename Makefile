@@ -1,7 +1,7 @@
 # The whole developer interface. Each target makes .venv first if there is none; PYTHON names the interpreter for it.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-TUNED := $(addprefix results/tuned/frozen-,1-grocery_store_size_128-lite0_frozen.toml 2-cars196_half_not_Cars196-lite0_frozen.toml 3-omniglot_size_64_classes_200-lite0_frozen.toml)
+TUNED = $(wildcard results/tuned/frozen-*.toml)
 
 .PHONY: demo demo-photos test lint tables check baseline calibrate reference small frozen finetune bench-perf fuzz
 

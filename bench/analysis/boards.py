@@ -1,8 +1,8 @@
 """From stored rows to boards: one board per dataset and backbone, one line per cell. Pure values, no text layout."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -16,14 +16,16 @@ from bench.analysis.settings import UNUSED, differing_fields, recipe_fields, set
 from bench.analysis.stopping import stopping_notes
 from bench.analysis.trained_models import Models, trained_models
 from bench.analysis.trunk_floor import TrunkFloor, trunk_floor
+from bench.matrix.file import Matrix
 from bench.matrix.job import Job
 from bench.matrix.recipe import complete
+from bench.matrix.search_space import RATES
 from bench.store.columns import known, scores
 
-__all__ = ["Board", "Notes", "Unfinished", "boards"]
+__all__ = ["Board", "Searches", "Unfinished", "boards", "searches"]
 
-Notes = Mapping[tuple[str, str], Sequence[str]]
-"""By labels of dataset and backbone: what is said of that board."""
+Searches = Mapping[tuple[str, str], Sequence[str]]
+"""By labels of dataset and backbone: how the settings of that board's objectives were searched."""
 
 
 class Unfinished(NamedTuple):
@@ -66,12 +68,13 @@ class Board(NamedTuple):
     """One entry for each ensemble and model ensemble, in the order of the lines."""
 
 
-def boards(rows: pd.DataFrame, jobs: Sequence[Job] = (), notes: Notes | None = None) -> list[Board]:
+def boards(rows: pd.DataFrame, jobs: Sequence[Job] = (), searched: Searches | None = None) -> list[Board]:
     """Boards of `rows` (one row per job, as `bench.load` gives them), by dataset and backbone.
 
     Averaged in one line is what shares a cell, and nothing else: neither other parameters, recipes or protocols (the
     newest counts), nor other versions of the data. Labels and kinds are those of `jobs`, else the stored ones.
-    `notes` are said of the board of a dataset and a backbone, before its own.
+    What is `searched` is said of its board. There a line is what was searched: its label, whatever rates and parameters
+    were found.
     """
     # Where nothing finished, columns that only a finished row fills may be missing altogether.
     whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *known()))))
@@ -79,9 +82,20 @@ def boards(rows: pd.DataFrame, jobs: Sequence[Job] = (), notes: Notes | None = N
     found, newest, metrics = identify(whole, jobs), int(rows["protocol"].max()), scores(list(rows.columns))
     models = trained_models(with_jobs(found.rows))
     groups = found.rows.groupby(["dataset", "backbone", "place"], sort=True)
-    drawn = [_board(cells, found.jobs, models, newest=newest, metrics=metrics) for _, cells in groups]
-    said = notes or {}
-    return [one._replace(notes=(*said.get((one.dataset, one.backbone), ()), *one.notes)) for one in drawn]
+    said: dict[Any, Sequence[str]] = dict(searched or {})
+    return [
+        _board(cells, found.jobs, models, newest=newest, metrics=metrics, searched=said.get(at[:2], ()))
+        for at, cells in groups
+    ]
+
+
+def searches(asked: Iterable[tuple[Matrix, Iterable[Job]]]) -> Searches:
+    """How the settings of matrices, each with its jobs, were found, by board."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for search, jobs in ((matrix.searched, jobs) for matrix, jobs in asked if matrix.searched):
+        for board in {(job.dataset.label, job.backbone.label) for job in jobs}:
+            found[board] = tuple(dict.fromkeys((*found.get(board, ()), search.sentence)))
+    return found
 
 
 def _complete(recipe: str) -> str:
@@ -90,11 +104,18 @@ def _complete(recipe: str) -> str:
 
 
 def _board(
-    cells: pd.DataFrame, jobs: Mapping[str, Job], models: Models, *, newest: int, metrics: Sequence[str]
+    cells: pd.DataFrame,
+    jobs: Mapping[str, Job],
+    models: Models,
+    *,
+    newest: int,
+    metrics: Sequence[str],
+    searched: Sequence[str],
 ) -> Board:
     current = cells[cells["protocol"] == newest]
-    most = usual(current["recipe"])
-    latest = _latest(_named(current.assign(variant=_variants(current, jobs, most)), jobs))
+    but = RATES if searched else ()
+    most = {name: value for name, value in usual(current["recipe"]).items() if name not in but}
+    latest = _latest(_named(current.assign(variant=_variants(current, jobs, most, but)), {} if searched else jobs))
     done = latest[latest["status"] == "done"]
     present = tuple(name for name in metrics if done[name].notna().any())
     found = lines(latest, done, present, models)
@@ -114,6 +135,7 @@ def _board(
         overlap=next(iter(sorted(latest["overlap"].dropna().unique())), None),
         near_duplicates=int(latest["near_duplicates"].max()) if latest["near_duplicates"].notna().any() else 0,
         notes=(
+            *searched,
             *_left_out(latest),
             *stopping_notes(latest),
             *_notes(len(cells) - len(current), newest, len(current) - len(latest)),
@@ -124,9 +146,18 @@ def _board(
     )
 
 
-def _variants(cells: pd.DataFrame, jobs: Mapping[str, Job], most: Mapping[str, str]) -> "pd.Series[str]":
-    """In what each row's recipe differs from the usual one; and where that leaves two cells alike, in what they do."""
-    recipes = {text: differing_fields(recipe_fields(text), most) for text in cells["recipe"].unique()}
+def _variants(
+    cells: pd.DataFrame, jobs: Mapping[str, Job], most: Mapping[str, str], but: Sequence[str]
+) -> "pd.Series[str]":
+    """In what each row's recipe differs from the usual one; and where that leaves two cells alike, in what they do.
+
+    Fields `but` are those that `most` is without, as they differ anyway.
+    """
+    fields = {text: recipe_fields(text) for text in cells["recipe"].unique()}
+    recipes = {
+        text: differing_fields({name: value for name, value in own.items() if name not in but}, most)
+        for text, own in fields.items()
+    }
     first = cells[["cell", "objective", "recipe"]].drop_duplicates("cell")
     found = first.assign(variant=first["recipe"].map(recipes)).set_index("cell")
     variants = found["variant"].to_dict()

@@ -1,7 +1,6 @@
 """Commands that read what is stored: `bench report`, `bench complement` and `bench pack`."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -25,9 +24,9 @@ from bench.cli.options import (
 from bench.cli.output import console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.analysis.boards import Board
-    from bench.matrix.file import Matrix
-    from bench.matrix.job import Job
     from bench.report.plots.svg import Logs
 
 __all__ = ["complement", "pack", "report"]
@@ -50,6 +49,7 @@ def report(
     """Print the leaderboard, and write it as Markdown, one HTML page and plots."""
     from bench import report as reporting
     from bench import store
+    from bench.analysis.boards import searches
     from bench.analysis.facts import facts
     from bench.matrix.expand import expand
     from bench.matrix.plugins import use
@@ -60,27 +60,18 @@ def report(
         _nothing(f"{results} has no results to report; run a matrix first, for example: bench run demo")
     asked = [(one, expand(one)) for one in (asked_for(one, seeds, changes, plugins=plugin) for one in matrix)]
     jobs = tuple(job for one, own in asked for job in (*own, *controls_of(one, own, rows)))
-    notes = _searched(asked)
+    searched = searches(asked)
     if matrix:
         rows = rows[rows["key"].isin({job.key for job in jobs})]
     if rows.empty:
         name = " or ".join(matrix)
         _nothing(f"{results} has results, but none of the matrix {name}; run it first: bench run {matrix[0]}")
-    found = reporting.boards(rows, jobs, notes)
+    found = reporting.boards(rows, jobs, searched)
     console().print(reporting.terminal(found))
     for path in reporting.write_boards(found, facts(rows), _logs(found, results), output, title=title):
         typer.echo(f"wrote {path}", err=True)
     if "done" not in set(rows["status"]):
         _nothing("nothing was measured: no job has finished")
-
-
-def _searched(asked: "Sequence[tuple[Matrix, Sequence[Job]]]") -> dict[tuple[str, str], tuple[str, ...]]:
-    """Dataset and backbone -> how the settings of the matrices that are about it were found."""
-    found: dict[tuple[str, str], tuple[str, ...]] = {}
-    for search, jobs in ((matrix.searched, jobs) for matrix, jobs in asked if matrix.searched):
-        for board in {(job.dataset.label, job.backbone.label) for job in jobs}:
-            found[board] = tuple(dict.fromkeys((*found.get(board, ()), search.sentence)))
-    return found
 
 
 def _logs(boards: "Sequence[Board]", results: Path) -> "Logs":

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 from bench.matrix.catalogue import find
 from bench.matrix.job import TRAINED, Job, Part
 
-__all__ = ["FACTOR", "Range", "ranges", "trial"]
+__all__ = ["FACTOR", "RATES", "Range", "ranges", "trial"]
+
+RATES = ("trunk_rate", "head_rate", "loss_rate")
+"""Learning rates of the recipe: of the trunk, of the head, and of what a loss itself trains."""
 
 FACTOR = 10.0
 """Each learning rate is searched from the matrix's own divided by this to the same multiplied by it."""
@@ -64,12 +67,12 @@ def _rounded(value: float) -> float:
 def _rates(job: Job) -> list[str]:
     """The learning rates of what a job trains."""
     backbone = job.backbone.parameters
-    trained = {
-        "trunk_rate": not backbone.get("frozen", False),
-        "head_rate": backbone.get("head") != "none" or bool(job.objective.members),  # members may bring heads
-        "loss_rate": _learns(job.objective),
-    }
-    return [name for name, trains in trained.items() if trains and getattr(job.recipe, name) > 0]
+    trained = (
+        not backbone.get("frozen", False),
+        backbone.get("head") != "none" or bool(job.objective.members),  # members may bring heads
+        _learns(job.objective),
+    )
+    return [name for name, trains in zip(RATES, trained, strict=True) if trains and getattr(job.recipe, name) > 0]
 
 
 def _learns(part: Part) -> bool:

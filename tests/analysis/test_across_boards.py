@@ -56,6 +56,18 @@ def test_a_method_is_what_it_is_and_not_its_label() -> None:
     assert together(boards(table(rows))) == []
 
 
+def test_what_was_searched_on_each_dataset_is_one_method_whatever_was_found() -> None:
+    rows = rows_of({"letters": {"a": (0.5, 0.51), "b": (0.6, 0.62)}}, recipe={"epochs": 4, "head_rate": 0.1})
+    rows += rows_of({"birds": {"a": (0.7, 0.71)}}, recipe={"epochs": 4, "head_rate": 0.2})
+    rows += rows_of({"birds": {"b": (0.8, 0.81)}}, recipe={"epochs": 4, "head_rate": 0.3})
+    assert together(boards(table(rows))) == []
+    backbone = str(table(rows)["backbone"].iloc[0])
+    drawn = boards(table(rows), searched={(dataset, backbone): ("Searched.",) for dataset in ("letters", "birds")})
+    (found,) = together(drawn)
+    assert [line.label for line in found.lines] == ["b", "a"]
+    assert all(board.notes == ("Searched.",) and "head_rate" not in board.recipe for board in drawn)
+
+
 def test_methods_of_other_datasets_are_another_table() -> None:
     more = {"letters": {"d": (0.3, 0.31)}, "cars": {"d": (0.2, 0.21), "e": (0.1, 0.11)}}
     more["letters"]["e"] = (0.4, 0.41)

@@ -5,13 +5,12 @@ from functools import cache
 from pathlib import Path
 
 import bench
-from bench.analysis.boards import Board, boards
+from bench.analysis.boards import Board, boards, searches
 from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
 from bench.analysis.lines import FIRST, Line
 from bench.matrix.expand import expand
 from bench.matrix.file import load
-from bench.matrix.job import Job
 from bench.report.markdown import markdown_table
 from bench.report.tables import Cell, Table, percent
 
@@ -42,14 +41,10 @@ ENSEMBLES = {
 @cache
 def stored(name: str) -> list[Board]:
     """The boards of a committed file; of settings that were searched, with the matrices that say so."""
-    jobs: list[Job] = []
-    notes: dict[tuple[str, str], tuple[str, ...]] = {}
-    for file in sorted((ROOT / "results" / "tuned").glob(f"{name}-*.toml")):
-        matrix = load(str(file))
-        jobs += expand(matrix)
-        assert matrix.searched, f"{file} was not written by a search"
-        notes[jobs[-1].dataset.label, jobs[-1].backbone.label] = (matrix.searched.sentence,)
-    return boards(bench.load(ROOT / "results" / f"{name}.parquet"), jobs, notes)
+    matrices = [load(str(file)) for file in sorted((ROOT / "results" / "tuned").glob(f"{name}-*.toml"))]
+    asked = [(matrix, expand(matrix)) for matrix in matrices]
+    jobs = [job for _, own in asked for job in own]
+    return boards(bench.load(ROOT / "results" / f"{name}.parquet"), jobs, searches(asked))
 
 
 def place(heading: str) -> Board:
