@@ -93,13 +93,16 @@ class Way(NamedTuple):
     shard: str | None = None
     stop: Stop | None = None
 
-    @property
-    def limits(self) -> Limits:
+    def checked_limits(self) -> Limits:
         """Of every job.
 
         Raises:
-            ConfigError: one makes no sense.
+            ConfigError: a limit, or another choice, makes no sense.
         """
+        if self.executor not in EXECUTORS:
+            raise ConfigError(f"there is no executor {self.executor!r}{did_you_mean(self.executor, EXECUTORS)}")
+        if self.max_failures is not None and self.max_failures < 1:
+            raise ConfigError(f"max_failures = {self.max_failures}: allow one failure or more, or leave it out")
         found = Limits(self.checkpoint_every, self.time_limit, self.memory_limit)
         for name, value in found._asdict().items():
             if value is not None and not (0 <= value < math.inf and (value or name == "checkpoint_every")):
@@ -193,11 +196,7 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
         ask: says which jobs, when the first event is asked for.
         way: where and how.
     """
-    if way.executor not in EXECUTORS:
-        raise ConfigError(f"there is no executor {way.executor!r}{did_you_mean(way.executor, EXECUTORS)}")
-    limits = way.limits
-    if way.max_failures is not None and way.max_failures < 1:
-        raise ConfigError(f"max_failures = {way.max_failures}: allow one failure or more, or leave it out")
+    limits = way.checked_limits()
     jobs, controls, boards, rule = ask()
     own = share(way.retry, way.shard, by_rule=rule is not None)
     results, data = way.results, None if way.data is None else Path(way.data)
@@ -220,21 +219,16 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
             trained = [job for job in waiting if job.kind in TRAINED]
             store.check_room(results, forecast(trained, splits, store.empty()).bytes)
             yield from _compare(waiting, splits)
-            run_with = EXECUTORS[way.executor]
             options: dict[str, Any] = {"places": where, "threads": way.threads, "limits": limits, "stop": way.stop}
-            events = run_with(turns.take, waiting, results=results, data=data, **options)
-            yield from _followed(events, turns)
+            begin = partial(EXECUTORS[way.executor], turns.take, waiting, results=results, data=data)
+            with closing(begin(**options)) as events:
+                for event in events:
+                    turns.see(event)
+                    yield event
+                    if event.kind in ENDINGS:
+                        yield from turns.seen(queue.end(event.job))
     if left := queue.left_to_others():
         warn(left, stacklevel=2)
-
-
-def _followed(events: Generator[Event, None, None], turns: Turns) -> Iterator[Event]:
-    """The events of an executor, each with what follows from it."""
-    with closing(events):
-        for event in turns.seen(events):
-            yield event
-            if event.kind in ENDINGS:
-                yield from turns.seen(turns.queue.end(event.job))
 
 
 def _stored(jobs: Sequence[Job], splits: Mapping[str, Split], results: Path, *, choose: bool) -> pd.DataFrame:

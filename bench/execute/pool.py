@@ -88,7 +88,15 @@ def execute(
         _refuse(workers[0], jobs, stop)
         while not stop.asked:
             idle = [worker for worker in workers if worker.job is None]
-            yield from _start(take, idle, stop)
+            while idle and not stop.asked and (job := take()) is not None:
+                if isinstance(job, Event):
+                    yield job
+                    continue
+                worker = idle.pop(0)
+                worker.take(job)
+                with suppress(OSError):  # one that has just died says so when it is asked for news
+                    worker.socket.send(job)
+                yield Event("started", job)
             if len(idle) == len(workers) and not stop.asked:
                 return
             for worker in _with_news(workers, stop, LOOK if idle else None):
@@ -118,21 +126,6 @@ def _with_news(workers: Sequence["_Worker"], stop: Stop | None, seconds: float |
     sockets: list[Connection[Any, Any] | int] = [worker.socket for worker in busy]
     ready = wait([*sockets, stop.fileno()] if stop else sockets, seconds)
     return [] if stop and stop.asked else [worker for worker in busy if worker.socket in ready]
-
-
-def _start(take: Callable[[], Job | Event | None], idle: list["_Worker"], stop: Stop) -> Iterator[Event]:
-    """Give idle workers the jobs that there are; those that get none are left in the list."""
-    while idle and not stop.asked and (job := take()) is not None:
-        if isinstance(job, Event):
-            yield job
-            continue
-        worker = idle.pop(0)
-        if not worker.alive:
-            worker.start()
-        worker.job = job
-        with suppress(OSError):  # one that has just died says so when it is asked for news
-            worker.socket.send(job)
-        yield Event("started", job)
 
 
 def _stopped(workers: Sequence["_Worker"]) -> Iterator[Event]:
@@ -179,13 +172,15 @@ class _Worker:
         self.setup = setup
 
     @property
-    def alive(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    @property
     def current(self) -> Job:
         assert self.job is not None, "a worker without a job has no news"
         return self.job
+
+    def take(self, job: Job) -> None:
+        """Be ready for a job, in a new process if the last one has ended."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+        self.job = job
 
     def start(self) -> None:
         """A new process; it never sees Ctrl-C, which is the parent's to handle."""

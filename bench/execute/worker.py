@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import traceback
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -75,32 +76,36 @@ def work(file: int) -> None:
     threading.Thread(target=_receive, args=(pool, inbox), daemon=True).start()
     setup: Setup = inbox.get()
     device = _prepared(setup)
-    from bench.job.run import refusals
+    from bench.job.run import refusals, run
 
+    told: dict[str, Any] = {"progress": partial(_tell, pool), "tell": partial(_tell_embedding, pool)}
+    train: Callable[..., Result] = partial(run, data=setup.data, results=setup.results, device=device, **told)
     while True:
         asked: Job | list[Job] = inbox.get()
         if isinstance(asked, list):
             pool.send(refusals(asked, setup.data))
-        else:
-            pool.send(_run(asked, setup, device, pool, stop))
+            continue
+        ended: News | Exception
+        try:
+            ended = _stored(train(asked, terms=_terms(setup.limits, pool, stop)), setup)
+        except Exception as error:  # one job's fault must not end the others
+            ended = _ended(asked, error, setup, stop)
+        pool.send(ended)
 
 
-def _run(job: Job, setup: Setup, device: Any, pool: "Connection[Any, Any]", stop: Stop) -> "News | Exception":
-    """Run and store a job; how it ended, or the error that ends all jobs."""
-    from bench.job.run import run
+def _ended(job: Job, error: Exception, setup: Setup, stop: Stop) -> News | Exception:
+    """How an error has ended a job; itself, if it ends all jobs."""
     from bench.job.watch import LimitError, Stopped
 
-    told = {"progress": partial(_tell, pool), "tell": partial(_tell_embedding, pool)}
-    try:
-        terms = _terms(setup.limits, pool, stop)
-        return _stored(run(job, data=setup.data, results=setup.results, device=device, terms=terms, **told), setup)
-    except Stopped:
-        stop.asked = False
-        return News("stopped")
-    except LimitError as error:
-        return _stored(failure(job, "failed", str(error)), setup)
-    except Exception as error:  # one job's fault must not end the others
-        return error if isinstance(error, (store.StoreError, PluginError)) else _failed(job, error, setup)
+    match error:
+        case Stopped():
+            stop.asked = False
+            return News("stopped")
+        case LimitError():
+            return _stored(failure(job, "failed", str(error)), setup)
+        case store.StoreError() | PluginError():
+            return error
+    return _failed(job, error, setup)
 
 
 def _terms(limits: Limits, pool: "Connection[Any, Any]", stop: Stop) -> Any:

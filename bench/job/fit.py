@@ -98,7 +98,7 @@ def fit(
     weights_sha = images.frozen.weights_sha if images.frozen else _initial_weights(job, training.model)
     watch.follow(training)
     embedded = partial(embed, training.model, training.objective, crop=recipe.crop, between=watch.look)
-    for epoch in _epochs(training, job, images, fold, watch):
+    for epoch in _left(training, job, images, fold, watch):
         progress(number * recipe.epochs + epoch.epoch)
         looked: dict[str, float] = dict.fromkeys(LOOKS, math.nan) if len(fold.held_out) else {}
         due = epoch.epoch % recipe.validate_every == 0 or epoch.epoch == recipe.epochs
@@ -121,15 +121,15 @@ def fit(
     )
 
 
-def _epochs(training: Training, job: Job, images: Pictures, fold: Fold, watch: Watch) -> Iterator[Epoch]:
-    """Train for the epochs that are left."""
+def _left(training: Training, job: Job, images: Pictures, fold: Fold, watch: Watch) -> Iterator[Epoch]:
+    """The epochs that are left to be trained; they are as they are asked for."""
     if _diverged(training):
-        return
+        return iter(())
     recipe, begun = job.recipe, len(training.inside.losses) if training.inside else 0
     over: dict[str, Any] = {"passed": len(training.history), "begun": begun}
     feed = epochs(images.draw, fold.labels, recipe, draws=training.generators, device=images.device, **over)
     options: dict[str, Any] = {"clip": recipe.clip, "at_a_time": recipe.images_at_a_time, "after_step": watch.look}
-    yield from train(training, feed, precision=getattr(torch, recipe.precision), **options)
+    return train(training, feed, precision=getattr(torch, recipe.precision), **options)
 
 
 def _diverged(training: Training) -> bool:

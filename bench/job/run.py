@@ -20,12 +20,12 @@ from bench.datasets.held_out import folds
 from bench.datasets.split import Split, are_vectors, left_out
 from bench.job import provenance
 from bench.job.built import NoTrunk
+from bench.job.checkpoint import UnfitError
 from bench.job.epoch_choice import selection
 from bench.job.features import Features, Tell, features, probe
-from bench.job.fit import build, pictures
+from bench.job.fit import build, fit, pictures
 from bench.job.fitted import Fitted
 from bench.job.fusion import Stored
-from bench.job.models import models
 from bench.job.watch import Terms, Watch
 from bench.matrix.catalogue import FEATURES, Entry, entries, find
 from bench.matrix.job import TRAINED, Job
@@ -101,7 +101,14 @@ def run(
                 watch.take_up(split.sha)
                 frozen = features(job, split, device, telling) if job.backbone.parameters.get("frozen") else None
                 images = pictures(split, job.recipe, device, frozen=frozen)
-                fits = models(job, images, watch, progress=progress)
+                planned = folds(images.split.train.labels, job.recipe.validation, seed=job.seed)
+                for number, fold in watch.left(planned):
+                    try:
+                        watch.finish(fit(job, images, fold, number=number, watch=watch, progress=progress))
+                    except UnfitError as error:
+                        watch.begin_anew(str(error))
+                watch.look()
+                fits = watch.finished
                 compared = _side_by_side(fits)
         evaluating = time.perf_counter()
         outcome = _evaluated(job, split, compared, fits)

@@ -7,14 +7,16 @@ import ctypes
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from bench.datasets.held_out import Fold
 from bench.job.checkpoint import UnfitError, load, save
+from bench.job.fitted import Fitted
 from bench.job.provenance import peak_memory_mb
 from bench.matrix.job import Job
 from bench.store.checkpoints import checkpoint, forget_checkpoint, keep_checkpoint
@@ -62,8 +64,8 @@ class Watch:
         self.job, self.results, self.device, self.terms = job, results, device, terms
         self.started = self.written = time.monotonic()
         self.identity = {"key": job.key, "data": ""}
-        self.finished: list[dict[str, Any]] = []
-        """States of the models that are trained."""
+        self.finished: list[Fitted] = []
+        """Models that are trained."""
         self.begun: dict[str, Any] | None = None
         """State of the model that a checkpoint was written in, until it is taken up."""
         self.training: Stateful | None = None
@@ -93,11 +95,17 @@ class Watch:
             return
         try:
             found = load(file, self.identity)
+            self.finished = _finished(found["finished"], self.device)
         except UnfitError as error:
             self.begin_anew(str(error))
             return
-        self.finished, self.begun = found["finished"], found["begun"]
-        self.earlier, self.peak, self.resumed = found["seconds"], found["peak"], found["resumed"] + 1
+        self.begun, self.earlier, self.peak = found["begun"], found["seconds"], found["peak"]
+        self.resumed = found["resumed"] + 1
+
+    def left(self, planned: Sequence[Fold]) -> Iterator[tuple[int, Fold]]:
+        """Number and fold of each model that is not trained yet, as it is asked for; one that diverged is the last."""
+        while len(self.finished) < len(planned) and not (self.finished and self.finished[-1].diverged):
+            yield len(self.finished), planned[len(self.finished)]
 
     def begin_anew(self, why: str) -> None:
         """Forget a checkpoint that cannot be continued from, and tell the user."""
@@ -119,8 +127,8 @@ class Watch:
                 raise UnfitError("does not fit this version of the harness or of a plugin") from error
         self.training, self.begun = training, None
 
-    def finish(self, model: dict[str, Any]) -> None:
-        """A model is trained, and this is its state."""
+    def finish(self, model: Fitted) -> None:
+        """A model is trained."""
         self.finished.append(model)
         self.training = None
 
@@ -156,7 +164,7 @@ class Watch:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "finished": self.finished,
+            "finished": [one.state_dict() for one in self.finished],
             "begun": self.training and self.training.state_dict(),
             "seconds": self.seconds,
             "peak": self.peak_memory_mb,
@@ -169,6 +177,13 @@ class Watch:
             advice = "the job goes on, but a kill would lose its work"
             self.terms.remark(f"{self.job.key}: its checkpoint cannot be written ({why}); {advice}")
         self.warned = True
+
+
+def _finished(states: Sequence[dict[str, Any]], device: torch.device) -> list[Fitted]:
+    try:
+        return [Fitted.of(state, device) for state in states]
+    except Exception as error:  # whatever does not fit, the job can begin anew
+        raise UnfitError("does not fit this version of the harness") from error
 
 
 def free_unused_memory() -> None:

@@ -1,17 +1,15 @@
 """What a worker does with a job: real processes that end themselves at a certain step, so no test depends on time."""
 
-from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
-import torch
 from support.jobs import tiny
 
 import bench
 from bench.execute.event import ENDINGS
 from bench.execute.matrix_run import Way
-from bench.execute.pool import execute
-from bench.execute.worker import Limits, News, Setup, Stop, _run
+from bench.execute.pool import _Worker, execute
+from bench.execute.worker import Limits, News, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins import use
 from bench.store.checkpoints import checkpoint
@@ -94,32 +92,29 @@ def test_a_worker_that_is_asked_to_stop_or_is_killed_continues_with_the_same_bit
         assert rows[0][name] == rows[1][name]
 
 
-def run_in_this_process(job: Job, results: Path, limits: Limits, stop: Stop) -> tuple[News, list[News]]:
-    here, there = Pipe()
-    ending = _run(job, Setup("cpu", 1, results, None, limits=limits), torch.device("cpu"), there, stop)
-    there.close()
-    said = []
-    while here.poll():
-        try:
-            said.append(here.recv())
-        except EOFError:
-            break
-    return ending, said
+@pytest.fixture
+def worker(tmp_path):
+    """A process that waits for its first job."""
+    one = _Worker(Setup("cpu", 1, tmp_path, None))
+    one.start()
+    one.socket.send([])
+    assert one.socket.recv() == []
+    yield one
+    one.kill()
+    one.bury()
 
 
-@pytest.mark.usefixtures("one_thread")
-def test_a_stop_before_a_job_leaves_no_row_and_the_next_one_runs(tmp_path):
+def test_a_stop_before_a_job_leaves_no_row_and_the_next_one_runs(tmp_path, worker):
     (job,) = tiny()
-    stop = Stop()
-    stop.asked = True
-    assert run_in_this_process(job, tmp_path, Limits(), stop) == (News("stopped"), [])
+    worker.ask_to_stop()
+    worker.socket.send(job)
+    assert worker.socket.recv() == News("stopped")
     assert checkpoint(tmp_path, job.key) is not None
-    ending, said = run_in_this_process(job, tmp_path, Limits(), stop)
-    assert (ending.kind, [news.epochs for news in said]) == ("done", [1, 2])
+    worker.socket.send(job)
+    assert [worker.socket.recv()[:2] for _ in range(3)] == [("epoch", 1), ("epoch", 2), ("done", 0)]
     assert checkpoint(tmp_path, job.key) is None
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
@@ -130,7 +125,8 @@ def test_a_stop_before_a_job_leaves_no_row_and_the_next_one_runs(tmp_path):
 )
 def test_a_limit_is_a_failed_row_with_its_reason_and_without_a_traceback(tmp_path, limits, reason):
     (job,) = tiny()
-    ending, _ = run_in_this_process(job, tmp_path, limits, Stop())
+    queue = iter([job])
+    *_, ending = execute(lambda: next(queue, None), [job], results=tmp_path, data=None, places=["cpu"], limits=limits)
     assert ending.kind == "failed"
     assert reason in ending.reason
     row = bench.load(tmp_path).iloc[0]
@@ -145,8 +141,8 @@ def test_a_limit_is_a_failed_row_with_its_reason_and_without_a_traceback(tmp_pat
 )
 def test_limits_that_make_no_sense_are_refused(tmp_path, name, value):
     with pytest.raises(ConfigError, match=f"{name.replace('_', '-')} = .*: give a number above 0, or"):
-        Way(tmp_path, **{name: value}).limits  # noqa: B018
+        Way(tmp_path, **{name: value}).checked_limits()
 
 
 def test_limits_that_make_sense_are_taken(tmp_path):
-    assert Way(tmp_path, checkpoint_every=0, time_limit=30).limits == Limits(0, 30, None)
+    assert Way(tmp_path, checkpoint_every=0, time_limit=30).checked_limits() == Limits(0, 30, None)
