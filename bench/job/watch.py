@@ -94,13 +94,17 @@ class Watch:
         if file is None:
             return
         try:
-            found = load(file, self.identity)
-            self.finished = _finished(found["finished"], self.device)
+            self._go_on_from(load(file, self.identity))
         except UnfitError as error:
             self.begin_anew(str(error))
-            return
-        self.begun, self.earlier, self.peak = found["begun"], found["seconds"], found["peak"]
-        self.resumed = found["resumed"] + 1
+
+    def _go_on_from(self, state: dict[str, Any]) -> None:
+        try:
+            self.finished = [Fitted.of(one, self.device) for one in state["finished"]]
+            self.begun, self.earlier, self.peak = state["begun"], float(state["seconds"]), float(state["peak"])
+            self.resumed = int(state["resumed"]) + 1
+        except Exception as error:  # whatever does not fit, the job can begin anew
+            raise UnfitError("does not fit this version of the harness") from error
 
     def left(self, planned: Sequence[Fold]) -> Iterator[tuple[int, Fold]]:
         """Number and fold of each model that is not trained yet, as it is asked for; one that diverged is the last."""
@@ -177,13 +181,6 @@ class Watch:
             advice = "the job goes on, but a kill would lose its work"
             self.terms.remark(f"{self.job.key}: its checkpoint cannot be written ({why}); {advice}")
         self.warned = True
-
-
-def _finished(states: Sequence[dict[str, Any]], device: torch.device) -> list[Fitted]:
-    try:
-        return [Fitted.of(state, device) for state in states]
-    except Exception as error:  # whatever does not fit, the job can begin anew
-        raise UnfitError("does not fit this version of the harness") from error
 
 
 def free_unused_memory() -> None:

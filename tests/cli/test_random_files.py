@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import fuzz_embeddings, fuzz_folders, fuzz_manifests, fuzz_requests, fuzz_results
+from support import fuzz_checkpoints, fuzz_embeddings, fuzz_folders, fuzz_manifests, fuzz_requests, fuzz_results
 
 TRIALS = [
     *(fuzz_manifests.trial, fuzz_embeddings.trial, fuzz_embeddings.as_dataset, fuzz_folders.trial),
-    *(fuzz_results.in_a_folder, fuzz_results.packed, fuzz_requests.matrix, fuzz_requests.command_line),
+    *(fuzz_results.in_a_folder, fuzz_results.packed, fuzz_checkpoints.trial),
+    *(fuzz_requests.matrix, fuzz_requests.command_line),
 ]
 
 

@@ -4,8 +4,8 @@
 
 Manifests, files of embeddings and folders of pictures, each with what people and programs do to them, are read by the
 functions that the commands call, embeddings both to be scored and as a dataset. So are stored results, packed or not,
-and matrix files, after random damage; and commands get random words. Each is read as it was meant, or refused in one
-sentence. What breaks that is printed with its seed, and its files are kept; the exit code is then 1.
+checkpoints and matrix files, after random damage; and commands get random words. Each is read as it was meant, or
+refused in one sentence. What breaks that is printed with its seed, and its files are kept; the exit code is then 1.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from support import fuzz_embeddings, fuzz_folders, fuzz_manifests, fuzz_requests, fuzz_results
+from support import fuzz_checkpoints, fuzz_embeddings, fuzz_folders, fuzz_manifests, fuzz_requests, fuzz_results
 
 Trial = Callable[[np.random.Generator, Path], str]
 TRIALS: Mapping[str, Trial] = {
@@ -29,6 +29,7 @@ TRIALS: Mapping[str, Trial] = {
     "folders": fuzz_folders.trial,
     "results": fuzz_results.in_a_folder,
     "packed results": fuzz_results.packed,
+    "checkpoints": fuzz_checkpoints.trial,
     "matrices": fuzz_requests.matrix,
     "command lines": fuzz_requests.command_line,
 }

@@ -83,7 +83,7 @@ def damaged(draws: Draws, file: Path) -> bytes:
     """The bytes of a file with something done to them."""
     content = file.read_bytes()
     ways: list[Callable[[Draws, bytes], bytes]] = [_cut, _flip, _zeros, _noise, _longer]
-    ways += [_array, _array] if file.suffix == ".npy" else [_column] * 6
+    ways += {".npy": [_array, _array], ".parquet": [_column] * 6}.get(file.suffix, [])
     way = ways[int(draws.integers(len(ways)))]
     try:
         return way(draws, content)
