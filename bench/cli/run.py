@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -238,6 +239,8 @@ def plan(
     undecided = waiting(jobs, rows) if asked.controls else 0
     jobs = (*jobs, *controls_of(asked, jobs, rows))
     todo = planning.without_result(jobs, statuses)
+    again = planning.without_embeddings(todo, statuses, partial(store.has_embeddings, results))
+    todo += again.values()
     cost = planning.forecast(todo, splits, rows)
     counts = planning.counts(jobs, statuses)
     told = {label: remarks(split) for label, split in splits.items()}
@@ -252,6 +255,7 @@ def plan(
     for job in jobs:
         status = statuses.get(job.key, "new")
         remark = _remark(job, splits[job.dataset.label], status, _trace(job, statuses, results))
+        remark = ": will be trained again, for its embeddings are gone" if job.key in again else remark
         typer.echo(f"{status:9} {name(job)}{remark}")
     typer.echo(f"\n{', '.join(f'{n} {status}' for status, n in sorted(counts.items()))}; to run: {len(todo)}")
     typer.echo(f"forecast: {_time(cost)}, {cost.bytes / 1e6:.0f} MB of embeddings")

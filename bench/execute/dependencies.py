@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.analysis.controls import chosen, measured, needs, trained
 from bench.execute.event import Event
-from bench.execute.plan import without_result
+from bench.execute.plan import without_embeddings, without_result
 from bench.execute.seeds_by_look import Stage
 from bench.execute.share import Share
 from bench.matrix.job import Job
@@ -32,7 +32,7 @@ class Queue:
         choose: bool,
         looks: Sequence[Iterator[Stage]] = (),
         share: Share = Share(),  # noqa: B008
-        gone: Callable[[str], bool] = lambda _key: False,
+        kept: Callable[[str], bool] = lambda _key: True,
     ) -> None:
         """Read what is stored.
 
@@ -43,7 +43,7 @@ class Queue:
             choose: whether ensembles are held against controls.
             looks: of each board the `stages` of a rule that chooses its seeds.
             share: which of the jobs are run.
-            gone: whether the embeddings of a job that is done are there no more.
+            kept: whether the embeddings of a job that is done are still there.
         """
         self.jobs: list[Job] = []
         self.first = jobs
@@ -51,7 +51,7 @@ class Queue:
         self.read = read
         self.choose = choose
         self.share = share
-        self.gone = gone
+        self.kept = kept
         self.again: set[str] = set()
         """Keys of finished jobs that are trained again for their embeddings."""
         self.others: dict[str, Job] = {}
@@ -128,7 +128,7 @@ class Queue:
         later = {job.key: job for job in without_result(jobs, self.stored) if self._needs_others(job)}
         self.later |= later
         todo = {job.key: job for job in self.share.due(jobs, self.stored) if job.key not in later}
-        again = self._without_embeddings(list(todo.values()))
+        again = self._again(list(todo.values()))
         todo = again | todo
         first = {key: job for key, job in todo.items() if job.members or job.control}
         self.waiting = first | self.waiting | todo
@@ -140,10 +140,10 @@ class Queue:
     def _needs_others(self, job: Job) -> bool:
         return not self.others.keys().isdisjoint(job.member_keys)
 
-    def _without_embeddings(self, jobs: Sequence[Job]) -> dict[str, Job]:
-        """Members of these that are done, but whose embeddings are there no more."""
-        members = {one.key: one for job in jobs for one in job.members if self.stored.get(one.key) == "done"}
-        found = {key: one for key, one in members.items() if key not in self.again and self.gone(key)}
+    def _again(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        """Finished members of these that are trained again, of which nothing is said yet."""
+        members = without_embeddings(jobs, self.stored, self.kept)
+        found = {key: one for key, one in members.items() if key not in self.again}
         self.again |= found.keys()
         if found:
             several = f"{len(found)} finished jobs have" if len(found) > 1 else "a finished job has"

@@ -211,7 +211,9 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
     if rule:
         score = partial(_score, _scores(stored, rule.metric), results, rule.metric)
         looks = [stages(board, rule, score) for board in boards]
-    queue = Queue(jobs, stored, read, choose=controls, looks=looks, share=own, gone=partial(_gone, results))
+    queue = Queue(
+        jobs, stored, read, choose=controls, looks=looks, share=own, kept=partial(store.has_embeddings, results)
+    )
     with closing(Turns(queue, results, most=way.max_failures)) as turns:
         yield from turns.seen(queue.plan())
         yield from turns.seen(turns.others())
@@ -263,11 +265,6 @@ def _compare(jobs: Sequence[Job], splits: Mapping[str, Split]) -> Iterator[Event
 def _row(results: Path, key: str) -> pd.DataFrame:
     """What is stored of one job."""
     return store.load(results / key / "row.parquet")
-
-
-def _gone(results: Path, key: str) -> bool:
-    """Has someone deleted the embeddings of a job?"""
-    return not (results / key / "embeddings.npy").exists()
 
 
 def _score(known: dict[str, float], results: Path, metric: str, key: str) -> float:

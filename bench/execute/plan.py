@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,16 @@ from bench.matrix.recipe import Recipe
 from bench.store.folder import TRAINING
 from bench.store.row import Status
 
-__all__ = ["Forecast", "check", "check_same_data", "counts", "forecast", "unsuited", "without_result"]
+__all__ = [
+    "Forecast",
+    "check",
+    "check_same_data",
+    "counts",
+    "forecast",
+    "unsuited",
+    "without_embeddings",
+    "without_result",
+]
 
 FINAL = ("done", "diverged")
 """Outcomes that the same job would reach again; other cells are run again."""
@@ -60,6 +69,14 @@ def check_same_data(jobs: Sequence[Job], splits: Mapping[str, Split], rows: pd.D
 def without_result(jobs: Sequence[Job], statuses: Mapping[str, Status]) -> list[Job]:
     """The jobs without a final outcome."""
     return [job for job in jobs if statuses.get(job.key) not in FINAL]
+
+
+def without_embeddings(
+    jobs: Sequence[Job], statuses: Mapping[str, Status], kept: Callable[[str], bool]
+) -> dict[str, Job]:
+    """By key the members of these jobs that are done, but whose embeddings are not `kept`: they are trained again."""
+    members = {one.key: one for job in jobs for one in job.members if statuses.get(one.key) == "done"}
+    return {key: one for key, one in members.items() if not kept(key)}
 
 
 def check(jobs: Sequence[Job], data: Path | None) -> dict[str, Split]:

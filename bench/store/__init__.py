@@ -1,6 +1,6 @@
 """Rows on disk: written whole or not at all, read back as tables."""
 
-from bench.store.arrays import embeddings, training
+from bench.store.arrays import embeddings, has_embeddings, training
 from bench.store.checkpoints import forget_checkpoint
 from bench.store.damage import set_aside_beside, usable
 from bench.store.folder import TRAINING, empty, load, prepare, set_aside, statuses, write
@@ -17,6 +17,7 @@ __all__ = [
     "embeddings",
     "empty",
     "forget_checkpoint",
+    "has_embeddings",
     "history",
     "load",
     "members",

@@ -9,7 +9,7 @@ from bench.matrix.job import ConfigError
 from bench.store.places import StoreError
 from bench.store.stored_file import DamagedError, matrix
 
-__all__ = ["embeddings", "training"]
+__all__ = ["embeddings", "has_embeddings", "training"]
 
 
 def embeddings(results: Path, key: str) -> NDArray[np.float32]:
@@ -20,6 +20,11 @@ def embeddings(results: Path, key: str) -> NDArray[np.float32]:
         ConfigError: they cannot be opened, or are damaged.
     """
     return _vectors(results / key / "embeddings.npy")
+
+
+def has_embeddings(results: Path, key: str) -> bool:
+    """Whether a job has stored test embeddings: someone may have deleted them to save space."""
+    return (results / key / "embeddings.npy").exists()
 
 
 def training(results: Path, key: str) -> NDArray[np.float32]:

@@ -11,9 +11,11 @@ from contextlib import closing
 import pytest
 from support.instant import instant, put
 from support.without_torch import LOSSES, written
+from typer.testing import CliRunner
 
 import bench
 from bench import store
+from bench.cli.app import app
 from bench.execute import matrix_run, turns
 from bench.execute.event import ENDINGS
 from bench.matrix.job import ConfigError
@@ -132,6 +134,9 @@ def test_embeddings_that_are_gone_are_made_again_for_a_model_ensemble_without_a_
     (member / "embeddings.npy").unlink()
     assert keys(list(bench.run(matrix, results=results)), "started") == []  # nobody needs them
     shutil.rmtree(results / fused)
+    told = CliRunner().invoke(app, ["plan", str(matrix), "--results", str(results)]).stdout
+    assert "triplet seed 0: will be trained again, for its embeddings are gone\n" in told
+    assert "to run: 2\n" in told
     with pytest.warns(UserWarning, match=f"{member.name}: a finished job has no embeddings any more"):
         events = list(bench.run(matrix, results=results))
     assert keys(events, "started") == [member.name, fused]
