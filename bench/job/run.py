@@ -19,24 +19,21 @@ from bench import datasets, store
 from bench.datasets.held_out import folds
 from bench.datasets.split import Split, are_vectors, left_out
 from bench.job import provenance
-from bench.job.built import NoTrunk
 from bench.job.checkpoint import UnfitError
 from bench.job.epoch_choice import selection
-from bench.job.features import Features, Tell, features, probe
-from bench.job.fit import build, fit, pictures
+from bench.job.features import Tell, features
+from bench.job.fit import fit, pictures
 from bench.job.fitted import Fitted
 from bench.job.fusion import Stored
 from bench.job.watch import Terms, Watch
-from bench.matrix.catalogue import FEATURES, Entry, entries, find
-from bench.matrix.job import TRAINED, Job
-from bench.matrix.plugin_file import PluginError
+from bench.matrix.catalogue import FEATURES, find
+from bench.matrix.job import Job
 from bench.matrix.seeds import derive
 from bench.scoring.evaluation import Evaluation, score, score_order
-from bench.scoring.plugin_metric import trial
 from bench.store.row import Provenance, Result, Row, Status
 from losses.shape import Unsuitable
 
-__all__ = ["refusals", "run"]
+__all__ = ["run"]
 
 
 class Compared(NamedTuple):
@@ -137,63 +134,6 @@ def _provenance(job: Job, device: torch.device, split: Split, fits: Sequence[Fit
     sha = fits[0].weights_sha if fits else compared.weights_sha
     source = provenance.weights_source(job.backbone) if fits or sha else None
     return provenance.provenance(device, split.sha, sha, source)
-
-
-def refusals(jobs: Sequence[Job], data: Path | None) -> list[str]:
-    """Why backbones and objectives cannot be built as asked, one sentence each; builds all, trains nothing.
-
-    Only wrong values count: what does not suit the dataset is skipped when its turn comes, and what breaks in another
-    way becomes a failed row with its traceback.
-    """
-    if missing := _unimportable(jobs):
-        return missing
-    found: dict[tuple[str, str], list[str]] = {}
-    broken: dict[tuple[str, str, int | None], NoTrunk] = {}
-    probed: dict[tuple[str, str, int | None], Features] = {}
-    trained = [job for job in jobs if job.kind in TRAINED]
-    for job in {(j.dataset.label, j.backbone.label, j.objective.label): j for j in trained}.values():
-        trunk = (job.dataset.label, job.backbone.label, job.recipe.crop)
-        try:
-            if trunk in broken:  # weights that cannot be downloaded are waited for once, not for every objective
-                raise broken[trunk]
-            if job.backbone.parameters.get("frozen") and trunk not in probed:
-                probed[trunk] = probe(job, datasets.load(job.dataset, data))
-            _build(job, data, probed.get(trunk))
-        except Exception as error:
-            if isinstance(error, NoTrunk):
-                broken[trunk] = error
-            if isinstance(error, ValueError) and not isinstance(error, Unsuitable):
-                found.setdefault((job.backbone.label, str(error)), []).append(job.objective.label)
-    return [f"{_first_of(labels)} on {backbone}: {why}" for (backbone, why), labels in found.items()]
-
-
-def _build(job: Job, data: Path | None, frozen: Features | None) -> None:
-    """Build what a job trains, of a frozen trunk what stands on it, and forget it."""
-    split = datasets.load(job.dataset, data)
-    fold = folds(split.train.labels, job.recipe.validation, seed=job.seed)[0]
-    seen, widths = (frozen.split, frozen.widths) if frozen else (split, ())
-    build(job, seen, fold, seed=job.seed, device=torch.device("cpu"), widths=widths)
-
-
-def _unimportable(jobs: Sequence[Job]) -> list[str]:
-    """Why plugins cannot be imported, one sentence each: also of what is not built to train."""
-    kinds = {"loss": "losses", "ensemble": "ensembles", "model_ensemble": "model_ensembles", "floor": "floors"}
-    parts = {(kinds[job.kind], job.objective.name) for job in jobs} | {("backbones", job.backbone.name) for job in jobs}
-    parts |= {("metrics", name) for name in entries("metrics")}
-    found = []
-    for entry in (find(kind, name) for kind, name in sorted(parts)):
-        try:
-            if entry.plugin:
-                (trial if entry.kind == "metrics" else Entry.function)(entry)
-        except PluginError as error:
-            found.append(str(error))
-    return list(dict.fromkeys(found))
-
-
-def _first_of(labels: Sequence[str]) -> str:
-    """The first label, and how many others there are: a trunk that does not fit concerns every objective."""
-    others = len(dict.fromkeys(labels)) - 1
-    return f"{labels[0]} and {others} more" if others else labels[0]
 
 
 def _side_by_side(fits: Sequence[Fitted]) -> Compared:

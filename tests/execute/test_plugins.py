@@ -12,7 +12,7 @@ import bench
 from bench import report, store
 from bench.analysis.boards import boards
 from bench.execute import plan
-from bench.job.run import refusals
+from bench.job.refusals import refusals
 from bench.matrix.job import ConfigError
 from bench.matrix.plugin_file import PluginError
 from bench.matrix.plugins import use

@@ -17,7 +17,8 @@ from support.jobs import go, tiny
 from bench import datasets
 from bench.job.backbones import conv4
 from bench.job.features import CHUNK, features, probe
-from bench.job.run import refusals, run
+from bench.job.refusals import refusals
+from bench.job.run import run
 from bench.matrix.job import ConfigError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

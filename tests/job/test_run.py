@@ -13,7 +13,7 @@ from bench.analysis.boards import boards
 from bench.analysis.controls import controls
 from bench.job.fit import _objective
 from bench.job.provenance import contamination
-from bench.job.run import refusals
+from bench.job.refusals import refusals
 from losses.shape import Shape, Unsuitable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
