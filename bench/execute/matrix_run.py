@@ -14,11 +14,12 @@ from bench import store
 from bench.analysis.controls import controls
 from bench.analysis.stopping import Until, checked
 from bench.datasets.split import Split, are_vectors, remarks
+from bench.execute import pool, ray_executor
 from bench.execute.dependencies import Queue
 from bench.execute.devices import places
 from bench.execute.event import ENDINGS, Event
 from bench.execute.plan import check, check_same_data, forecast
-from bench.execute.pool import execute
+from bench.execute.ray_cluster import Cluster
 from bench.execute.seeds_by_look import ByLook, by_look, stages
 from bench.execute.share import share
 from bench.execute.stop import Stop
@@ -34,7 +35,7 @@ from bench.matrix.plugins_in_use import named
 
 __all__ = ["Asked", "RunOptions", "Way", "WayOptions", "run", "run_jobs"]
 
-EXECUTORS = {"local": execute}
+EXECUTORS: dict[str, Callable[..., Any]] = {"local": pool.execute, "ray": ray_executor.execute}
 
 
 class WayOptions(TypedDict, total=False):
@@ -45,6 +46,9 @@ class WayOptions(TypedDict, total=False):
     workers: int | None
     threads: int
     executor: str
+    address: str | None
+    cpus_per_job: float | None
+    gpus_per_job: float | None
     checkpoint_every: float
     time_limit: float | None
     memory_limit: float | None
@@ -85,6 +89,9 @@ class Way(NamedTuple):
     workers: int | None = None
     threads: int = 1
     executor: str = "local"
+    address: str | None = None
+    cpus_per_job: float | None = None
+    gpus_per_job: float | None = None
     checkpoint_every: float = Limits().checkpoint_every
     time_limit: float | None = None
     memory_limit: float | None = None
@@ -109,6 +116,13 @@ class Way(NamedTuple):
                 none = "0 for no checkpoints" if name == "checkpoint_every" else "nothing for no limit"
                 raise ConfigError(f"{name.replace('_', '-')} = {value:g}: give a number above 0, or {none}")
         return found
+
+    def places(self) -> Sequence[str] | Cluster:
+        """Where its executor runs jobs; ConfigError where it cannot."""
+        cluster = Cluster(self.address, self.cpus_per_job, self.gpus_per_job, self.device, self.workers)
+        if cluster.asked_of(self.executor):
+            return cluster.checked()
+        return places(self.device, self.workers, threads=self.threads)
 
 
 def run(
@@ -149,7 +163,10 @@ def run(
             device: auto, cpu or cuda.
             workers: jobs at a time; by default one per GPU, or as many as the cores feed.
             threads: of each worker. Results are bit-identical at equal numbers of threads.
-            executor: what runs the jobs; local.
+            executor: what runs the jobs: local, or ray for the nodes of a Ray cluster.
+            address: of the cluster, HOST:PORT; auto (default): this machine's; local: one is started for this run.
+            cpus_per_job: of a node, which a job holds; by default one for each thread.
+            gpus_per_job: the same, 0.25 for four jobs on each; by default 1, if there are any.
             checkpoint_every: minutes of work that a kill may cost; 0 for no checkpoints.
             time_limit: minutes that a job may take, earlier attempts included; one that takes longer has failed.
             memory_limit: GB that a job may hold, of the GPU's memory or of its process's; one that holds more has
@@ -196,11 +213,10 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
         ask: says which jobs, when the first event is asked for.
         way: where and how.
     """
-    limits = way.checked_limits()
+    limits, where = way.checked_limits(), way.places()
     jobs, controls, boards, rule = ask()
     own = share(way.retry, way.shard, by_rule=rule is not None)
     results, data = way.results, None if way.data is None else Path(way.data)
-    where = places(way.device, way.workers, threads=way.threads)
     everything = [*jobs, *(job for board in boards for job in board)]
     splits = check(everything, data)
     doubtful = [f"{label}: {remark}" for label, split in splits.items() for remark in remarks(split)]
