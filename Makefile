@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TUNED = $(wildcard results/tuned/frozen-*.toml)
 
-.PHONY: demo demo-photos test lint tables check baseline calibrate reference small frozen finetune bench-perf fuzz
+.PHONY: demo demo-photos test lint tables check baseline calibrate reference small frozen finetune bench-perf fuzz kills
 
 demo: .venv/ready
 	$(BIN)/bench run demo > /dev/null
@@ -73,6 +73,9 @@ bench-perf: .venv/ready
 
 fuzz: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/fuzz.py --minutes 10
+
+kills: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/kills.py --kills 100
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
