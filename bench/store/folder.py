@@ -8,7 +8,8 @@ KEY/embeddings.npy    float32 [queries + gallery, dim], as compared at test time
 KEY/training.npy      float32 [images, dim], the same of training images, for what is learned from them afterwards
 KEY/error.txt         the traceback of a job that failed
 
-Beside them lie the checkpoints of jobs that are not finished (see store/checkpoints.py).
+Beside them lie the checkpoints of jobs that are not finished (see store/checkpoints.py), and files that make reading
+many rows quicker, which may be deleted (see store/kept_rows.py and store/noted_rows.py).
 """
 
 import os
@@ -26,8 +27,10 @@ import pyarrow.parquet as pq
 
 from bench.store.checkpoints import sweep_checkpoints
 from bench.store.job_row import NONE, read_rows
+from bench.store.kept_rows import stamp
 from bench.store.leases import sweep_leases
 from bench.store.logs import LOGS
+from bench.store.noted_rows import note
 from bench.store.older import identified
 from bench.store.packed import read_packed, schema
 from bench.store.places import DAY, DRAFT, StoreError, only_ours, unwritten
@@ -35,7 +38,7 @@ from bench.store.processes import marked
 from bench.store.publish import finished, move_aside, new_draft, publish
 from bench.store.queries import PACKED, write_queries
 from bench.store.readable import readable
-from bench.store.row import Result, Status
+from bench.store.row import Result, Row, Status
 from bench.store.sound import unsound
 
 __all__ = [
@@ -109,13 +112,23 @@ def write(results: Path, result: Result) -> None:
         draft = new_draft(results)
         try:
             _write_files(draft, result)
+            written = os.stat(draft / "row.parquet")
             publish(draft, home, result.row.status)
+            _note(home, result.row, written)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except StoreError:
         raise
     except OSError as error:
         raise unwritten(results, error) from error
+
+
+def _note(home: Path, row: Row, written: os.stat_result) -> None:
+    """Spare the next reader the row's file, if it is this one that stands there now."""
+    with suppress(OSError):
+        mark = stamp(home)
+        if mark and os.path.samestat(os.stat(home / "row.parquet"), written):
+            note(home.parent, mark, row.flat())
 
 
 def _write_files(draft: Path, result: Result) -> None:

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import psutil
 
 import bench
+from bench.store.noted_rows import NOTED
 
 LOSS = '''
 """A softmax that writes down every training step: in which process, and when."""
@@ -184,7 +185,9 @@ def outcomes(folder: Path) -> dict[str, tuple[str, str]]:
     rows = bench.load(folder / "runs")
     found = {f"{row.objective} {row.seed}": (row.status, row.embeddings_sha) for row in rows.itertuples()}
     assert len(found) == len(rows), "a cell has two rows"
-    left = [path.name for path in (folder / "runs").iterdir() if not (path / "row.parquet").exists()]
+    left = [
+        path.name for path in (folder / "runs").iterdir() if path.name != NOTED and not (path / "row.parquet").exists()
+    ]
     assert left == [], f"left behind: {left}"
     return found
 
