@@ -57,7 +57,7 @@ frozen: .venv/ready
 
 finetune: .venv/ready
 	$(BIN)/bench run frozen-ensembles --results results/finetune
-	$(BIN)/bench run finetune --set 'datasets=[{name="grocery_store", size=64}]' --results results/finetune
+	$(BIN)/bench run finetune --results results/finetune
 	$(BIN)/bench pack results/finetune.parquet --results results/finetune --no-queries
 	$(BIN)/bench report --results results/finetune.parquet --output reports/finetune --title "Ensembles of losses on a pretrained trunk"
 
