@@ -84,9 +84,14 @@ def roadmap(
 
     Needs: P × K batches.
     """
-    step = _step(temperature, rho, delta, offset, start)
-    margins = {"positive_margin": positive_margin, "negative_margin": negative_margin}
-    return Loss(shape, _roadmap, balance=balance, step=step, **margins)
+    return Loss(
+        shape,
+        _roadmap,
+        balance=balance,
+        step=_step(temperature, rho, delta, offset, start),
+        positive_margin=positive_margin,
+        negative_margin=negative_margin,
+    )
 
 
 class Step(NamedTuple):
