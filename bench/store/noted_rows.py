@@ -7,6 +7,7 @@ damaged, and may be deleted at any time.
 
 import json
 import os
+import stat
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,12 +21,13 @@ __all__ = ["NOTED", "forget_noted", "note", "noted"]
 
 NOTED = ".lossbench-rows-new"
 """The name of the file."""
+APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 LARGEST = 2**30
 """Bytes: what is longer is not read."""
 
 
 def note(results: Path, stamp: str, row: Mapping[str, Any]) -> None:
-    """Add a line; a folder or disk that cannot take it goes without.
+    """Add a line; a folder or disk that cannot take it goes without, and so does one with something else of that name.
 
     Args:
         results: folder of results.
@@ -35,9 +37,10 @@ def note(results: Path, stamp: str, row: Mapping[str, Any]) -> None:
     text = json.dumps([stamp, row])
     line = f"\n{zlib.crc32(text.encode()):08x} {text}\n".encode()  # a line that was cut short spoils no other one
     with suppress(OSError):
-        file = os.open(results / NOTED, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        file = os.open(results / NOTED, APPENDING, 0o644)
         try:
-            os.write(file, line)
+            if stat.S_ISREG(os.fstat(file).st_mode):
+                os.write(file, line)
         finally:
             os.close(file)
 

@@ -22,6 +22,7 @@ from bench import store
 from bench.cli.app import app
 from bench.matrix.file import Matrix
 from bench.matrix.job import Job
+from bench.store.noted_rows import NOTED
 from bench.store.places import StoreError
 from bench.store.queries import Queries
 
@@ -124,7 +125,7 @@ def damage(results: Path, part: str, way: str) -> Path:
 
 
 def names(results: Path) -> set[str]:
-    return {path.name for path in results.iterdir()}
+    return {path.name for path in results.iterdir()} - {NOTED}
 
 
 def heard(read: Callable[[], object]) -> tuple[object, list[str]]:

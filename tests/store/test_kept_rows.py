@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import sys
 import time
@@ -104,6 +105,17 @@ def test_a_stored_row_that_has_changed_since_is_opened(written):
     assert [str(file)] == OPENED
     assert found["more"].notna().sum() == 1
     pd.testing.assert_frame_equal(found, afresh(written), check_like=True)
+
+
+@pytest.mark.parametrize("what", ["link", "pipe", "folder"])
+def test_something_else_in_the_place_of_noted_rows_is_left_as_it_is(tmp_path, what):
+    place, mine = tmp_path / "runs" / NOTED, tmp_path / "mine"
+    place.parent.mkdir()
+    mine.write_text("mine")
+    {"link": lambda: place.symlink_to(mine), "pipe": lambda: os.mkfifo(place), "folder": place.mkdir}[what]()
+    store.write(place.parent, Result(Row.of(job("one", 0), "done", scores={"recall_at_1": 0.5})))
+    assert list(bench.load(place.parent)["recall_at_1"]) == [0.5]
+    assert mine.read_text() == "mine"
 
 
 def test_enough_stored_rows_are_kept_for_later_and_no_line_is_left(written, monkeypatch):

@@ -21,6 +21,7 @@ from bench import store
 from bench.cli.app import app
 from bench.matrix.expand import expand
 from bench.matrix.file import load
+from bench.store.noted_rows import NOTED
 from bench.store.places import DRAFT, FILES, KEY, StoreError
 from bench.store.row import failure
 
@@ -30,9 +31,9 @@ NOBODY = 65534
 
 
 def snapshot(folder: Path) -> dict[str, bytes | str | None]:
-    """Every path below: the bytes of a file, the target of a link, None for a folder."""
+    """Every path below but the noted rows: the bytes of a file, the target of a link, None for a folder."""
     found: dict[str, bytes | str | None] = {}
-    for path in folder.rglob("*"):
+    for path in (path for path in folder.rglob("*") if path.name != NOTED):
         content = None if path.is_dir() else path.read_bytes() if path.is_file() else "special"
         found[str(path.relative_to(folder))] = os.readlink(path) if path.is_symlink() else content
     return found
@@ -87,7 +88,7 @@ def test_bench_run_leaves_everything_else_as_it_was(tmp_path, monkeypatch):
     shutil.copytree(tmp_path / "runs", tmp_path / "old")
     for folder in (tmp_path / "runs").iterdir():
         folder.rename(tmp_path / folder.name)
-    next(iter((tmp_path / "old").iterdir())).joinpath("row.parquet").write_bytes(b"")
+    next((tmp_path / "old").glob("[!.]*")).joinpath("row.parquet").write_bytes(b"")
     before = snapshot(tmp_path)
     monkeypatch.chdir(tmp_path)
     for arguments in (["run", str(matrix), "--results", "."], ["report", "--results", ".", "--output", "page"]):
