@@ -109,10 +109,10 @@ def mag_face(
 
     ArcFace, where the margin grows with the norm a of the embedding, from `low_margin` at `low_norm` to `high_margin`
     at `high_norm`; `norm_weight` (lambda_g) weighs the mean of a / high_norm² + 1 / a, which asks for long embeddings.
-    Gradients flow through a, but norms count as `low_norm` to `high_norm`, and beyond there is none. With `easy`, as
-    the authors train, an image whose own cosine is not positive has no margin; without, its cosine is lowered by
-    margin · sin(margin) where angle and margin pass half a turn. The authors' `norm_weight` is 35 where they train,
-    and 20 in code without options.
+    Gradients flow through a, but norms count as `low_norm` to `high_norm`, and beyond there is none: where a network's
+    embeddings are shorter than the authors', lower these. With `easy`, as the authors train, an image whose own cosine
+    is not positive has no margin; without, its cosine is lowered by margin · sin(margin) where angle and margin pass
+    half a turn. The authors' `norm_weight` is 35 where they train, and 20 in code without options.
 
     Trains: one weight vector per class.
     """
