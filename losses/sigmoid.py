@@ -40,6 +40,7 @@ def siglip(
     return Loss(
         shape,
         _siglip,
+        classes=shape.classes,
         log_scale=nn.Parameter(torch.tensor(math.log(scale))),
         bias=nn.Parameter(torch.tensor(float(bias))),
         self_pairs=self_pairs,

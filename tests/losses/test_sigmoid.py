@@ -15,8 +15,8 @@ from losses.sigmoid import siglip
 
 
 def of_case(case: Vectors, *, self_pairs: bool) -> nn.Module:
-    embeddings = case["embeddings"]
-    module = siglip(Shape(embeddings.shape[1], 1), self_pairs=self_pairs).to(embeddings.dtype)
+    images, dim = case["embeddings"].shape
+    module = siglip(Shape(dim, images), self_pairs=self_pairs).to(case["embeddings"].dtype)
     module.log_scale.data.fill_(case["t_log"])
     module.bias.data.fill_(case["bias"])
     return module
