@@ -58,8 +58,15 @@ def quadruplet(
 
     Needs: P × K batches.
     """
-    settings = {"margin": margin, "second_margin": second_margin, "mining": mining, "crossed": crossed}
-    return Loss(shape, _quadruplet, normalize=normalize, **settings)
+    return Loss(
+        shape,
+        _quadruplet,
+        margin=margin,
+        second_margin=second_margin,
+        mining=mining,
+        crossed=crossed,
+        normalize=normalize,
+    )
 
 
 def quadruplet_loss(

@@ -41,8 +41,7 @@ def signal_to_noise_triplet(
 
     Needs: P × K batches.
     """
-    settings = {"margin": margin, "zero_mean": zero_mean, "per": per, "normalize": normalize}
-    return Loss(shape, _signal_to_noise_triplet, **settings)
+    return Loss(shape, _signal_to_noise_triplet, margin=margin, zero_mean=zero_mean, per=per, normalize=normalize)
 
 
 def signal_to_noise_triplet_loss(

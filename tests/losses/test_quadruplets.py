@@ -1,5 +1,8 @@
 """Quadruplet against plain loops."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from support.sample_batches import CLASSES, assert_same, batch, loop_distance, shape, value_and_gradients
@@ -8,7 +11,7 @@ from torch.nn import functional as F
 
 from losses.quadruplets import quadruplet, random_quadruplets
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "crossed": {"crossed": True},
     "of its own margins": {"margin": 0.7, "second_margin": 0.4, "normalize": False},
@@ -49,18 +52,18 @@ def by_loops(
 
 @pytest.mark.parametrize("given", [batch, unbalanced], ids=["balanced", "unbalanced"])
 @pytest.mark.parametrize("options", OPTIONS)
-def test_quadruplet_agrees_with_loops(options: str, given: object) -> None:
-    embeddings, labels = given()  # type: ignore[operator]
+def test_quadruplet_agrees_with_loops(options: str, given: Callable[[], tuple[Tensor, Tensor]]) -> None:
+    embeddings, labels = given()
     settings = dict(OPTIONS[options])
     points = embeddings if settings.pop("normalize", True) is False else F.normalize(embeddings)
-    ours = quadruplet(shape(), **OPTIONS[options])(embeddings, labels)  # type: ignore[arg-type]
-    assert ours.item() == pytest.approx(by_loops(points, labels.tolist(), **settings), abs=1e-12)  # type: ignore[arg-type]
+    ours = quadruplet(shape(), **OPTIONS[options])(embeddings, labels)
+    assert ours.item() == pytest.approx(by_loops(points, labels.tolist(), **settings), abs=1e-12)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_gradients_agree_with_differences(options: str) -> None:
     embeddings, labels = batch()
-    module = quadruplet(shape(), **OPTIONS[options])  # type: ignore[arg-type]
+    module = quadruplet(shape(), **OPTIONS[options])
     assert torch.autograd.gradcheck(lambda x: module(x, labels), embeddings.requires_grad_())
 
 
@@ -73,9 +76,9 @@ def test_without_a_third_class_the_triplets_are_left() -> None:
 
 @pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 1, 2, 3]], ids=["one class", "no positive"])
 @pytest.mark.parametrize("mining", ["hard", "random"])
-def test_without_a_triplet_the_loss_is_0_and_has_a_graph(mining: str, labels: list[int]) -> None:
+def test_without_a_triplet_the_loss_is_0_and_has_a_graph(mining: Any, labels: list[int]) -> None:
     points = torch.randn(4, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    value = quadruplet(shape(), mining=mining)(points, torch.tensor(labels))  # type: ignore[arg-type]
+    value = quadruplet(shape(), mining=mining)(points, torch.tensor(labels))
     value.backward()
     assert value == 0
     assert points.grad is not None

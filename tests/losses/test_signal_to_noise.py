@@ -23,7 +23,7 @@ def by_loops(
     rows = points.tolist()
 
     def noise(a: int, b: int) -> float:
-        return pvariance([x - y for x, y in zip(rows[a], rows[b], strict=True)]) / pvariance(rows[a])
+        return float(pvariance([x - y for x, y in zip(rows[a], rows[b], strict=True)]) / pvariance(rows[a]))
 
     costs = [max(0.0, noise(a, p) - noise(a, n) + margin) for a, p, n in triplets]
     count = sum(cost > 0 for cost in costs) if per == "costly" else len(costs)
