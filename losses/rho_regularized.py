@@ -43,13 +43,14 @@ def rho_margin(
     """Rho-regularised margin (Roth, Milbich, Sinha, Gupta, Ommer, Cohen, ICML 2020, arXiv 2002.08473).
 
     The margin loss (Wu, Manmatha, Smola, Krähenbühl, ICCV 2017) on one triplet per anchor: a positive, drawn evenly,
-    and a negative, drawn as `margin` draws it. With probability `rho` the triplet becomes (anchor, anchor, positive):
-    an image of the own class is pushed away, which keeps classes from being compressed to a few directions. A
-    positive costs what its distance exceeds beta - margin, a negative what it lacks to beta + margin; distances are the
-    root of 1e-8 more than the square, of the L2-normalised embeddings, so that an anchor is 1e-4 away from itself. The
-    sum is divided by the number of triplets that cost anything, as in the authors' code, or, `per` "pair", by that of
-    their pairs that do, as in the paper. The boundary starts at `beta`; it is learned, one in all or one per class of
-    the anchor, and `nu` times the sum of the triplets' boundaries is added, not divided by anything.
+    and a negative, drawn as `margin` draws it, with the same cutoffs; the authors' code has no upper one. With
+    probability `rho` the triplet becomes (anchor, anchor, positive): an image of the own class is pushed away, which
+    keeps classes from being compressed to a few directions. An anchor that has no positive or no negative has no
+    triplet. A positive costs what its distance exceeds beta - margin, a negative what it lacks to beta + margin;
+    distances are the root of 1e-8 more than the square, of the L2-normalised embeddings, so that an anchor is 1e-4 away
+    from itself. The sum is divided by the number of triplets that cost anything, as in the authors' code, or, `per`
+    "pair", by that of their pairs that do, as in the paper. The boundary starts at `beta`; it is learned, one in all or
+    one per class of the anchor, and `nu` times the sum of the triplets' boundaries is added, not divided by anything.
 
     Trains: the boundary beta, one per class unless `learn_beta` says otherwise.
     Needs: P × K batches.

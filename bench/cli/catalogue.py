@@ -21,7 +21,6 @@ class ListKind(StrEnum):
     backbones = "backbones"
     floors = "floors"
     metrics = "metrics"
-    diagnostics = "diagnostics"
     matrices = "matrices"
     recipe = "recipe"
     columns = "columns"

@@ -118,7 +118,7 @@ def _of_pairs(embedded: Embedded, sizes: Tensor, sums: Tensor) -> Tensor:
 def _squares(points: Tensor) -> Iterator[Tensor]:
     """Squared Euclidean distances of all pairs, a chunk of rows at a time."""
     square = points.square().sum(1)
-    for some in torch.arange(len(points)).split(max(1, CHUNK // len(points))):
+    for some in torch.split(torch.arange(len(points)), max(1, CHUNK // len(points))):
         yield (square[some][:, None] + square - 2 * points[some] @ points.T).clamp(min=0)
 
 
