@@ -128,7 +128,7 @@ def _triplet(
     low, high = gaps(margin, mining, band)
     # A sum over triplets is linear in the distances, so it is enough to count how often each of them occurs.
     with torch.no_grad():
-        as_positive, as_negative = _occurrences(distance, positive, negative, low=low, high=high)
+        as_positive, as_negative = occurrences(distance, positive, negative, low=low, high=high)
         kept = as_positive.sum()
     total = margin * kept + ((as_positive - as_negative) * distance).sum()
     return total / kept.clamp(min=1)
@@ -151,7 +151,7 @@ def _one_each(distance: Tensor, positive: Tensor, negative: Tensor, *, margin: f
     return mean_of(F.relu(margin + chosen - nearest), positive.any(1) & negative.any(1))
 
 
-def _occurrences(
+def occurrences(
     distance: Tensor, positive: Tensor, negative: Tensor, *, low: float, high: float
 ) -> tuple[Tensor, Tensor]:
     """In how many kept triplets each distance [B, R] stands as anchor to positive, and as anchor to negative.
