@@ -132,7 +132,7 @@ def cells_costs(folder: Path, cells: int) -> Iterator[tuple[str, Cost]]:
     jobs = expand(asked)
     shas = {label: split.sha for label, split in check(jobs[:1] + jobs[-1:], None).items()}
     shas |= {job.dataset.label: check([job], None)[job.dataset.label].sha for job in _one_each(jobs)}
-    bench = ("-m", "bench.cli.app")
+    bench = ("-m", "bench.cli.start")
     for state, some in (("none", jobs[:0]), ("every second", jobs[::2]), ("all", jobs)):
         results = folder / f"cells, {state}"
         results.mkdir()
@@ -157,7 +157,7 @@ def rows_costs(folder: Path, rows: int) -> Iterator[tuple[str, Cost]]:
     fill(results, controls(jobs, store.load(results)), shas=shas)
     (results / KEPT).unlink(missing_ok=True)
     count, out = sum(1 for _ in results.iterdir()), folder / "report"
-    bench = ("-m", "bench.cli.app")
+    bench = ("-m", "bench.cli.start")
     for when in ("at first", "again"):
         yield f"load {count:,} rows, {when}", cost("-c", LOAD, str(results), folder=folder)
     yield "pack", cost(*bench, "pack", str(folder / "p.parquet"), "--results", str(results), folder=folder)
