@@ -4,11 +4,12 @@ import math
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
-from support.recent_cases import Case, every_case, in_both_precisions
+from support.recent_golden import assert_loss_met, every_case, in_both_precisions, stored
 from support.sample_batches import assert_same, batch, shape, value_and_gradients
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,7 +20,7 @@ from losses.pairwise import References
 from losses.shape import Shape
 
 
-def others(case: Case, *, padded: bool) -> References | None:
+def others(case: dict[str, Any], *, padded: bool) -> References | None:
     """What a case compares its batch with, if not with itself: no copies of it, so no image finds itself there.
 
     Padded, a row of zeros of another class stands for itself: it has similarity 0 with everything, and costs nothing.
@@ -28,33 +29,35 @@ def others(case: Case, *, padded: bool) -> References | None:
         return None
     rows, known = case["ref_embeddings"], case["ref_labels"]
     if not padded:
-        return References(rows, known, torch.zeros_like(case.labels))
-    own = torch.full_like(case.labels, len(known))
+        return References(rows, known, torch.zeros_like(case["labels"]))
+    own = torch.full_like(case["labels"], len(known))
     return References(F.pad(rows, (0, 0, 0, 1)), F.pad(known, (0, 1), value=int(known.max()) + 1), own)
 
 
 @in_both_precisions
 @every_case("sup_ap")
 def test_stored_values_of_sup_ap_are_met(path: Path, dtype: torch.dtype) -> None:
-    case = Case(path, dtype)
+    case = stored(path, dtype)
+    embeddings, labels = case["embeddings"].requires_grad_(), case["labels"]
     settings = {"temperature": case["tau"], "rho": case["rho"], "delta": case["delta"], "start": case["start"]}
     offset, references = case["offset"], others(case, padded=False)
     found, asked = average_precisions(
-        case.embeddings, case.labels, references, step=Step(offset=offset, **settings), normalize=False
+        embeddings, labels, references, step=Step(offset=offset, **settings), normalize=False
     )
     assert asked.all()
     for each in [offset, "continuous"] if case["offset_is_default"] else [offset]:
-        module = sup_ap(Shape(case.embeddings.shape[1], 1), offset=each, normalize=False, **settings)
-        case.holds(module(case.embeddings, case.labels, references), ap=found)
+        module = sup_ap(Shape(embeddings.shape[1], 1), offset=each, normalize=False, **settings)
+        assert_loss_met(module(embeddings, labels, references), case, dtype, ap=found)
 
 
 @in_both_precisions
 @every_case("calibration")
 def test_stored_values_of_calibration_are_met(path: Path, dtype: torch.dtype) -> None:
-    case = Case(path, dtype)
+    case = stored(path, dtype)
+    embeddings, labels = case["embeddings"].requires_grad_(), case["labels"]
     margins = {"positive_margin": case["pos_margin"], "negative_margin": case["neg_margin"]}
-    module = calibration(Shape(case.embeddings.shape[1], 1), **margins)
-    case.holds(module(case.embeddings, case.labels, others(case, padded=True)))
+    module = calibration(Shape(embeddings.shape[1], 1), **margins)
+    assert_loss_met(module(embeddings, labels, others(case, padded=True)), case, dtype)
 
 
 def unbalanced(seed: int = 0) -> tuple[Tensor, Tensor]:

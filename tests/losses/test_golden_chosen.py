@@ -3,7 +3,6 @@
 One test per file of the folder, `FAMILY_caseK.npz`. Every key is either read or computed.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from support.sample_batches import SHARED
+from support.recent_golden import RECENT, in_both_precisions
 from torch import Tensor
 
 from losses.centers import center, center_loss, center_steps
@@ -21,7 +20,6 @@ from losses.rho_regularized import costly, rho_margin_loss, triplet_costs
 from losses.shape import Shape
 from losses.signal_to_noise import signal_to_noise_triplet_loss
 
-FOLDER = Path(os.environ.get("BENCH_GOLDEN_RECENT") or SHARED / "golden_recent")
 Computed = dict[str, Any]
 
 
@@ -99,7 +97,7 @@ def golden_center_loss(case: Case) -> Computed:
 FAMILIES: dict[str, Callable[[Case], Computed]] = {
     name.removeprefix("golden_"): function for name, function in list(globals().items()) if name.startswith("golden_")
 }
-FILES = [path for name in FAMILIES for path in sorted(FOLDER.glob(f"{name}_case*.npz"))]
+FILES = [path for name in FAMILIES for path in sorted(RECENT.glob(f"{name}_case*.npz"))]
 stored = pytest.mark.skipif(not FILES, reason="no stored values: set BENCH_GOLDEN_RECENT or BENCH_SHARED")
 
 
@@ -112,7 +110,7 @@ def error(computed: Any, stored: NDArray[Any]) -> float:
 
 
 @stored
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@in_both_precisions
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_stored_values_are_met(path: Path, dtype: torch.dtype) -> None:
     case = Case(path, dtype)

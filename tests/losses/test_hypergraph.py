@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.recent_golden import assert_met, every_case, in_both_precisions, stored
+from support.recent_golden import assert_all_met, every_case, in_both_precisions, stored
 from support.sample_batches import CLASSES, DIM, batch, build
 from torch import Tensor, nn
 
@@ -61,7 +61,7 @@ def test_authors_vectors_are_met(path: Path, dtype: torch.dtype) -> None:
         **running,
         **{f"grad_{name}": gradient for name, gradient in zip(inputs, gradients, strict=True)},
     }
-    assert_met(path, computed, dtype)
+    assert_all_met(path, computed, dtype)
 
 
 def loop_losses(module: nn.Module, embeddings: Tensor, labels: Tensor, tau: float, alpha: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.recent_golden import assert_met, every_case, in_both_precisions, stored
+from support.recent_golden import assert_all_met, every_case, in_both_precisions, stored
 from support.sample_batches import batch, build
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -68,7 +68,7 @@ def test_authors_vectors_are_met(path: Path, dtype: torch.dtype) -> None:
         "loss": loss,
         **{f"grad_{name}": gradient for name, gradient in zip(inputs, gradients, strict=True)},
     }
-    assert_met(path, computed, dtype)
+    assert_all_met(path, computed, dtype)
 
 
 def loop_surprise(point: list[float], told: list[float], module: nn.Module, clamp: float) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.recent_cases import Case, every_case, in_both_precisions
+from support.recent_golden import assert_loss_met, every_case, in_both_precisions, stored
 from support.sample_batches import assert_same, batch, shape, value_and_gradients
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,7 +21,8 @@ CUTS = {"k": (1, 3, 40), "k_temperatures": (1.0, 0.5, 2.0), "temperature": 0.2}
 @in_both_precisions
 @every_case("recall_at_k_surrogate")
 def test_stored_values_are_met(path: Path, dtype: torch.dtype) -> None:
-    case = Case(path, dtype)
+    case = stored(path, dtype)
+    embeddings, labels = case["embeddings"].requires_grad_(), case["labels"]
     settings = {
         "k": case["k_values"].tolist(),
         "k_temperatures": case["k_temperatures"].tolist(),
@@ -29,11 +30,11 @@ def test_stored_values_are_met(path: Path, dtype: torch.dtype) -> None:
         "count_query": bool(case["count_query"]),
     }
     mixes = Mixes(*(case[f"mix_{part}"] for part in ("first", "second", "alpha"))) if "mix_first" in case else None
-    value = recall_at_k_loss(case.embeddings, case.labels, None, mixes, **settings)
-    case.holds(value)
+    value = recall_at_k_loss(embeddings, labels, None, mixes, **settings)
+    assert_loss_met(value, case, dtype)
     if mixes is None:
-        module = recall_at_k_surrogate(Shape(case.embeddings.shape[1], 1), normalize=False, **settings)
-        assert torch.equal(module(case.embeddings, case.labels), value)
+        module = recall_at_k_surrogate(Shape(embeddings.shape[1], 1), normalize=False, **settings)
+        assert torch.equal(module(embeddings, labels), value)
 
 
 def unbalanced(seed: int = 0) -> tuple[Tensor, Tensor]:

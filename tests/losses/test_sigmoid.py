@@ -2,10 +2,11 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from support.recent_vectors import Vectors, assert_met, recent, vectors
+from support.recent_golden import assert_met, every_case, in_both_precisions, stored
 from support.sample_batches import assert_same, batch, build, value_and_gradients
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from losses.shape import Shape
 from losses.sigmoid import siglip
 
 
-def of_case(case: Vectors, *, self_pairs: bool) -> nn.Module:
+def of_case(case: dict[str, Any], *, self_pairs: bool) -> nn.Module:
     images, dim = case["embeddings"].shape
     module = siglip(Shape(dim, images), self_pairs=self_pairs).to(case["embeddings"].dtype)
     module.log_scale.data.fill_(case["t_log"])
@@ -22,20 +23,22 @@ def of_case(case: Vectors, *, self_pairs: bool) -> nn.Module:
     return module
 
 
-@recent("siglip")
+@in_both_precisions
+@every_case("siglip")
 @pytest.mark.parametrize("self_pairs", [False, True])
 def test_a_batch_of_classes_meets_the_stored_values(path: Path, dtype: torch.dtype, self_pairs: bool) -> None:
-    case, way = vectors(path, dtype), "self_" if self_pairs else ""
+    case, way = stored(path, dtype), "self_" if self_pairs else ""
     module = of_case(case, self_pairs=self_pairs)
     value, gradients = value_and_gradients(module, case["embeddings"], case["labels"])
     names = (f"grad_{way}{name}" for name in ("embeddings", "t_log", "bias"))
     assert_met({f"loss_{way}".strip("_"): value, **dict(zip(names, gradients, strict=True))}, case, dtype)
 
 
-@recent("siglip")
+@in_both_precisions
+@every_case("siglip")
 def test_two_views_of_each_image_meet_the_authors_code(path: Path, dtype: torch.dtype) -> None:
     """Which sums over the second view where we take the mean."""
-    case = vectors(path, dtype)
+    case = stored(path, dtype)
     first, second = (case[name].clone().requires_grad_() for name in ("embeddings", "embeddings_b"))
     each, module = torch.arange(len(first)), of_case(case, self_pairs=True)
     value = len(first) * module(first, each, References(second, each, each))

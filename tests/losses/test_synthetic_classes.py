@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.recent_golden import assert_met, every_case, in_both_precisions, stored
+from support.recent_golden import assert_all_met, every_case, in_both_precisions, stored
 from support.sample_batches import CLASSES, assert_same, batch, build, value_and_gradients
 from torch import Tensor
 
@@ -27,7 +27,7 @@ def test_authors_vectors_are_met(path: Path, dtype: torch.dtype) -> None:
         loss = proxy_synthesis_loss(inputs[0], case["labels"], inputs[1], case["mix"], **settings)
         of_embeddings, of_proxies = torch.autograd.grad(loss, inputs)
         computed |= {f"loss_{form}": loss, f"grad_{form}_proxies": of_proxies, f"grad_{form}_embeddings": of_embeddings}
-    assert_met(path, computed, dtype)
+    assert_all_met(path, computed, dtype)
 
 
 def loop_loss(

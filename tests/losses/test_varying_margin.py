@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.recent_vectors import Vectors, assert_met, recent, vectors
+from support.recent_golden import assert_met, every_case, in_both_precisions, stored
 from support.sample_batches import CLASSES, DIM, Loss, assert_same, batch, build, value_and_gradients
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,14 +20,16 @@ Table = list[list[Tensor]]
 """Cosines, image by image and class by class."""
 
 
-def on_kernel(case: Vectors, loss: Callable[..., nn.Module], **settings: Any) -> nn.Module:
+def on_kernel(case: dict[str, Any], loss: Callable[..., nn.Module], **settings: Any) -> nn.Module:
     """A loss whose class weights are the case's, which has them as columns."""
     module = loss(Shape(*case["kernel"].shape), **settings).to(case["kernel"].dtype)
     module.weight.data = case["kernel"].T.clone()
     return module
 
 
-def steps(case: Vectors, module: nn.Module, state: nn.Module, logits_of: Callable[..., Tensor]) -> Vectors:
+def steps(
+    case: dict[str, Any], module: nn.Module, state: nn.Module, logits_of: Callable[..., Tensor]
+) -> dict[str, Any]:
     """What the case's batches give, one after the other: values, gradients, logits and the state after each."""
     found: dict[str, list[Tensor]] = {"loss": [], "grad_embeddings": [], "grad_kernel": [], "logits": [], "state": []}
     for embeddings, labels in zip(case["embeddings"], case["labels"], strict=True):
@@ -42,9 +44,10 @@ def steps(case: Vectors, module: nn.Module, state: nn.Module, logits_of: Callabl
     return {key: torch.stack(tensors) for key, tensors in found.items()}
 
 
-@recent("ada_face")
+@in_both_precisions
+@every_case("ada_face")
 def test_ada_face_meets_the_authors_code(path: Path, dtype: torch.dtype) -> None:
-    case = vectors(path, dtype)
+    case = stored(path, dtype)
     settings = {"margin": case["m"], "concentration": case["h"], "scale": case["s"], "momentum": case["t_alpha"]}
     module = on_kernel(case, ada_face, **settings)
     assert module.norms.value.tolist() == [case["batch_mean_init"], case["batch_std_init"]]
@@ -53,9 +56,10 @@ def test_ada_face_meets_the_authors_code(path: Path, dtype: torch.dtype) -> None
     assert_met({**found, "batch_mean": means, "batch_std": deviations}, case, dtype)
 
 
-@recent("curricular_face")
+@in_both_precisions
+@every_case("curricular_face")
 def test_curricular_face_meets_the_authors_code(path: Path, dtype: torch.dtype) -> None:
-    case = vectors(path, dtype)
+    case = stored(path, dtype)
     module = on_kernel(case, curricular_face, margin=case["m"], scale=case["s"])
     module.progress.value.fill_(case["t_init"])
     found = steps(case, module, module.progress, curricular_face_logits)
@@ -65,9 +69,10 @@ def test_curricular_face_meets_the_authors_code(path: Path, dtype: torch.dtype) 
     assert_met({**found, "t": t, "n_hard": changed.sum((1, 2))}, case, dtype)
 
 
-@recent("mag_face")
+@in_both_precisions
+@every_case("mag_face")
 def test_mag_face_meets_the_authors_code(path: Path, dtype: torch.dtype) -> None:
-    case = vectors(path, dtype)
+    case = stored(path, dtype)
     margins = {"low_margin": case["l_margin"], "high_margin": case["u_margin"]}
     settings = {**margins, "low_norm": case["l_a"], "high_norm": case["u_a"], "scale": case["s"]}
     whole, part = (
