@@ -74,7 +74,7 @@ ensembles = [
 model_ensembles = [{ name = "concatenate", members = ["a", "b"] }]
 controls = false
 [recipe]
-epochs = 250
+epochs = 120
 dim = 16
 classes_per_batch = 6
 images_per_class = 4
