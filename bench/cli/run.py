@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 __all__ = ["plan", "run"]
 
+LONG = 1000
+"""Cells whose leaderboard a terminal shows after a run, at most."""
+
 
 def run(
     matrix: MatrixArgument,
@@ -156,7 +159,10 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
         return
     rows = store.load(results)
     rows = rows[rows["key"].isin({job.key for job in jobs})]
-    console().print(terminal(boards(rows, jobs)))
+    if len(jobs) > LONG:
+        typer.echo(f"the leaderboard of {len(jobs):,} cells is long: bench report --results {results}", err=True)
+    else:
+        console().print(terminal(boards(rows, jobs)))
     statuses = store.statuses(rows)
     for job in jobs:
         if trace := _trace(job, statuses, results):
