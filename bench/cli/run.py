@@ -34,7 +34,7 @@ from bench.cli.options import (
     talk,
     tell_unused,
 )
-from bench.cli.output import console
+from bench.cli.output import LONG, console
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from bench.store.row import Status
 
 __all__ = ["plan", "run"]
-
-LONG = 1000
-"""Cells whose leaderboard a terminal shows after a run, at most."""
 
 
 def run(
