@@ -9,7 +9,7 @@ KEY/training.npy      float32 [images, dim], the same of training images, for wh
 KEY/error.txt         the traceback of a job that failed
 
 Beside them lie the checkpoints of jobs that are not finished (see store/checkpoints.py), and files that make reading
-many rows quicker, which may be deleted (see store/kept_rows.py and store/noted_rows.py).
+many rows quicker, which may be deleted (see store/kept_rows.py, store/noted_rows.py and store/seen_files.py).
 """
 
 import os
@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.store.checkpoints import sweep_checkpoints
+from bench.store.damage import LOOK
 from bench.store.job_row import NONE, read_rows
 from bench.store.kept_rows import stamp
 from bench.store.leases import sweep_leases
@@ -39,6 +40,7 @@ from bench.store.publish import finished, move_aside, new_draft, publish
 from bench.store.queries import PACKED, write_queries
 from bench.store.readable import readable
 from bench.store.row import Result, Row, Status
+from bench.store.seen_files import mark, note_seen
 from bench.store.sound import unsound
 
 __all__ = [
@@ -124,11 +126,12 @@ def write(results: Path, result: Result) -> None:
 
 
 def _note(home: Path, row: Row, written: os.stat_result) -> None:
-    """Spare the next reader the row's file, if it is this one that stands there now."""
+    """Spare the next reader the job's files, if it is these that stand there now."""
     with suppress(OSError):
-        mark = stamp(home)
-        if mark and os.path.samestat(os.stat(home / "row.parquet"), written):
-            note(home.parent, mark, row.flat())
+        one = stamp(home)
+        if one and os.path.samestat(os.stat(home / "row.parquet"), written):
+            note(home.parent, one, row.flat())
+            note_seen(home.parent, [mark(home, LOOK)])
 
 
 def _write_files(draft: Path, result: Result) -> None:

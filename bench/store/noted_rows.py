@@ -17,7 +17,7 @@ from typing import Any
 from bench.store.places import StoreError
 from bench.store.stored_file import DamagedError, content
 
-__all__ = ["NOTED", "forget_noted", "note", "noted"]
+__all__ = ["NOTED", "append", "forget_noted", "note", "noted"]
 
 NOTED = ".lossbench-rows-new"
 """The name of the file."""
@@ -36,11 +36,16 @@ def note(results: Path, stamp: str, row: Mapping[str, Any]) -> None:
     """
     text = json.dumps([stamp, row])
     line = f"\n{zlib.crc32(text.encode()):08x} {text}\n".encode()  # a line that was cut short spoils no other one
+    append(results / NOTED, line)
+
+
+def append(place: Path, lines: bytes) -> None:
+    """Add lines to a file, if it can be done and nothing else has its name."""
     with suppress(OSError):
-        file = os.open(results / NOTED, APPENDING, 0o644)
+        file = os.open(place, APPENDING, 0o644)
         try:
             if stat.S_ISREG(os.fstat(file).st_mode):
-                os.write(file, line)
+                os.write(file, lines)
         finally:
             os.close(file)
 

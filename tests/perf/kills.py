@@ -27,6 +27,7 @@ import psutil
 
 import bench
 from bench.store.noted_rows import NOTED
+from bench.store.seen_files import SEEN
 
 LOSS = '''
 """A softmax that writes down every training step: in which process, and when."""
@@ -145,6 +146,7 @@ def disturbed(folder: Path, draw: random.Random, most: int, interval: float) -> 
             what = draw.choice(("worker", "command", "all"))
             if process.poll() is None and kill(what, process, draw):
                 done[what] += 1
+                print(f"{folder.name}: {done.total()} kills", flush=True)
                 alive = what == "worker"
         said = process.communicate()[1]
         if process.returncode == 0:
@@ -185,10 +187,8 @@ def outcomes(folder: Path) -> dict[str, tuple[str, str]]:
     rows = bench.load(folder / "runs")
     found = {f"{row.objective} {row.seed}": (row.status, row.embeddings_sha) for row in rows.itertuples()}
     assert len(found) == len(rows), "a cell has two rows"
-    left = [
-        path.name for path in (folder / "runs").iterdir() if path.name != NOTED and not (path / "row.parquet").exists()
-    ]
-    assert left == [], f"left behind: {left}"
+    left = {path.name for path in (folder / "runs").iterdir()} - {NOTED, SEEN} - set(rows["key"])
+    assert not left, f"left behind: {left}"
     return found
 
 

@@ -15,6 +15,7 @@ from bench.store.noted_rows import NOTED
 from bench.store.places import StoreError
 from bench.store.queries import Queries
 from bench.store.row import MemberEpoch, Result, Row, failure
+from bench.store.seen_files import SEEN
 
 (JOB,) = tiny()
 QUERIES = Queries(None, np.array([1, 0, 3], np.int32), {}, None, None)
@@ -80,7 +81,7 @@ def test_a_finished_row_is_never_replaced_and_another_gives_way(tmp_path):
     store.write(tmp_path, result(recall_at_1=0.9))
     store.write(tmp_path, failure(JOB, "failed", "killed"))
     assert bench.load(tmp_path)["recall_at_1"].tolist() == [0.5]
-    assert {path.name for path in tmp_path.iterdir()} == {JOB.key, NOTED}
+    assert {path.name for path in tmp_path.iterdir()} == {JOB.key, NOTED, SEEN}
 
 
 def test_packing_keeps_rows_and_history(tmp_path):
@@ -192,7 +193,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path):
         with pytest.raises(StoreError, match="the disk is full; free some space"):
             store.write(disk, big)
         assert store.statuses(bench.load(disk)) == {JOB.key: "done"}
-        assert {path.name for path in disk.iterdir()} == {JOB.key, NOTED}
+        assert {path.name for path in disk.iterdir()} == {JOB.key, NOTED, SEEN}
     finally:
         subprocess.run(["umount", disk], check=True)
 

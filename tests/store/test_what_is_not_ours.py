@@ -24,6 +24,7 @@ from bench.matrix.file import load
 from bench.store.noted_rows import NOTED
 from bench.store.places import DRAFT, FILES, KEY, StoreError
 from bench.store.row import failure
+from bench.store.seen_files import SEEN
 
 (JOB,) = tiny()
 LONG_AGO = 1_000_000_000
@@ -31,9 +32,9 @@ NOBODY = 65534
 
 
 def snapshot(folder: Path) -> dict[str, bytes | str | None]:
-    """Every path below but the noted rows: the bytes of a file, the target of a link, None for a folder."""
+    """Every path below but what spares reading: the bytes of a file, the target of a link, None for a folder."""
     found: dict[str, bytes | str | None] = {}
-    for path in (path for path in folder.rglob("*") if path.name != NOTED):
+    for path in (path for path in folder.rglob("*") if path.name not in (NOTED, SEEN)):
         content = None if path.is_dir() else path.read_bytes() if path.is_file() else "special"
         found[str(path.relative_to(folder))] = os.readlink(path) if path.is_symlink() else content
     return found
