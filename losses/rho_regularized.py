@@ -11,7 +11,7 @@ from losses.arguments import checked
 from losses.module import Loss
 from losses.pairwise import distances, pairs, unit
 from losses.shape import Shape
-from losses.triplets import distance_weights, draws
+from losses.triplets import boundary, distance_weights, draws
 from losses.tuned import Tuned
 
 __all__ = ["rho_margin"]
@@ -55,14 +55,11 @@ def rho_margin(
     Trains: the boundary beta, one per class unless `learn_beta` says otherwise.
     Needs: P × K batches.
     """
-    if learn_beta == "no" and nu:
-        raise ValueError("nu weighs a boundary that is learned: set nu = 0, or learn_beta to one or class.")
-    start = torch.full((shape.classes if learn_beta == "class" else 1,), beta)
     return Loss(
         shape,
         _rho_margin,
         classes=shape.classes if learn_beta == "class" else None,
-        beta=start if learn_beta == "no" else nn.Parameter(start),
+        beta=boundary(shape, beta, learn_beta, nu=nu),
         rho=rho,
         margin=margin,
         nu=nu,

@@ -73,19 +73,28 @@ def margin(
     Trains: the boundary beta, one per class unless `learn_beta` says otherwise.
     Needs: P × K batches.
     """
-    if learn_beta == "no" and nu:
-        raise ValueError("nu weighs a boundary that is learned: set nu = 0, or learn_beta to one or class.")
-    start = torch.full((shape.classes if learn_beta == "class" else 1,), beta)
     cutoffs = (cutoff, nonzero_loss_cutoff) if mining == "distance_weighted" else None
     return Loss(
         shape,
         _margin,
         classes=shape.classes if learn_beta == "class" else None,
-        beta=start if learn_beta == "no" else nn.Parameter(start),
+        beta=boundary(shape, beta, learn_beta, nu=nu),
         margin=margin,
         nu=nu,
         cutoffs=cutoffs,
     )
+
+
+def boundary(shape: Shape, beta: float, learn_beta: str, *, nu: float) -> Tensor:
+    """The boundary of `margin`, [classes] or [1]: a parameter where it is learned.
+
+    Raises:
+        ValueError: `nu` weighs one that is not.
+    """
+    if learn_beta == "no" and nu:
+        raise ValueError("nu weighs a boundary that is learned: set nu = 0, or learn_beta to one or class.")
+    start = torch.full((shape.classes if learn_beta == "class" else 1,), beta)
+    return start if learn_beta == "no" else nn.Parameter(start)
 
 
 @checked

@@ -95,7 +95,7 @@ def moved(file: str) -> float:
 
 CLAIMS: dict[str, Callable[[], bool]] = {
     "On no board is any ensemble of the four losses really above its best member when both have as many numbers per "
-    "image, but for one: WEDL-C on cars, with 32 numbers.": lambda: (
+    "image, but for one: WEDL-C with 32 numbers, on cars and a frozen trunk.": lambda: (
         [(heading, one.line.label, one.line.dim) for heading, one in of_four() if one.grown and one.grown.above]
         == [("cars, frozen", "WEDL-C", 32)]
     ),
