@@ -1,5 +1,6 @@
 """The recipe: how every objective of a matrix is trained and evaluated."""
 
+import json
 from collections.abc import Mapping
 from functools import cached_property
 from types import MappingProxyType
@@ -136,6 +137,11 @@ class Recipe(BaseModel):
         """What decides the result, as JSON values: newer fields only where they change something."""
         fields = self.model_dump(mode="json")
         return {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
+
+    @cached_property
+    def identity_text(self) -> str:
+        """The identity as JSON."""
+        return json.dumps(self.identity, sort_keys=True)
 
     @property
     def models(self) -> int:

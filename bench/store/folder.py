@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -155,23 +156,34 @@ def statuses(rows: pd.DataFrame) -> dict[str, Status]:
     return dict(zip(rows["key"], rows["status"], strict=True))
 
 
-def set_aside(results: Path) -> list[str]:
-    """Rename folders of ours whose row is damaged, so that their jobs run again; one sentence each.
+class Left(NamedTuple):
+    """What is left of a folder of results."""
+
+    rows: pd.DataFrame
+    """As `load` gives them."""
+    sentences: tuple[str, ...]
+    """One for each folder that was set aside."""
+
+
+def set_aside(results: Path) -> Left:
+    """Rename folders of ours whose row is damaged, so that their jobs run again.
 
     Raises:
         StoreError: a row cannot be opened, which is no damage; nothing is renamed then.
     """
+    found = read_rows(results)
     try:
-        named = [(folder, why, move_aside(folder)) for folder, why in read_rows(results).damaged.items()]
+        named = [(folder, why, move_aside(folder)) for folder, why in found.damaged.items()]
     except StoreError:
         raise
     except OSError as error:
         raise unwritten(results, error) from error
-    return [
+    sentences = (
         f"{folder / 'row.parquet'}: {why}; its folder is set aside as {name}, and the job runs again"
         for folder, why, name in named
         if name
-    ]
+    )
+    return Left(_frame(found.whole), tuple(sentences))
 
 
 def load(source: str | Path) -> pd.DataFrame:
@@ -183,8 +195,11 @@ def load(source: str | Path) -> pd.DataFrame:
         FileNotFoundError: there is no such file or folder.
         StoreError: the file is none that `pack` makes.
     """
-    table = rows_of(Path(source))
-    return readable(identified(table.to_pandas()))
+    return _frame(rows_of(Path(source)))
+
+
+def _frame(rows: pa.Table) -> pd.DataFrame:
+    return readable(identified(rows.to_pandas()))
 
 
 def rows_of(source: Path) -> pa.Table:

@@ -367,7 +367,7 @@ def test_a_row_that_no_job_leaves_is_named_by_its_column(results, what):
     assert len(said) == 1
     assert said[0].startswith(f"{file}: ")
     assert "another job" in said[0] if what == "another key" else next(iter(FOREIGN[what])) in said[0]
-    (sentence,) = store.set_aside(results)
+    (sentence,) = store.set_aside(results).sentences
     assert sentence.startswith(f"{file}: ")
 
 

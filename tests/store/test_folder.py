@@ -113,7 +113,7 @@ def test_a_row_that_cannot_be_read_is_set_aside_and_named(tmp_path, damage):
     row.unlink() if damage == "absent" else row.write_bytes(left[damage])
     with pytest.warns(UserWarning, match=one.key):
         assert bench.load(tmp_path)["key"].tolist() == [two.key]
-    (sentence,) = store.set_aside(tmp_path)
+    (sentence,) = store.set_aside(tmp_path).sentences
     assert one.key in sentence
     assert store.statuses(bench.load(tmp_path)) == {two.key: "done"}
     assert (tmp_path / f".broken-{one.key}-0").is_dir()
@@ -167,7 +167,7 @@ def test_an_unfinished_write_is_invisible(tmp_path):
     draft.mkdir()
     (draft / "row.parquet").write_bytes(b"half")
     assert len(bench.load(tmp_path)) == 1
-    assert store.set_aside(tmp_path) == []
+    assert store.set_aside(tmp_path).sentences == ()
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):

@@ -70,7 +70,7 @@ def test_every_row_is_opened_once_however_often_they_are_read(settled):
     (settled / NOTED).unlink()
     OPENED.clear()
     first, again = bench.load(settled), bench.load(settled)
-    assert store.set_aside(settled) == []
+    assert store.set_aside(settled).sentences == ()
     assert Counter(OPENED) == {str(folder / "row.parquet"): 1 for folder in settled.iterdir() if folder.is_dir()}
     pd.testing.assert_frame_equal(first, again)
     assert list(first["key"]) == sorted(first["key"])
@@ -181,7 +181,7 @@ def test_a_row_that_is_damaged_later_is_set_aside(kept):
     folder = folder_of(kept, 3)
     (folder / "row.parquet").unlink()
     (folder / "row.parquet").write_bytes(b"PAR1 and no more")
-    (sentence,) = store.set_aside(kept)
+    (sentence,) = store.set_aside(kept).sentences
     assert folder.name in sentence
     assert folder.name not in set(bench.load(kept)["key"])
 

@@ -109,7 +109,7 @@ def test_only_a_damaged_row_of_ours_is_set_aside(tmp_path, damage):
     whole = row.read_bytes()
     contents = {"cut": whole[:99], "empty": b"", "text": b"a,b\n1,2\n", "footer": whole[:-40] + b"?" * 32 + whole[-8:]}
     row.unlink() if damage == "absent" else row.write_bytes(contents[damage])
-    (sentence,) = store.set_aside(tmp_path)
+    (sentence,) = store.set_aside(tmp_path).sentences
     assert JOB.key in sentence
     assert (tmp_path / f".broken-{JOB.key}-0").is_dir()
     shutil.rmtree(tmp_path / f".broken-{JOB.key}-0")
