@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from functools import cached_property, lru_cache
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -208,10 +209,13 @@ class Job(BaseModel):
             return None
 
 
-def _is_shallow(value: Any, depth: int = DEEPEST) -> bool:
+def _is_shallow(value: Any) -> bool:
     """Is nothing nested deeper than what a matrix can say? Whoever reads it may recurse as deep."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return depth > 0 and all(_is_shallow(one, depth - 1) for one in inside)
+    level = [value]
+    for _ in range(DEEPEST):
+        inside = chain.from_iterable(one.values() if isinstance(one, dict) else one for one in level)
+        level = [one for one in inside if isinstance(one, dict | list)]
+    return not level
 
 
 def _completed(job: dict[str, Any]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _kept(results: Path) -> pa.Table:
     try:
         file = pq.ParquetFile(pa.BufferReader(content(results / KEPT)), page_checksum_verification=True)
         if LAYOUT.items() <= (file.schema_arrow.metadata or {}).items():
-            found = file.read().replace_schema_metadata(None)
+            found = file.read(use_threads=False).replace_schema_metadata(None)  # to start threads takes longer
             found.validate(full=True)
             if _is_marked(found):
                 return found

@@ -26,7 +26,8 @@ Outline = tuple[bytes, NDArray[np.int32]]
 def faces() -> dict[str, Path]:
     """The font file of every face in FACES."""
     package = find_spec("matplotlib")  # to import it takes longer than all that a plan reads of its fonts
-    assert package and package.origin
+    assert package is not None
+    assert package.origin is not None
     folder = Path(package.origin).with_name("mpl-data") / "fonts" / "ttf"
     return {face: folder / f"DejaVu{face}.ttf" for face in FACES}
 
