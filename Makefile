@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TUNED = $(wildcard results/tuned/frozen-*.toml)
 
-.PHONY: demo demo-photos test lint tables check baseline calibrate reference small frozen finetune bench-perf fuzz
+.PHONY: demo demo-photos test lint tables check baseline calibrate reference small frozen finetune bench-perf fuzz kills
 
 demo: .venv/ready
 	$(BIN)/bench run demo > /dev/null
@@ -52,12 +52,12 @@ frozen: .venv/ready
 	$(BIN)/bench search frozen --trials 8 --results results/search --write results/tuned/frozen.toml --force
 	for matrix in $(TUNED); do $(BIN)/bench run $$matrix --results results/frozen || exit 1; done
 	$(BIN)/bench pack results/frozen.parquet --results results/frozen --no-queries
-	$(BIN)/bench report --results results/frozen.parquet --output reports/frozen --title "Every loss on a frozen pretrained trunk" \
+	$(BIN)/bench report --results results/frozen.parquet --output reports/frozen --title "37 losses on a frozen pretrained trunk" \
 	  $(addprefix --matrix ,$(TUNED))
 
 finetune: .venv/ready
 	$(BIN)/bench run frozen-ensembles --results results/finetune
-	$(BIN)/bench run finetune --set 'datasets=[{name="grocery_store", size=64}]' --results results/finetune
+	$(BIN)/bench run finetune --results results/finetune
 	$(BIN)/bench pack results/finetune.parquet --results results/finetune --no-queries
 	$(BIN)/bench report --results results/finetune.parquet --output reports/finetune --title "Ensembles of losses on a pretrained trunk"
 
@@ -73,6 +73,9 @@ bench-perf: .venv/ready
 
 fuzz: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/fuzz.py --minutes 10
+
+kills: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/kills.py --kills 100
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

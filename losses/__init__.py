@@ -23,20 +23,31 @@ if TYPE_CHECKING:  # What type checkers and editors read, written by `make table
     from losses.angular_softmax import *  # noqa: F403
     from losses.average_precision import *  # noqa: F403
     from losses.batch_softmax import *  # noqa: F403
+    from losses.centers import *  # noqa: F403
     from losses.class_softmax import *  # noqa: F403
+    from losses.decomposable import *  # noqa: F403
     from losses.distribution import *  # noqa: F403
     from losses.ensembles import *  # noqa: F403
     from losses.group_loss import *  # noqa: F403
+    from losses.hypergraph import *  # noqa: F403
     from losses.learned import *  # noqa: F403
     from losses.memory import *  # noqa: F403
     from losses.modalities import *  # noqa: F403
     from losses.multitask import *  # noqa: F403
+    from losses.normalizing_flow import *  # noqa: F403
     from losses.pair import *  # noqa: F403
     from losses.proxy import *  # noqa: F403
+    from losses.quadruplets import *  # noqa: F403
     from losses.ranked import *  # noqa: F403
+    from losses.recall import *  # noqa: F403
+    from losses.rho_regularized import *  # noqa: F403
     from losses.shape import *  # noqa: F403
+    from losses.sigmoid import *  # noqa: F403
+    from losses.signal_to_noise import *  # noqa: F403
+    from losses.synthetic_classes import *  # noqa: F403
     from losses.triplets import *  # noqa: F403
     from losses.tuplet import *  # noqa: F403
+    from losses.varying_margin import *  # noqa: F403
     # <!-- end -->
 else:
 

@@ -133,6 +133,12 @@ def multiplied(cosine: Tensor, margin: int) -> Tensor:
     return (1 - 2 * (turns % 2)) * power - 2 * turns
 
 
+def sine(cosine: Tensor) -> Tensor:
+    """The sine of angles from 0 to pi, by their cosines."""
+    # Its slope is infinite at angle 0 and pi; clamped, it is 0 there.
+    return (1 - cosine.square()).clamp(min=torch.finfo(cosine.dtype).eps).sqrt()
+
+
 def _arc_face(embeddings: Tensor, labels: Tensor, *, weight: Tensor, margin: float, scale: float) -> Tensor:
     cosine = unit(embeddings) @ unit(weight).T
     return _cross_entropy(cosine, _widened(_own(cosine, labels), margin), labels, scale)
@@ -172,9 +178,7 @@ def _own(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _widened(cosine: Tensor, margin: float) -> Tensor:
     """The cosine of the angle plus the margin."""
-    # The slope of the sine is infinite at angle 0 and pi; clamped, it is 0 there.
-    sine = (1 - cosine.square()).clamp(min=torch.finfo(cosine.dtype).eps).sqrt()
-    turned = cosine * math.cos(margin) - sine * math.sin(margin)
+    turned = cosine * math.cos(margin) - sine(cosine) * math.sin(margin)
     lowered = cosine - margin * math.sin(margin)
     return torch.where(cosine >= -math.cos(margin), turned, lowered)
 

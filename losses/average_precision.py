@@ -5,12 +5,12 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from losses.arguments import checked
 from losses.module import Loss
 from losses.pairwise import References, distances, mean_of, pairs, similarities, unit
 from losses.shape import Shape
+from losses.soft_counts import listed, one_by_one
 from losses.tuned import Tuned
 
 __all__ = ["fast_ap", "pnp", "smooth_ap"]
@@ -139,16 +139,9 @@ def _histograms(distance: Tensor, positive: Tensor, negative: Tensor, bins: int)
 def _before(embeddings: Tensor, labels: Tensor, references: References | None, *, temperature: float) -> _Before:
     logits = similarities(embeddings, references) / temperature
     positive, negative = pairs(labels, references)
-    most = int((~negative).sum(1).max())  # the one number that the processor waits for
-    there, place = (~negative).byte().topk(most, 1)
-    weight = negative.to(logits.dtype)
-    # Computed again on the way back: kept, the sigmoids would be B² numbers for each of the K.
-    counts = [
-        checkpoint(_count, logits, weight, nth, use_reentrant=False, preserve_rng_state=False)
-        for nth in place.unbind(1)
-    ]
-    images, negatives = (torch.stack(each, 1) for each in zip(*counts, strict=True))
-    return _Before(images, negatives, there.bool() & positive.any(1, keepdim=True))
+    place, there = listed(~negative)
+    images, negatives = one_by_one(_count, place, logits, negative.to(logits.dtype))
+    return _Before(images, negatives, there & positive.any(1, keepdim=True))
 
 
 def _count(logits: Tensor, negative: Tensor, nth: Tensor) -> tuple[Tensor, Tensor]:

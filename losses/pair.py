@@ -240,14 +240,15 @@ def _signal_to_noise_contrastive(
 ) -> Tensor:
     scaled = unit if normalize else single
     points = scaled(embeddings)
-    distance = _noise_to_signal(points, scaled(references.embeddings) if references else points)
+    distance = noise_to_signal(points, scaled(references.embeddings) if references else points)
     positive, negative = pairs(labels, references)
     near = _mean_lack(distance - positive_margin, positive)
     far = _mean_lack(negative_margin - distance, negative)
     return near + far + zero_mean * points.sum(1).abs().mean()
 
 
-def _noise_to_signal(points: Tensor, others: Tensor) -> Tensor:
+def noise_to_signal(points: Tensor, others: Tensor) -> Tensor:
+    """Variance of the difference over that of the row, [B, R], of points [B, dim] with others [R, dim]."""
     signal, other = points - points.mean(1, keepdim=True), others - others.mean(1, keepdim=True)
     power = signal.square().sum(1, keepdim=True)
     return distances(signal, other, squared=True) / power.clamp(min=torch.finfo(power.dtype).eps)

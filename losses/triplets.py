@@ -73,19 +73,28 @@ def margin(
     Trains: the boundary beta, one per class unless `learn_beta` says otherwise.
     Needs: P × K batches.
     """
-    if learn_beta == "no" and nu:
-        raise ValueError("nu weighs a boundary that is learned: set nu = 0, or learn_beta to one or class.")
-    start = torch.full((shape.classes if learn_beta == "class" else 1,), beta)
     cutoffs = (cutoff, nonzero_loss_cutoff) if mining == "distance_weighted" else None
     return Loss(
         shape,
         _margin,
         classes=shape.classes if learn_beta == "class" else None,
-        beta=start if learn_beta == "no" else nn.Parameter(start),
+        beta=boundary(shape, beta, learn_beta, nu=nu),
         margin=margin,
         nu=nu,
         cutoffs=cutoffs,
     )
+
+
+def boundary(shape: Shape, beta: float, learn_beta: str, *, nu: float) -> Tensor:
+    """The boundary of `margin`, [classes] or [1]: a parameter where it is learned.
+
+    Raises:
+        ValueError: `nu` weighs one that is not.
+    """
+    if learn_beta == "no" and nu:
+        raise ValueError("nu weighs a boundary that is learned: set nu = 0, or learn_beta to one or class.")
+    start = torch.full((shape.classes if learn_beta == "class" else 1,), beta)
+    return start if learn_beta == "no" else nn.Parameter(start)
 
 
 @checked
@@ -128,7 +137,7 @@ def _triplet(
     low, high = gaps(margin, mining, band)
     # A sum over triplets is linear in the distances, so it is enough to count how often each of them occurs.
     with torch.no_grad():
-        as_positive, as_negative = _occurrences(distance, positive, negative, low=low, high=high)
+        as_positive, as_negative = occurrences(distance, positive, negative, low=low, high=high)
         kept = as_positive.sum()
     total = margin * kept + ((as_positive - as_negative) * distance).sum()
     return total / kept.clamp(min=1)
@@ -151,7 +160,7 @@ def _one_each(distance: Tensor, positive: Tensor, negative: Tensor, *, margin: f
     return mean_of(F.relu(margin + chosen - nearest), positive.any(1) & negative.any(1))
 
 
-def _occurrences(
+def occurrences(
     distance: Tensor, positive: Tensor, negative: Tensor, *, low: float, high: float
 ) -> tuple[Tensor, Tensor]:
     """In how many kept triplets each distance [B, R] stands as anchor to positive, and as anchor to negative.

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.analysis.boards import Board
-from bench.analysis.compare import BoardComparison
-from bench.analysis.line_methods import compared
+from bench.analysis.line_methods import Apart, compared
 from bench.analysis.lines import FIRST, Line
 from bench.stats.across_datasets import across
 from bench.stats.estimate import Estimate
@@ -43,7 +42,7 @@ def together(boards: Sequence[Board]) -> list[Together]:
     """One entry for each set of datasets that two trained methods or more have in common, controls left out."""
     found = []
     for backbone in dict.fromkeys(board.backbone for board in boards):
-        here = [board for board in boards if board.backbone == backbone and board.verdict.comparison]
+        here = [board for board in boards if board.backbone == backbone and board.verdict.apart]
         on = {place: _methods(board) for place, board in enumerate(here)}
         methods = dict.fromkeys(method for lines in on.values() for method in lines)
         where = {method: frozenset(place for place, lines in on.items() if method in lines) for method in methods}
@@ -67,7 +66,7 @@ def _together(boards: Sequence[Board], methods: Sequence[str]) -> Together:
     means = {method: float(np.mean([lines[method].scores[FIRST].mean for lines in columns])) for method in methods}
     ranked = sorted(methods, key=lambda method: (-means[method], columns[0][method].label))
     places = [_places(board, lines, ranked) for board, lines in zip(boards, columns, strict=True)]
-    better = [_comparison(board).better[np.ix_(at, at)] for board, at in zip(boards, places, strict=True)]
+    better = [_apart(board).better[np.ix_(at, at)] for board, at in zip(boards, places, strict=True)]
     wins = np.sum(better, axis=0)
     count = len(boards) * (len(ranked) - 1)
     lines = [
@@ -92,19 +91,19 @@ def _places(board: Board, lines: Mapping[str, Line], methods: Sequence[str]) -> 
 
 def _behind(boards: Sequence[Board], pairs: Sequence[tuple[int, int]]) -> tuple[float, float]:
     """First less second, one pair of places per board: the mean over the boards and its half width."""
-    each = [_difference(_comparison(board), *pair) for board, pair in zip(boards, pairs, strict=True)]
+    each = [_difference(_apart(board), *pair) for board, pair in zip(boards, pairs, strict=True)]
     found = across(Estimate(*(np.array(field) for field in zip(*each, strict=True))), np.ones(len(each))).here
     return float(found.mean), float(found.half_width())
 
 
-def _difference(found: BoardComparison, first: int, second: int) -> Estimate:
+def _difference(found: Apart, first: int, second: int) -> Estimate:
     low, high = sorted((first, second))
-    place = low * (2 * len(found.board) - low - 1) // 2 + high - low - 1  # all pairs are there, in the order of `pairs`
-    seeds = found.apart.seeds.at(place)
+    place = low * (2 * len(found.better) - low - 1) // 2 + high - low - 1  # the pairs are all there, in their order
+    seeds = found.seeds.at(place)
     return seeds if first < second else seeds._replace(mean=-seeds.mean)
 
 
-def _comparison(board: Board) -> BoardComparison:
-    found = board.verdict.comparison
+def _apart(board: Board) -> Apart:
+    found = board.verdict.apart
     assert found is not None
     return found

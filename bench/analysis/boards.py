@@ -220,7 +220,10 @@ def _notes(older: int, newest: int, doubles: int) -> list[str]:
 
 def _ungrouped(order: Verdict) -> list[str]:
     ranked = sum(place.ranks is not None for place in order.places.values())
-    said = f"{ranked:,} methods are ranked here: of more than {MOST_GROUPED}, the letters of ties are left out."
+    said = (
+        f"{ranked:,} methods are ranked here: of more than {MOST_GROUPED}, the letters of ties are left out, and the "
+        "leading group is marked for Recall@1 alone."
+    )
     return [said] if ranked > MOST_GROUPED else []
 
 

@@ -33,7 +33,8 @@ __all__ = [
 ]
 
 MOST_GROUPED = 300
-"""Methods at most that get the letters of tie groups: of more, each has too many to read, which take long to find."""
+"""Methods at most that get the letters of tie groups, and a leading group under every metric: with more, letters are
+too many to read, and both take long to find."""
 UNRANKED: tuple[tuple[int, int] | None, str, bool] = (None, "", False)
 
 

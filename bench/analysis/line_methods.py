@@ -4,11 +4,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bench.analysis.compare import BoardComparison, Method, Standing, compare, leaders, standings
+from bench.analysis.compare import MOST_GROUPED, BoardComparison, Method, Standing, compare, leaders, standings
 from bench.analysis.lines import FIRST, Line
 from bench.analysis.verdicts import board_in_words
+from bench.stats.estimate import Estimate
+from bench.stats.ranks import Flags
 
-__all__ = ["Verdict", "compared", "leading", "line_methods", "verdict"]
+__all__ = ["Apart", "Verdict", "compared", "leading", "line_methods", "verdict"]
+
+
+class Apart(NamedTuple):
+    """How far the lines of one board are apart: of all that is compared, what is asked for again."""
+
+    better: Flags
+    """[m, m]: row is separated from column and above it."""
+    seeds: Estimate
+    """[P]: the first less the second of every pair, over new seeds, in the order of `pairs`."""
 
 
 class Verdict(NamedTuple):
@@ -20,8 +31,8 @@ class Verdict(NamedTuple):
     """The cells that no other is better than."""
     places: Mapping[str, Standing]
     """By cell, of the lines that are compared."""
-    comparison: BoardComparison | None
-    """Of these lines, in the same order."""
+    apart: Apart | None
+    """These lines, in the same order; None for fewer than two."""
 
 
 def compared(lines: Sequence[Line], metric: str) -> list[Line]:
@@ -55,13 +66,15 @@ def verdict(lines: Sequence[Line]) -> Verdict:
     found = compare(line_methods(known, FIRST))
     places = standings(found)
     by_cell = {line.cell: place for line, place in zip(known, places, strict=True)}
-    return Verdict(board_in_words(found, places), _cells(known, found), by_cell, found)
+    apart = Apart(found.better, found.apart.seeds)
+    return Verdict(board_in_words(found, places), _cells(known, found), by_cell, apart)
 
 
 def leading(lines: Sequence[Line], metric: str) -> frozenset[str]:
-    """The cells of the leading group under a metric; empty where nothing can be ranked."""
+    """The cells of the leading group under a metric; empty for fewer than two lines, or more than MOST_GROUPED."""
     known = compared(lines, metric)
-    return _cells(known, compare(line_methods(known, metric))) if len(known) > 1 else frozenset()
+    few = 1 < len(known) <= MOST_GROUPED
+    return _cells(known, compare(line_methods(known, metric))) if few else frozenset()
 
 
 def _cells(lines: Sequence[Line], found: BoardComparison) -> frozenset[str]:

@@ -26,8 +26,9 @@ Models = Mapping[str, tuple[TrainedModel, ...]]
 def trained_models(rows: pd.DataFrame) -> Models:
     """The models of all `rows` (as `bench.load` gives them): a fusion's are its members', any other's is its own."""
     began = dict(zip(rows["key"], rows["started"].fillna("").astype(str), strict=True))
-    fused = rows["kind"].isin(("model_ensemble", "control")) & rows["job"].notna()
-    jobs = {key: Job.stored(text) for key, text in zip(rows.loc[fused, "key"], rows.loc[fused, "job"], strict=True)}
+    made_of = rows["kind"].isin(("model_ensemble", "control")) & rows["members"].map(len).gt(0)
+    fused = rows[made_of & rows["job"].notna()]
+    jobs = {key: Job.stored(text) for key, text in zip(fused["key"], fused["job"], strict=True)}
     parts = {key: _trained(job) if (job := jobs.get(key)) else [key] for key in rows["key"]}
     return {key: tuple(TrainedModel(one, began.get(one, "")) for one in found) for key, found in parts.items()}
 

@@ -21,6 +21,7 @@ class ListKind(StrEnum):
     backbones = "backbones"
     floors = "floors"
     metrics = "metrics"
+    diagnostics = "diagnostics"
     matrices = "matrices"
     recipe = "recipe"
     columns = "columns"

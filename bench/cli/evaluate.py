@@ -1,6 +1,7 @@
 """The command `bench evaluate`: stored embeddings scored by this harness's rules, and by those of other tools."""
 
 import json
+import math
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -56,6 +57,12 @@ DistanceOption = Annotated[
 KOption = Annotated[str, typer.Option("--k", metavar="K,K", help="Every K of Recall@K.")]
 RestartsOption = Annotated[int, typer.Option(min=0, help="Runs of k-means; 0 skips NMI and AMI.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of k-means.")]
+DiagnosticsOption = Annotated[
+    bool,
+    typer.Option(
+        "--diagnostics", help="Also say what the space looks like: alignment, uniformity and others, of the queries."
+    ),
+]
 
 
 def evaluate(
@@ -68,6 +75,7 @@ def evaluate(
     k: KOption = "1,2,4,8",
     restarts: RestartsOption = 5,
     seed: SeedOption = 0,
+    diagnostics: DiagnosticsOption = False,
     plugin: PluginOption = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
@@ -88,7 +96,30 @@ def evaluate(
         _warn_of_copies(images)
     _check_directions(images, chosen)
     table = side_by_side(chosen, scorer(images, ks=ks, restarts=restarts, seed=seed))
-    typer.echo(json.dumps(values(images, table), indent=2) if as_json else text(images, table))
+    found = _diagnosed(images) if diagnostics else {}
+    if as_json:
+        seen = {name: value if math.isfinite(value) else None for name, value in found.items()}
+        typer.echo(json.dumps(values(images, table) | ({"diagnostics": seen} if seen else {}), indent=2))
+    else:
+        typer.echo("\n\n".join([text(images, table), *([_diagnostics_text(found)] if found else [])]))
+
+
+def _diagnosed(images: "EmbeddedImages") -> dict[str, float]:
+    """Diagnostic -> value, of the queries."""
+    from bench.scoring.diagnostics import diagnose
+
+    return diagnose(images.points, images.labels)
+
+
+def _diagnostics_text(found: dict[str, float]) -> str:
+    from bench.matrix.catalogue import entries
+    from bench.scoring.names import NONE
+
+    names = {name: entry.label.partition(" (")[0] for name, entry in entries("diagnostics").items()}
+    width = max(map(len, names.values()))
+    shown = {name: NONE if math.isnan(value) else f"{value:.4f}".replace("-", "−") for name, value in found.items()}
+    rows = [f"  {names[name]:<{width}}  {value:>8}" for name, value in shown.items()]
+    return "\n".join(["Diagnostics of the queries, L2-normalised (none is a score):", *rows])
 
 
 def _ks(text: str) -> list[int]:

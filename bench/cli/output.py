@@ -10,10 +10,12 @@ from typing import TextIO
 
 from rich.console import Console
 
-__all__ = ["UNREAD", "console", "finish", "spell_out"]
+__all__ = ["LONG", "UNREAD", "console", "finish", "spell_out"]
 
 UNREAD = 141
 """Exit code where nobody reads the output any more: what a shell says of a tool that SIGPIPE ended."""
+LONG = 1000
+"""Lines of a leaderboard, or cells of a matrix, that a terminal shows at most."""
 FULL = 2
 PLAIN = {
     "−": "-",

@@ -21,7 +21,7 @@ from bench.cli.options import (
     controls_of,
     say,
 )
-from bench.cli.output import console
+from bench.cli.output import LONG, console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,8 @@ def report(
         name = " or ".join(matrix)
         _nothing(f"{results} has results, but none of the matrix {name}; run it first: bench run {matrix[0]}")
     found = reporting.boards(rows, jobs, searched)
-    console().print(reporting.terminal(found))
+    if sum(len(board.lines) for board in found) <= LONG:  # more would fill no terminal, and the files have them
+        console().print(reporting.terminal(found))
     for path in reporting.write_boards(found, facts(rows), _logs(found, results), output, title=title):
         typer.echo(f"wrote {path}", err=True)
     if "done" not in set(rows["status"]):

@@ -38,7 +38,7 @@ from bench.cli.options import (
     talk,
     tell_unused,
 )
-from bench.cli.output import console
+from bench.cli.output import LONG, console
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -166,7 +166,10 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
         return
     rows = store.load(results)
     rows = rows[rows["key"].isin({job.key for job in jobs})]
-    console().print(terminal(boards(rows, jobs)))
+    if len(jobs) > LONG:
+        typer.echo(f"the leaderboard of {len(jobs):,} cells is long: bench report --results {results}", err=True)
+    else:
+        console().print(terminal(boards(rows, jobs)))
     statuses = store.statuses(rows)
     for job in jobs:
         if trace := _trace(job, statuses, results):

@@ -87,12 +87,6 @@ class Queue:
         """A job of those that are ready starts, or has been run elsewhere."""
         del self.waiting[job.key]
 
-    def take(self) -> Job | None:
-        """Start the first job that is ready."""
-        if (job := next(self.ready(), None)) is not None:
-            self.start(job)
-        return job
-
     def end(self, job: Job) -> Iterator[Event]:
         """A job has ended: tell of what is decided by it, and of the jobs that follow."""
         self.open.discard(job.key)

@@ -255,9 +255,9 @@ def _stored(jobs: Sequence[Job], splits: Mapping[str, Split], results: Path, *, 
     A job of which something is damaged is set aside, and so is a control if any is to be chosen.
     """
     store.prepare(results)
-    for sentence in store.set_aside(results):
+    rows, sentences = store.set_aside(results)
+    for sentence in sentences:
         warn(sentence, stacklevel=3)
-    rows = store.load(results)
     check_same_data(jobs, splits, rows)
     ended = rows[rows["status"].isin(("done", "diverged"))]
     held_against = controls(jobs, rows) if choose and "control" in set(ended["kind"]) else ()

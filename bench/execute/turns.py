@@ -10,6 +10,7 @@ from warnings import warn
 from bench.execute.dependencies import Queue
 from bench.execute.event import ENDINGS, Event
 from bench.matrix.job import TRAINED, Job
+from bench.store.kept_rows import stamp
 from bench.store.leases import LEASE, Leases
 from bench.store.places import StoreError
 
@@ -32,8 +33,8 @@ class Turns:
         """
         self.queue, self.results, self.most = queue, results, most
         self.leases = Leases(results)
-        self.before: dict[str, tuple[int, ...] | None] = {}
-        """Of jobs that are run again, the row that there was."""
+        self.before: dict[str, str | None] = {}
+        """Of jobs that are run again, the stamp of the row that there was."""
         self.told: deque[Event] = deque()
         self.announced: set[str] = set()
         self.failures = 0
@@ -75,7 +76,7 @@ class Turns:
         """
         key = event.job.key
         if event.kind == "planned" and key in self.queue.stored:
-            self.before[key] = self._row(key)
+            self.before[key] = stamp(self.results / key)
         elif event.kind == "epoch":
             self.leases.progress(key, event.epochs)
         elif event.kind in ENDINGS:
@@ -95,7 +96,7 @@ class Turns:
             return []
         names = set(os.listdir(self.results))
         over = [key for key in self.queue.others if key in names and f"{LEASE}{key}" not in names]
-        return [event for key in over if self._row(key) is not None for event in self.queue.end_other(key)]
+        return [event for key in over if stamp(self.results / key) for event in self.queue.end_other(key)]
 
     def close(self) -> None:
         """Give all jobs back that have not ended."""
@@ -116,7 +117,7 @@ class Turns:
 
     def _ended(self, job: Job) -> Event | None:
         """How another run has ended a job since this one was planned."""
-        now = self._row(job.key)
+        now = stamp(self.results / job.key)
         if now is None or now == self.before.get(job.key):
             return None
         try:
@@ -125,14 +126,6 @@ class Turns:
             return None
         self.leases.release(job.key)
         return Event(row["status"], job, reason=row["reason"] if isinstance(row["reason"], str) else None)
-
-    def _row(self, key: str) -> tuple[int, ...] | None:
-        """What tells the file of a job's row from any later one."""
-        try:
-            found = os.stat(self.results / key / "row.parquet")
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _news(self, job: Job) -> Event:
         lease = self.leases.other(job.key)

@@ -48,6 +48,7 @@ KINDS = {
     "model_ensembles": (BENCH / "job", "fusion.py", None),
     "floors": (BENCH / "job", "floors.py", None),
     "metrics": (BENCH / "scoring", "metrics.py", None),
+    "diagnostics": (BENCH / "scoring", "diagnostics.py", ("embedded",)),
 }
 """Kind -> folder, files, and the positional arguments that tell its functions from others (None: every function)."""
 

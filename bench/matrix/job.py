@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -107,9 +108,14 @@ class Part(BaseModel):
         return self.contents.get(PLUGIN)
 
     @cached_property
+    def identity_text(self) -> str:
+        """The identity as JSON: many jobs share a part."""
+        return _json(self.identity())
+
+    @cached_property
     def digest(self) -> str:
         """A hash of the identity."""
-        return _digest(self.identity())
+        return _digest(self.identity_text)
 
 
 class Digests(NamedTuple):
@@ -144,13 +150,15 @@ class Job(BaseModel):
         """The same job but for these fields, and so with a key of its own."""
         return Job(**{name: getattr(self, name) for name in Job.model_fields} | fields)
 
-    def identity(self) -> dict[str, Any]:
-        """All that the result depends on, as JSON values."""
-        return {**self._without_seed(), "seed": self.seed, "members": [job.key for job in self.members]}
+    def identity(self) -> str:
+        """All that the result depends on, as a JSON object with its names in order."""
+        return self._identity(seed=_json(self.seed), members=_json([job.key for job in self.members]))
 
-    def _without_seed(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name).identity() for name in ("dataset", "backbone", "objective")}
-        return {**parts, "kind": self.kind, "recipe": self.recipe.identity, "protocol": self.protocol}
+    def _identity(self, **others: str) -> str:
+        """That object, of what does not depend on the seed, and of `others`; each value is JSON already."""
+        parts = {name: getattr(self, name).identity_text for name in ("dataset", "backbone", "objective", "recipe")}
+        fields = {**parts, "kind": _json(self.kind), "protocol": _json(self.protocol), **others}
+        return "{" + ", ".join(f'"{name}": {fields[name]}' for name in sorted(fields)) + "}"
 
     @property
     def role(self) -> Role:
@@ -181,11 +189,11 @@ class Job(BaseModel):
     @cached_property
     def cell(self) -> str:
         """The same without the seed, its own and its members': what is averaged over seeds, and nothing else is."""
-        return self._named(_digest({**self._without_seed(), "members": [job.cell for job in self.members]}))
+        return self._named(_digest(self._identity(members=_json([job.cell for job in self.members]))))
 
     def _named(self, *ends: str) -> str:
         words = (self.dataset.name, self.backbone.name, self.objective.name, *ends)
-        return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
+        return "-".join(map(_word, words))
 
     @classmethod
     def stored(cls, text: str) -> "Job | None":
@@ -201,10 +209,13 @@ class Job(BaseModel):
             return None
 
 
-def _is_shallow(value: Any, depth: int = DEEPEST) -> bool:
+def _is_shallow(value: Any) -> bool:
     """Is nothing nested deeper than what a matrix can say? Whoever reads it may recurse as deep."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return depth > 0 and all(_is_shallow(one, depth - 1) for one in inside)
+    level = [value]
+    for _ in range(DEEPEST):
+        inside = chain.from_iterable(one.values() if isinstance(one, dict) else one for one in level)
+        level = [one for one in inside if isinstance(one, dict | list)]
+    return not level
 
 
 def _completed(job: dict[str, Any]) -> dict[str, Any]:
@@ -212,5 +223,15 @@ def _completed(job: dict[str, Any]) -> dict[str, Any]:
     return {**job, "recipe": complete(job["recipe"]), "members": members}
 
 
-def _digest(identity: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+@lru_cache(maxsize=2**12)
+def _word(text: str) -> str:
+    """The text as part of the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", text)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _digest(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()[:12]

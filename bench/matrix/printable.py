@@ -10,4 +10,6 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]
 
 def without_control(text: str) -> str:
     """Text on one line: its control characters as escapes."""
+    if text.isprintable():  # nearly always, and quicker to see
+        return text
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

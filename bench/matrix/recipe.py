@@ -1,7 +1,8 @@
 """The recipe: how every objective of a matrix is trained and evaluated."""
 
+import json
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -47,7 +48,7 @@ class Validation(BaseModel):
 class Recipe(BaseModel):
     """How every objective of a matrix is trained and evaluated; pydantic checks every field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
 
     epochs: int = Field(10, ge=0, description="training epochs; 0 evaluates the untrained network")
     head_epochs: float = Field(
@@ -131,11 +132,10 @@ class Recipe(BaseModel):
         """Every field; many jobs share a recipe, and are told apart by it."""
         return self.model_dump_json()
 
-    @cached_property
-    def identity(self) -> Mapping[str, Any]:
-        """What decides the result, as JSON values: newer fields only where they change something."""
-        fields = self.model_dump(mode="json")
-        return {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
+    @property
+    def identity_text(self) -> str:
+        """What decides the result, as JSON: newer fields only where they change something."""
+        return _identity_text(self.as_json)
 
     @property
     def models(self) -> int:
@@ -146,6 +146,12 @@ class Recipe(BaseModel):
     def total_epochs(self) -> int:
         """Epochs of all its models together."""
         return self.epochs * self.models
+
+
+@lru_cache
+def _identity_text(recipe: str) -> str:
+    decisive = {name: value for name, value in json.loads(recipe).items() if name not in LATER or value != LATER[name]}
+    return json.dumps(decisive, sort_keys=True)
 
 
 LATER: Mapping[str, Any] = MappingProxyType(

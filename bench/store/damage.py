@@ -15,9 +15,10 @@ from bench.store.logs import read_log
 from bench.store.places import StoreError
 from bench.store.publish import move_aside
 from bench.store.queries import look_at, stored_count, stored_queries
+from bench.store.seen_files import mark, note_seen, seen
 from bench.store.stored_file import DamagedError, mapped, matrix, verify_finite
 
-__all__ = ["Again", "set_aside_beside", "usable"]
+__all__ = ["LOOK", "Again", "set_aside_beside", "usable"]
 
 Floats = NDArray[np.float32]
 READ_WHOLE = 2**26
@@ -57,9 +58,11 @@ def set_aside_beside(results: Path, keys: Iterable[str]) -> Again:
     Raises:
         StoreError: a folder cannot be renamed.
     """
-    folders = [results / key for key in sorted(keys)]
+    known, folders = seen(results), [results / key for key in sorted(keys)]
+    new = {folder: one for folder in folders if (one := mark(folder, LOOK)) not in known}
     with ThreadPoolExecutor() as threads:
-        found = dict(zip(folders, threads.map(_faults, folders), strict=True))
+        found = dict(zip(new, threads.map(_faults, new), strict=True))
+    note_seen(results, [new[folder] for folder, faults in found.items() if not faults])
     again, sentences = set(), []
     for folder, faults in found.items():
         if damaged := [fault.sentence for fault in faults if fault.damaged]:

@@ -8,7 +8,8 @@ KEY/embeddings.npy    float32 [queries + gallery, dim], as compared at test time
 KEY/training.npy      float32 [images, dim], the same of training images, for what is learned from them afterwards
 KEY/error.txt         the traceback of a job that failed
 
-Beside them lie the checkpoints of jobs that are not finished (see store/checkpoints.py).
+Beside them lie the checkpoints of jobs that are not finished (see store/checkpoints.py), and files that make reading
+many rows quicker, which may be deleted (see store/kept_rows.py, store/noted_rows.py and store/seen_files.py).
 """
 
 import os
@@ -18,6 +19,7 @@ import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,9 +27,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.store.checkpoints import sweep_checkpoints
+from bench.store.damage import LOOK
 from bench.store.job_row import NONE, read_rows
+from bench.store.kept_rows import stamp
 from bench.store.leases import sweep_leases
 from bench.store.logs import LOGS
+from bench.store.noted_rows import note
 from bench.store.older import identified
 from bench.store.packed import read_packed, schema
 from bench.store.places import DAY, DRAFT, StoreError, only_ours, unwritten
@@ -35,7 +40,8 @@ from bench.store.processes import marked
 from bench.store.publish import finished, move_aside, new_draft, publish
 from bench.store.queries import PACKED, write_queries
 from bench.store.readable import readable
-from bench.store.row import Result, Status
+from bench.store.row import Result, Row, Status
+from bench.store.seen_files import mark, note_seen
 from bench.store.sound import unsound
 
 __all__ = [
@@ -109,13 +115,24 @@ def write(results: Path, result: Result) -> None:
         draft = new_draft(results)
         try:
             _write_files(draft, result)
+            written = os.stat(draft / "row.parquet")
             publish(draft, home, result.row.status)
+            _note(home, result.row, written)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except StoreError:
         raise
     except OSError as error:
         raise unwritten(results, error) from error
+
+
+def _note(home: Path, row: Row, written: os.stat_result) -> None:
+    """Spare the next reader the job's files, if it is these that stand there now."""
+    with suppress(OSError):
+        one = stamp(home)
+        if one and os.path.samestat(os.stat(home / "row.parquet"), written):
+            note(home.parent, one, row.flat())
+            note_seen(home.parent, [mark(home, LOOK)])
 
 
 def _write_files(draft: Path, result: Result) -> None:
@@ -139,23 +156,34 @@ def statuses(rows: pd.DataFrame) -> dict[str, Status]:
     return dict(zip(rows["key"], rows["status"], strict=True))
 
 
-def set_aside(results: Path) -> list[str]:
-    """Rename folders of ours whose row is damaged, so that their jobs run again; one sentence each.
+class Left(NamedTuple):
+    """What is left of a folder of results."""
+
+    rows: pd.DataFrame
+    """As `load` gives them."""
+    sentences: tuple[str, ...]
+    """One for each folder that was set aside."""
+
+
+def set_aside(results: Path) -> Left:
+    """Rename folders of ours whose row is damaged, so that their jobs run again.
 
     Raises:
         StoreError: a row cannot be opened, which is no damage; nothing is renamed then.
     """
+    found = read_rows(results)
     try:
-        named = [(folder, why, move_aside(folder)) for folder, why in read_rows(results).damaged.items()]
+        named = [(folder, why, move_aside(folder)) for folder, why in found.damaged.items()]
     except StoreError:
         raise
     except OSError as error:
         raise unwritten(results, error) from error
-    return [
+    sentences = (
         f"{folder / 'row.parquet'}: {why}; its folder is set aside as {name}, and the job runs again"
         for folder, why, name in named
         if name
-    ]
+    )
+    return Left(_frame(found.whole), tuple(sentences))
 
 
 def load(source: str | Path) -> pd.DataFrame:
@@ -167,8 +195,11 @@ def load(source: str | Path) -> pd.DataFrame:
         FileNotFoundError: there is no such file or folder.
         StoreError: the file is none that `pack` makes.
     """
-    table = rows_of(Path(source))
-    return readable(identified(table.to_pandas()))
+    return _frame(rows_of(Path(source)))
+
+
+def _frame(rows: pa.Table) -> pd.DataFrame:
+    return readable(identified(rows.to_pandas()))
 
 
 def rows_of(source: Path) -> pa.Table:

@@ -2,26 +2,30 @@
 
 The truth stays in KEY/row.parquet. A kept row counts only while that file is the very same one, by its number, size and
 time of change. The file of kept rows may be missing, old or damaged, and may be deleted at any time. Commands that
-write it at the same time do not disturb each other: each writes a whole file, and each is right.
+write it at the same time do not disturb each other: each writes a whole file, and each is right. Rows that nobody has
+read yet are taken from the lines of store/noted_rows.py, by the same rule.
 """
 
+import math
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.store.noted_rows import forget_noted, noted
+from bench.store.row import rows_table
 from bench.store.stored_file import UNREADABLE, DamagedError, content
 from bench.store.whole_file import write_whole
 
-__all__ = ["KEPT", "MARKS", "Checked", "Gathered", "gather"]
+__all__ = ["KEPT", "MARKS", "Checked", "Gathered", "gather", "stamp"]
 
 KEPT = ".lossbench-rows"
 """The name of the file."""
@@ -70,16 +74,20 @@ def gather(results: Path, folders: Sequence[Path], read: Read, check: Check) -> 
         read: gives the row of a folder, or whatever else is to be told of it.
         check: given all rows, in a few tables, and their folders, says which rows are sound.
     """
-    return _gathered(_kept(results), results, folders, read, check)
+    kept = _kept(results)
+    known = frozenset(kept[STAMP].to_pylist())
+    return _gathered(_with_noted(kept, results), known, results, folders, read, check)
 
 
-def _gathered(kept: pa.Table, results: Path, folders: Sequence[Path], read: Read, check: Check) -> Gathered:
-    """The same, with these rows `kept`; all files are read if one of them is wrong."""
-    now = time.time()
-    places = {stamp: place for place, stamp in enumerate(kept[STAMP].to_pylist())}
-    stamps = [_stamp(folder, now) for folder in folders]
-    old = [number for number, stamp in enumerate(stamps) if stamp in places]
-    new = [number for number, stamp in enumerate(stamps) if stamp not in places]
+def _gathered(
+    kept: pa.Table, known: Collection[str], results: Path, folders: Sequence[Path], read: Read, check: Check
+) -> Gathered:
+    """The same, with these rows `kept`, some `known` to be in the file; all are read if one of them is wrong."""
+    settled = time.time() - SETTLED
+    places = {mark: place for place, mark in enumerate(kept[STAMP].to_pylist())}
+    stamps = [stamp(folder, until=settled) for folder in folders]
+    old = [number for number, mark in enumerate(stamps) if mark in places]
+    new = [number for number, mark in enumerate(stamps) if mark not in places]
     with ThreadPoolExecutor() as threads:
         read_now = dict(zip(new, threads.map(read, [folders[number] for number in new]), strict=True))
     fresh = {number: row for number, row in read_now.items() if isinstance(row, pa.Table)}
@@ -92,10 +100,10 @@ def _gathered(kept: pa.Table, results: Path, folders: Sequence[Path], read: Read
     numbers = [*old, *(number for group in groups for number in group)]
     found, bad = check(parts, [folders[number] for number in numbers])
     if any(at < len(old) for at in bad):
-        return _gathered(NONE, results, folders, read, check)
+        return _gathered(NONE, (), results, folders, read, check)
     sound = [number for at, number in enumerate(numbers) if at not in bad]
     rows = found.take(np.argsort(sound))
-    if sum(stamps[number] is not None for number in sound if number in fresh) >= MANY:
+    if sum(stamps[number] is not None and stamps[number] not in known for number in sound) >= MANY:
         _keep(rows, results / KEPT)
     return Gathered(_unmarked(rows) if sound else None, others, {folders[numbers[at]]: why for at, why in bad.items()})
 
@@ -105,9 +113,9 @@ def _kept(results: Path) -> pa.Table:
     try:
         file = pq.ParquetFile(pa.BufferReader(content(results / KEPT)), page_checksum_verification=True)
         if LAYOUT.items() <= (file.schema_arrow.metadata or {}).items():
-            found = file.read().replace_schema_metadata(None)
+            found = file.read(use_threads=False).replace_schema_metadata(None)  # to start threads takes longer
             found.validate(full=True)
-            if len(set(found.column_names)) == found.num_columns and _is_marked(found):
+            if _is_marked(found):
                 return found
     except (DamagedError, *UNREADABLE):
         pass
@@ -117,7 +125,9 @@ def _kept(results: Path) -> pa.Table:
 def _is_marked(rows: pa.Table) -> bool:
     """Does every row say which file it is from, and which of the columns that one has?"""
     there = set(rows.column_names)
-    if not there >= MARKS or any(rows[name].type != pa.string() or rows[name].null_count for name in MARKS):
+    if len(there) < rows.num_columns or not there >= MARKS:
+        return False
+    if any(rows[name].type != pa.string() or rows[name].null_count for name in MARKS):
         return False
     return _names(rows).keys() <= there
 
@@ -127,15 +137,29 @@ def _keep(rows: pa.Table, file: Path) -> None:
     settled = rows.filter(rows[STAMP].is_valid()).replace_schema_metadata(LAYOUT)
     with suppress(OSError):
         write_whole(settled, file, write_page_checksum=True)
+        forget_noted(file.parent)
 
 
-def _stamp(folder: Path, now: float) -> str | None:
-    """What tells the file of a row from any other one; None where it is not there, or is too young to be sure."""
+def _with_noted(kept: pa.Table, results: Path) -> pa.Table:
+    """The kept rows, and those that are noted, as far as they are rows of jobs."""
+    groups: dict[tuple[str, ...], list[tuple[str, dict[str, Any]]]] = {}
+    for one, row in noted(results).items():
+        groups.setdefault(tuple(row), []).append((one, row))
+    try:
+        new = [_marked([rows_table([row for _, row in some])], [one for one, _ in some]) for some in groups.values()]
+        both = pa.concat_tables([kept, *new], promote_options="default")
+    except (pa.ArrowException, ValueError, TypeError, IndexError):  # not what a job notes
+        return kept
+    return both if _is_marked(both) else kept
+
+
+def stamp(folder: Path, *, until: float = math.inf) -> str | None:
+    """What tells the file of a row from any other one; None where it is not there, or was changed after `until`."""
     try:
         found = os.stat(f"{folder}/row.parquet")
     except OSError:
         return None
-    if not stat.S_ISREG(found.st_mode) or found.st_ctime > now - SETTLED:
+    if not stat.S_ISREG(found.st_mode) or found.st_ctime > until:
         return None
     return f"{folder.name}/{found.st_ino}/{found.st_size}/{found.st_ctime_ns}"
 
@@ -148,12 +172,12 @@ def _by_columns(rows: dict[int, pa.Table]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _marked(rows: Sequence[pa.Table], stamps: Sequence[str | None]) -> pa.Table:
-    """Rows with the same columns as one table that says which file each is from."""
-    columns = "\n".join(rows[0].column_names)
-    joined = pa.concat_tables(rows).combine_chunks()
+def _marked(tables: Sequence[pa.Table], stamps: Sequence[str | None]) -> pa.Table:
+    """Tables with the same columns as one table that says which file each row is from."""
+    columns = "\n".join(tables[0].column_names)
+    joined = pa.concat_tables(tables).combine_chunks()
     marked = joined.append_column(STAMP, pa.array(stamps, pa.string()))
-    return marked.append_column(COLUMNS, pa.array([columns] * len(rows), pa.string()))
+    return marked.append_column(COLUMNS, pa.array([columns] * len(stamps), pa.string()))
 
 
 def _unmarked(rows: pa.Table) -> pa.Table:

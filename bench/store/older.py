@@ -19,7 +19,7 @@ def identified(rows: pd.DataFrame) -> pd.DataFrame:
     lacking = whole["cell"].isna()
     if not lacking.any():
         return whole
-    told = whole.loc[lacking].reindex(columns=list(TOLD_BY)).astype(str).agg("\n".join, axis=1)
+    told = whole.loc[lacking].reindex(columns=list(TOLD_BY)).astype(str).fillna("").agg("\n".join, axis=1)
     cells = {text: f"unknown-{hashlib.sha256(text.encode()).hexdigest()[:12]}" for text in told.unique()}
     objects = whole.astype({"job": object, "cell": object})
     return objects.assign(cell=objects["cell"].where(~lacking, told.map(cells)))

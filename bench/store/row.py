@@ -1,6 +1,7 @@
 """What one job leaves behind, first of all its row; `bench/store/columns.py` says what each column means."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from bench.matrix.job import Job, Role
 from bench.store.columns import Status, types
 from bench.store.queries import Queries
 
-__all__ = ["MemberEpoch", "Provenance", "Result", "Row", "Status", "failure"]
+__all__ = ["MemberEpoch", "Provenance", "Result", "Row", "Status", "failure", "rows_table"]
 
 
 class Provenance(BaseModel):
@@ -90,13 +91,13 @@ class Row(BaseModel):
             **rest,
         )
 
+    def flat(self) -> dict[str, Any]:
+        """Column -> value, scores and provenance as columns of their own."""
+        return self.model_dump(exclude={"scores", "provenance"}) | self.scores | self.provenance.model_dump()
+
     def table(self) -> pa.Table:
-        """One Parquet row, scores and provenance as columns of their own."""
-        flat = self.model_dump(exclude={"scores", "provenance"})
-        flat |= self.scores | self.provenance.model_dump()
-        known = types()
-        arrays = {name: pa.array([value], known.get(name, pa.float64())) for name, value in flat.items()}
-        return pa.table(arrays)
+        """One Parquet row."""
+        return rows_table([self.flat()])
 
 
 class MemberEpoch(NamedTuple):
@@ -125,6 +126,12 @@ class Result(NamedTuple):
     members: tuple[MemberEpoch, ...] = ()
     training: NDArray[np.float32] | None = None
     traceback: str | None = None
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows with the same columns as a table, with the types that a job writes."""
+    known = types()
+    return pa.table({name: pa.array([row[name] for row in rows], known.get(name, pa.float64())) for name in rows[0]})
 
 
 def failure(job: Job, status: Status, reason: str) -> Result:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.sample_rows import older, row, table
@@ -34,6 +35,14 @@ def test_every_committed_row_finds_its_job_and_the_tables_do_not_change(tmp_path
     assert labels == list(rows[columns].itertuples(index=False, name=None))
     assert [list(job.member_labels) for job in jobs] == [list(members) for members in rows["members"]]
     assert markdown(boards(rows), title=file) == markdown(boards(found), title=file)
+
+
+def test_a_packed_file_without_cells_and_hashes_of_data_is_read(tmp_path: Path) -> None:
+    whole = pq.read_table(RESULTS / "small.parquet").drop_columns(["job", "cell"]).slice(0, 5)
+    at = whole.column_names.index("dataset_sha")
+    old = tmp_path / "old.parquet"
+    pq.write_table(whole.set_column(at, "dataset_sha", pa.nulls(len(whole), pa.string())), old)
+    assert bench.load(old)["cell"].str.startswith("unknown-").all()
 
 
 def test_a_fallback_cell_never_pools_what_differs_in_anything_but_the_seed() -> None:

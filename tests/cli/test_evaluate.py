@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from bench.cli.evaluate import evaluate
 from bench.cli.options import guarded
 from bench.scoring.conventions.rules import CONVENTIONS
+from bench.scoring.diagnostics import diagnose
 from bench.scoring.evaluation import evaluate as scores_of
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -231,3 +232,22 @@ def test_the_size_of_the_values_changes_no_score(tmp_path: Path, scale: float, k
     scaled = as_json(saved(tmp_path / "x.npy", (points * scale).astype(kind)), y, "--convention", "all")
     for one, other in zip(plain["conventions"], scaled["conventions"], strict=True):
         assert other["scores"] == pytest.approx(one["scores"], abs=1e-3, nan_ok=True), one["name"]
+
+
+def test_diagnostics_are_said_when_asked_for(tmp_path: Path) -> None:
+    points, labels = sample()
+    files = npy(tmp_path, points, labels)
+    assert "diagnostics" not in as_json(*files, "--restarts", 0)
+    assert "Diagnostics" not in call(*files, "--restarts", 0).stdout
+    expected = diagnose(points, labels)
+    assert as_json(*files, "--restarts", 0, "--diagnostics")["diagnostics"] == pytest.approx(expected, rel=1e-6)
+    lines = call(*files, "--restarts", 0, "--diagnostics").stdout.split("Diagnostics of the queries")[1].splitlines()
+    assert lines[2].split() == ["Uniformity", f"−{-expected['uniformity']:.4f}"]
+
+
+def test_a_diagnostic_that_is_no_number_is_null(tmp_path: Path) -> None:
+    points, labels = sample()
+    points[:, 0] = 0
+    files = npy(tmp_path, points, labels)
+    assert as_json(*files, "--restarts", 0, "--diagnostics")["diagnostics"]["rho_spectrum"] is None
+    assert "inf" in call(*files, "--restarts", 0, "--diagnostics").stdout

@@ -6,10 +6,14 @@ import pytest
 from click.testing import Result
 from support.jobs import matrix_file
 from support.sample_photos import classes
+from support.stored import finished
 from typer.testing import CliRunner
 
 import bench
+from bench import store
 from bench.cli.app import app
+from bench.matrix.expand import expand
+from bench.matrix.file import load
 
 
 def call(*arguments: object) -> Result:
@@ -42,3 +46,14 @@ def test_what_a_plan_calls_unsuited_is_skipped(tmp_path: Path, matrix: Path) -> 
     assert sorted(rows["status"]) == ["done", "skipped", "skipped", "skipped"]
     again = call("plan", *asked).stdout.splitlines()
     assert sum(line.startswith("skipped") and "needs a text for each class" in line for line in again) == 3
+
+
+def test_the_leaderboard_of_very_many_cells_is_not_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for job in expand(load(str(matrix_file(tmp_path)))):
+        store.write(tmp_path / "runs", finished(job))
+    asked = ["run", tmp_path / "tiny.toml", "--results", tmp_path / "runs"]
+    assert "Recall@1" in call(*asked).stdout
+    monkeypatch.setattr("bench.cli.run.LONG", 1)
+    ended = call(*asked)
+    assert (ended.exit_code, ended.stdout) == (0, "")
+    assert f"the leaderboard of 2 cells is long: bench report --results {tmp_path / 'runs'}\n2 done\n" in ended.stderr

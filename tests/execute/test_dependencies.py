@@ -29,8 +29,11 @@ class Run:
         self.planned = list(self.queue.plan())
 
     def take(self):
-        taken = self.queue.take()
-        return None if taken is None else (taken.objective.name, taken.seed, taken.control)
+        taken = next(self.queue.ready(), None)
+        if taken is None:
+            return None
+        self.queue.start(taken)
+        return taken.objective.name, taken.seed, taken.control
 
     def end(self, job, status="done"):
         self.rows[job.key] = row(job, status)

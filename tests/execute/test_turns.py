@@ -79,7 +79,7 @@ def test_every_job_is_run_once_by_two_and_both_see_all_of_it_end(tmp_path, resul
         assert sorted(keys(events, *ENDINGS)) == sorted(keys(events, "planned"))
     assert set(keys(first, "planned")) == set(keys(second, "planned"))
     assert len(bench.load(results)) == 12
-    assert list(results.glob(".*")) == []
+    assert list(results.glob(f"{LEASE}*")) == []
 
 
 def test_a_job_that_another_run_failed_meanwhile_is_not_tried_again_by_this_one(tmp_path, results):
@@ -98,7 +98,7 @@ def test_closing_a_run_gives_its_jobs_back(tmp_path, results):
     with closing(bench.run(matrix, results=results)) as events:
         until(events, "started")
         assert len(list(results.glob(f"{LEASE}*"))) == 1
-    assert list(results.glob(".*")) == []
+    assert list(results.glob(f"{LEASE}*")) == []
     assert len(keys(list(bench.run(matrix, results=results)), "started")) == 2
 
 
@@ -115,7 +115,7 @@ def test_what_a_run_on_another_machine_left_behind_is_taken_over(tmp_path, resul
         monkeypatch.setattr(leases, "STALE", 0)
         seen += list(events)
     assert sorted(keys(seen, "started")) == sorted(keys(seen, "done")) == sorted(keys(seen, "planned"))
-    assert list(results.glob(".*")) == []
+    assert list(results.glob(f"{LEASE}*")) == []
 
 
 def test_a_folder_that_vanishes_ends_the_run_with_a_sentence(tmp_path, results):

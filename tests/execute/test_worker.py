@@ -13,6 +13,8 @@ from bench.execute.worker import Limits, News, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins import use
 from bench.store.checkpoints import checkpoint
+from bench.store.noted_rows import NOTED
+from bench.store.seen_files import SEEN
 
 SIGNALLING = '''
 """A loss that sends its own process a signal at certain steps, once each."""
@@ -83,7 +85,7 @@ def test_a_worker_that_is_asked_to_stop_or_is_killed_continues_with_the_same_bit
     assert list(map(int, steps)) == [*range(1, 12), *range(11, 17)]  # only the one that was under way is done again
     assert told(job, tmp_path / "calm", 1) == [("started", 0), *epochs, ("done", 4)]
     for folder in ("calm", "wild"):
-        assert [path.name for path in (tmp_path / folder).iterdir()] == [job.key]
+        assert {path.name for path in (tmp_path / folder).iterdir()} == {job.key, NOTED, SEEN}
     files = [(tmp_path / folder / job.key / "embeddings.npy").read_bytes() for folder in ("calm", "wild")]
     assert files[0] == files[1]
     rows = [bench.load(tmp_path / folder).iloc[0] for folder in ("calm", "wild")]

@@ -262,7 +262,7 @@ def test_what_cannot_be_built_on_a_frozen_trunk_is_refused(weights, backbone, se
 
 def test_a_frozen_trunk_is_built_once_before_training_and_nothing_goes_through_it(weights, own_cache, monkeypatch):
     built = []
-    monkeypatch.setattr("bench.job.run.probe", lambda *args: (built.append(args), probe(*args))[1])
+    monkeypatch.setattr("bench.job.refusals.probe", lambda *args: (built.append(args), probe(*args))[1])
     backbone = {"name": "conv4", "width": 8, "weights": weights, "frozen": True}
     jobs = tiny(backbones=[backbone], recipe=STILL, losses=["triplet", "contrastive", "margin"], seeds=2)
     assert refusals(jobs, None) == []

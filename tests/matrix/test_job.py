@@ -1,6 +1,7 @@
 """Identity: what makes two jobs one, one cell, or strangers."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -151,13 +152,13 @@ def test_a_revised_part_gives_new_keys_to_its_jobs_alone(monkeypatch: pytest.Mon
 
 def test_a_changed_copy_of_a_part_or_a_recipe_has_an_identity_of_its_own():
     job = only()
-    before = job.backbone.digest, job.recipe.identity, job.recipe.as_json
+    before = job.backbone.digest, job.recipe.identity_text, job.recipe.as_json
     part = job.backbone.model_copy(update={"parameters": {**job.backbone.parameters, "width": 7}})
     recipe = job.recipe.model_copy(update={"epochs": 77})
     assert part.digest != before[0]
-    assert recipe.identity == {**before[1], "epochs": 77}
+    assert json.loads(recipe.identity_text) == {**json.loads(before[1]), "epochs": 77}
     assert json.loads(recipe.as_json)["epochs"] == 77
-    assert (job.backbone.digest, job.recipe.identity, job.recipe.as_json) == before
+    assert (job.backbone.digest, job.recipe.identity_text, job.recipe.as_json) == before
     assert job.changed(backbone=part, recipe=recipe).key != job.key
 
 
@@ -187,3 +188,12 @@ def test_a_stored_job_without_end_is_none_and_one_as_deep_as_ensembles_go_is_rea
             deep = {"a": deep}
         found["objective"]["parameters"] = {"a": deep}
         assert (Job.stored(json.dumps(found)) is not None) == read
+
+
+@pytest.mark.parametrize("field", ["clip", "trunk_rate", "warmup_epochs"])
+def test_an_infinite_value_of_a_recipe_is_stored_as_such(field):
+    job = only().changed(recipe=only().recipe.model_copy(update={field: math.inf}))
+    found = Job.stored(job.model_dump_json())
+    assert found == job
+    assert found.key == job.key != only().key
+    assert json.loads(job.recipe.as_json)[field] == math.inf

@@ -16,7 +16,6 @@ import torch
 from bench import datasets, store
 from bench.datasets.split import Split
 from bench.job import fit as fitting
-from bench.job import models as fitted_models
 from bench.job import run as running
 from bench.job.optimizer import Rates
 from bench.matrix.job import Job
@@ -169,8 +168,8 @@ def both_ways(seen: list[Any]) -> Iterator[None]:
         seen.append(found._replace(snapshot=found.snapshot._replace(embeddings=test, training=training)))
         return found
 
-    embed, fit = fitting.embed, fitted_models.fit
-    with patch.object(fitting, "embed", embedded), patch.object(fitted_models, "fit", fitted):
+    embed, fit = fitting.embed, running.fit
+    with patch.object(fitting, "embed", embedded), patch.object(running, "fit", fitted):
         yield
 
 
@@ -181,6 +180,6 @@ def train(label: str, job: Job, home: Path) -> None:
     with condition.context(), both_ways(seen) if condition is CLEAN else clean():
         result = running.run(job, **where)
     if seen:
-        with patch.object(fitted_models, "fit", lambda *_, **__: seen[0]):
+        with patch.object(running, "fit", lambda *_, **__: seen[0]):
             store.write(folder(home, UNNORMALISED), running.run(job, **where))
     store.write(folder(home, condition), result)

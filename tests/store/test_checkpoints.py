@@ -68,7 +68,7 @@ def test_readers_do_not_see_it(tmp_path: Path) -> None:
     store.write(tmp_path, finished(JOB))
     keep(tmp_path, "whole")
     assert len(bench.load(tmp_path)) == 1
-    assert store.set_aside(tmp_path) == []
+    assert store.set_aside(tmp_path).sentences == ()
     assert store.pack(tmp_path, tmp_path / "packed.parquet") == 1
     assert (tmp_path / NAME).exists()
 

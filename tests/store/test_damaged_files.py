@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.jobs import BACKBONE, DATASET, RECIPE, go, matrix_file, tiny
+from support.stored import finished
 from typer.testing import CliRunner
 
 import bench
@@ -22,8 +24,10 @@ from bench import store
 from bench.cli.app import app
 from bench.matrix.file import Matrix
 from bench.matrix.job import Job
+from bench.store.noted_rows import NOTED
 from bench.store.places import StoreError
 from bench.store.queries import Queries
+from bench.store.seen_files import SEEN
 
 CHANGES = {"losses": ["triplet", "contrastive"], "seeds": 2}
 ENSEMBLES = [{"name": "sum", "members": ["triplet", "contrastive"]}]
@@ -124,7 +128,7 @@ def damage(results: Path, part: str, way: str) -> Path:
 
 
 def names(results: Path) -> set[str]:
-    return {path.name for path in results.iterdir()}
+    return {path.name for path in results.iterdir()} - {NOTED, SEEN}
 
 
 def heard(read: Callable[[], object]) -> tuple[object, list[str]]:
@@ -209,6 +213,38 @@ def test_a_damaged_part_is_named_and_left_out_and_its_job_runs_again(results, pa
     assert keys == {SUM.key}
     assert any(str(file) in one and f".broken-{SUM.key}-0" in one for one in said), said
     assert (results / f".broken-{SUM.key}-0" / part).exists()
+
+
+def opened(look: Callable[[], object]) -> set[str]:
+    """The files of jobs that a function opens, by name."""
+    OPENED.clear()
+    look()
+    return {Path(name).name for name in OPENED}
+
+
+OPENED: list[str] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _watched() -> None:
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and str(arguments[0]).endswith((".parquet", ".npy")):
+            OPENED.append(str(arguments[0]))
+
+    sys.addaudithook(watch)
+
+
+def test_files_that_were_found_whole_are_not_looked_into_again(results):
+    keys = [job.key for job in JOBS]
+    for marks in (b"", bytes(range(256))):
+        (results / SEEN).write_bytes(marks)
+        assert opened(lambda: store.set_aside_beside(results, keys)) >= {"history.parquet", "embeddings.npy"}
+        assert opened(lambda: store.set_aside_beside(results, keys)) == set()
+
+
+def test_files_that_were_just_stored_are_not_looked_into(tmp_path):
+    store.write(tmp_path, finished(SUM))
+    assert opened(lambda: store.set_aside_beside(tmp_path, [SUM.key])) == set()
 
 
 @pytest.mark.parametrize("part", PARTS[1:])
@@ -331,7 +367,7 @@ def test_a_row_that_no_job_leaves_is_named_by_its_column(results, what):
     assert len(said) == 1
     assert said[0].startswith(f"{file}: ")
     assert "another job" in said[0] if what == "another key" else next(iter(FOREIGN[what])) in said[0]
-    (sentence,) = store.set_aside(results)
+    (sentence,) = store.set_aside(results).sentences
     assert sentence.startswith(f"{file}: ")
 
 

@@ -11,9 +11,11 @@ from support.jobs import tiny
 import bench
 from bench import store
 from bench.matrix.job import Job
+from bench.store.noted_rows import NOTED
 from bench.store.places import StoreError
 from bench.store.queries import Queries
 from bench.store.row import MemberEpoch, Result, Row, failure
+from bench.store.seen_files import SEEN
 
 (JOB,) = tiny()
 QUERIES = Queries(None, np.array([1, 0, 3], np.int32), {}, None, None)
@@ -79,7 +81,7 @@ def test_a_finished_row_is_never_replaced_and_another_gives_way(tmp_path):
     store.write(tmp_path, result(recall_at_1=0.9))
     store.write(tmp_path, failure(JOB, "failed", "killed"))
     assert bench.load(tmp_path)["recall_at_1"].tolist() == [0.5]
-    assert [path.name for path in tmp_path.iterdir()] == [JOB.key]
+    assert {path.name for path in tmp_path.iterdir()} == {JOB.key, NOTED, SEEN}
 
 
 def test_packing_keeps_rows_and_history(tmp_path):
@@ -111,7 +113,7 @@ def test_a_row_that_cannot_be_read_is_set_aside_and_named(tmp_path, damage):
     row.unlink() if damage == "absent" else row.write_bytes(left[damage])
     with pytest.warns(UserWarning, match=one.key):
         assert bench.load(tmp_path)["key"].tolist() == [two.key]
-    (sentence,) = store.set_aside(tmp_path)
+    (sentence,) = store.set_aside(tmp_path).sentences
     assert one.key in sentence
     assert store.statuses(bench.load(tmp_path)) == {two.key: "done"}
     assert (tmp_path / f".broken-{one.key}-0").is_dir()
@@ -165,7 +167,7 @@ def test_an_unfinished_write_is_invisible(tmp_path):
     draft.mkdir()
     (draft / "row.parquet").write_bytes(b"half")
     assert len(bench.load(tmp_path)) == 1
-    assert store.set_aside(tmp_path) == []
+    assert store.set_aside(tmp_path).sentences == ()
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
@@ -191,7 +193,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path):
         with pytest.raises(StoreError, match="the disk is full; free some space"):
             store.write(disk, big)
         assert store.statuses(bench.load(disk)) == {JOB.key: "done"}
-        assert [path.name for path in disk.iterdir()] == [JOB.key]
+        assert {path.name for path in disk.iterdir()} == {JOB.key, NOTED, SEEN}
     finally:
         subprocess.run(["umount", disk], check=True)
 

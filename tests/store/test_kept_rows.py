@@ -1,7 +1,11 @@
+import json
+import os
 import shutil
 import sys
 import time
+import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +16,9 @@ from support.sample_rows import job
 
 import bench
 from bench import store
+from bench.store import kept_rows
 from bench.store.kept_rows import KEPT, MANY, SETTLED
+from bench.store.noted_rows import NOTED
 from bench.store.row import Result, Row, failure
 
 OPENED: list[str] = []
@@ -45,7 +51,8 @@ def kept(settled) -> Path:
 
 def afresh(folder: Path) -> pd.DataFrame:
     """What the rows' own files say."""
-    (folder / KEPT).unlink(missing_ok=True)
+    for name in (KEPT, NOTED):
+        (folder / name).unlink(missing_ok=True)
     return bench.load(folder)
 
 
@@ -54,14 +61,104 @@ def folder_of(results: Path, number: int) -> Path:
     return found
 
 
-def test_every_row_is_opened_once_however_often_they_are_read(settled):
+@pytest.fixture(scope="module", autouse=True)
+def _opened():
     sys.addaudithook(_note)
+
+
+def test_every_row_is_opened_once_however_often_they_are_read(settled):
+    (settled / NOTED).unlink()
     OPENED.clear()
     first, again = bench.load(settled), bench.load(settled)
-    assert store.set_aside(settled) == []
+    assert store.set_aside(settled).sentences == ()
     assert Counter(OPENED) == {str(folder / "row.parquet"): 1 for folder in settled.iterdir() if folder.is_dir()}
     pd.testing.assert_frame_equal(first, again)
     assert list(first["key"]) == sorted(first["key"])
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch) -> Path:
+    """Rows that nobody has read; they count as settled."""
+    monkeypatch.setattr(kept_rows, "SETTLED", -60.0)
+    for number in range(3):
+        scores = {"recall_at_1": number / 10, "map_at_r": None} | ({"recall_at_16": 1.0} if number else {})
+        store.write(tmp_path, Result(Row.of(job(f"loss_{number}", 0), "done", scores=scores, epoch=(3,), seconds=0.1)))
+    store.write(tmp_path, failure(job("loss_3", 0), "failed", "a reason\nof two lines"))
+    return tmp_path
+
+
+def test_rows_that_were_just_stored_are_not_opened(written):
+    OPENED.clear()
+    found = bench.load(written)
+    assert OPENED == []
+    pd.testing.assert_frame_equal(found, afresh(written))
+    assert len(OPENED) == 4
+
+
+def test_a_stored_row_that_has_changed_since_is_opened(written):
+    store.write(written, Result(Row.of(job("loss_3", 0), "done", scores={"recall_at_1": 0.3})))
+    shutil.rmtree(folder_of(written, 1))
+    file = folder_of(written, 0) / "row.parquet"
+    pq.write_table(pq.read_table(file, partitioning=None).append_column("more", pa.array([1.0])), file)
+    OPENED.clear()
+    found = bench.load(written)
+    assert [str(file)] == OPENED
+    assert found["more"].notna().sum() == 1
+    pd.testing.assert_frame_equal(found, afresh(written), check_like=True)
+
+
+@pytest.mark.parametrize("what", ["link", "pipe", "folder"])
+def test_something_else_in_the_place_of_noted_rows_is_left_as_it_is(tmp_path, what):
+    place, mine = tmp_path / "runs" / NOTED, tmp_path / "mine"
+    place.parent.mkdir()
+    mine.write_text("mine")
+    {"link": lambda: place.symlink_to(mine), "pipe": lambda: os.mkfifo(place), "folder": place.mkdir}[what]()
+    store.write(place.parent, Result(Row.of(job("one", 0), "done", scores={"recall_at_1": 0.5})))
+    assert list(bench.load(place.parent)["recall_at_1"]) == [0.5]
+    assert mine.read_text() == "mine"
+
+
+def test_enough_stored_rows_are_kept_for_later_and_no_line_is_left(written, monkeypatch):
+    monkeypatch.setattr(kept_rows, "MANY", 4)
+    found = bench.load(written)
+    assert (written / KEPT).exists()
+    assert not (written / NOTED).exists()
+    OPENED.clear()
+    pd.testing.assert_frame_equal(found, bench.load(written))
+    assert OPENED == []
+
+
+def line(value: object) -> bytes:
+    text = json.dumps(value).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def first(content: bytes) -> tuple[str, dict[str, object]]:
+    return json.loads(content.split(b"\n")[1].partition(b" ")[2])
+
+
+NOT_NOTED: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda _: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "flipped": lambda content: content.replace(b"0.1", b"0.2"),
+    "spliced": lambda content: content[: len(content) // 3] + content,
+    "no letters": lambda content: content + bytes(range(256)),
+    "a list": lambda content: content + line([1, 2]),
+    "a text": lambda content: content + line("x"),
+    "nested": lambda content: content + b"%08x " % zlib.crc32(b"[" * 10**5) + b"[" * 10**5,
+    "a mark": lambda content: content + line(["x", {"kept: file": "y"}]),
+    "two lines": lambda content: content + line(["x", {"two\nlines": 1.0}]),
+    "another type": lambda content: content + line(["x", {**first(content)[1], "seed": "one"}]),
+    "a wrong score": lambda content: content + line([first(content)[0], first(content)[1] | {"recall_at_1": 7.0}]),
+    "no columns": lambda content: content + line(["x", {}]),
+}
+
+
+@pytest.mark.parametrize("damage", NOT_NOTED)
+def test_lines_that_no_job_wrote_change_nothing(written, damage):
+    file = written / NOTED
+    file.write_bytes(NOT_NOTED[damage](file.read_bytes()))
+    pd.testing.assert_frame_equal(bench.load(written), afresh(written))
 
 
 def test_what_has_changed_since_is_read_anew(kept):
@@ -84,7 +181,7 @@ def test_a_row_that_is_damaged_later_is_set_aside(kept):
     folder = folder_of(kept, 3)
     (folder / "row.parquet").unlink()
     (folder / "row.parquet").write_bytes(b"PAR1 and no more")
-    (sentence,) = store.set_aside(kept)
+    (sentence,) = store.set_aside(kept).sentences
     assert folder.name in sentence
     assert folder.name not in set(bench.load(kept)["key"])
 

@@ -21,8 +21,10 @@ from bench import store
 from bench.cli.app import app
 from bench.matrix.expand import expand
 from bench.matrix.file import load
+from bench.store.noted_rows import NOTED
 from bench.store.places import DRAFT, FILES, KEY, StoreError
 from bench.store.row import failure
+from bench.store.seen_files import SEEN
 
 (JOB,) = tiny()
 LONG_AGO = 1_000_000_000
@@ -30,9 +32,9 @@ NOBODY = 65534
 
 
 def snapshot(folder: Path) -> dict[str, bytes | str | None]:
-    """Every path below: the bytes of a file, the target of a link, None for a folder."""
+    """Every path below but what spares reading: the bytes of a file, the target of a link, None for a folder."""
     found: dict[str, bytes | str | None] = {}
-    for path in folder.rglob("*"):
+    for path in (path for path in folder.rglob("*") if path.name not in (NOTED, SEEN)):
         content = None if path.is_dir() else path.read_bytes() if path.is_file() else "special"
         found[str(path.relative_to(folder))] = os.readlink(path) if path.is_symlink() else content
     return found
@@ -87,7 +89,7 @@ def test_bench_run_leaves_everything_else_as_it_was(tmp_path, monkeypatch):
     shutil.copytree(tmp_path / "runs", tmp_path / "old")
     for folder in (tmp_path / "runs").iterdir():
         folder.rename(tmp_path / folder.name)
-    next(iter((tmp_path / "old").iterdir())).joinpath("row.parquet").write_bytes(b"")
+    next((tmp_path / "old").glob("[!.]*")).joinpath("row.parquet").write_bytes(b"")
     before = snapshot(tmp_path)
     monkeypatch.chdir(tmp_path)
     for arguments in (["run", str(matrix), "--results", "."], ["report", "--results", ".", "--output", "page"]):
@@ -107,7 +109,7 @@ def test_only_a_damaged_row_of_ours_is_set_aside(tmp_path, damage):
     whole = row.read_bytes()
     contents = {"cut": whole[:99], "empty": b"", "text": b"a,b\n1,2\n", "footer": whole[:-40] + b"?" * 32 + whole[-8:]}
     row.unlink() if damage == "absent" else row.write_bytes(contents[damage])
-    (sentence,) = store.set_aside(tmp_path)
+    (sentence,) = store.set_aside(tmp_path).sentences
     assert JOB.key in sentence
     assert (tmp_path / f".broken-{JOB.key}-0").is_dir()
     shutil.rmtree(tmp_path / f".broken-{JOB.key}-0")

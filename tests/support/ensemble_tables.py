@@ -21,8 +21,9 @@ PLACES = {
     "handwriting": ("reference", "omniglot(size=32, classes=100)", "conv4-48"),
     "groceries": ("reference", "grocery_store(size=32)", "conv4-48"),
     "groceries, frozen": ("finetune", "grocery_store(size=128)", "lite0, frozen"),
-    "cars, frozen": ("finetune", "cars196_half (not Cars196)", "lite0, frozen"),
+    "cars, frozen": ("finetune", "cars196_half (not Cars196) (size=128)", "lite0, frozen"),
     "groceries, fine-tuned": ("finetune", "grocery_store", "lite0"),
+    "cars, fine-tuned": ("finetune", "cars196_half (not Cars196) (size=64)", "lite0"),
 }
 """Heading of a column -> committed file, dataset and backbone."""
 ENSEMBLES = {

@@ -59,7 +59,7 @@ def in_a_folder(draws: Draws, place: Path) -> str:
         file = results / JOBS[int(draws.integers(len(JOBS)))].key / str(draws.choice(FILES))
         file.write_bytes(damaged(draws, file))
     said = _read(results)
-    for sentence in store.set_aside(results):
+    for sentence in store.set_aside(results).sentences:
         refused(ValueError(sentence))
     again = store.set_aside_beside(results, [job.key for job in JOBS if (results / job.key).is_dir()])
     left = [one for one in _read(results) if "queries.parquet" not in one]  # of which a run reads a part alone

@@ -2,10 +2,10 @@
 
 import unicodedata
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from fontTools.ttLib import TTFont
 from numpy.typing import NDArray
@@ -25,7 +25,10 @@ Outline = tuple[bytes, NDArray[np.int32]]
 
 def faces() -> dict[str, Path]:
     """The font file of every face in FACES."""
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    package = find_spec("matplotlib")  # to import it takes longer than all that a plan reads of its fonts
+    assert package is not None
+    assert package.origin is not None
+    folder = Path(package.origin).with_name("mpl-data") / "fonts" / "ttf"
     return {face: folder / f"DejaVu{face}.ttf" for face in FACES}
 
 

@@ -32,7 +32,7 @@ class Picture(NamedTuple):
 def drawn(boards: Sequence[Board]) -> Drawn:
     """Whose logs the plots of `boards` need."""
     first = (key for board in boards for line in board.lines[:MOST] for key in line.keys)
-    fused = (key for board in boards for line in board.lines if line.kind == "ensemble" for key in line.keys)
+    fused = (key for board in boards for line in ensembles.followed(board) for key in line.keys)
     return Drawn(frozenset(first), frozenset(fused))
 
 

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -26,7 +25,7 @@ COMPARISONS = (
 )
 """Field of a gain, mark, colour, name."""
 COLUMNS = (("weight", "share of the weights"), ("running_mean", "running mean / first"), ("value", "own loss / first"))
-FEW = 12
+FEW = 4
 """Ensembles whose members are drawn where there are more than MOST: a panel takes long to draw, and to read."""
 PANEL, GAP = 0.75, 0.42
 
@@ -44,11 +43,15 @@ def members(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:
     if logs.members.empty:
         return
     for board in boards:
-        lines = [line for line in board.lines if line.kind == "ensemble"]
-        courses = ((line.label, _course(line, logs.members)) for line in lines)
-        long_enough = ((label, course) for label, course in courses if course.index.nunique() > 1)
-        if first := dict(islice(long_enough, MOST if len(lines) <= MOST else FEW)):
-            yield Drawing((board.dataset, board.backbone), _panels(first, board))
+        courses = {line.label: _course(line, logs.members) for line in followed(board)}
+        if long_enough := {label: course for label, course in courses.items() if course.index.nunique() > 1}:
+            yield Drawing((board.dataset, board.backbone), _panels(long_enough, board))
+
+
+def followed(board: Board) -> list[Line]:
+    """The ensembles whose members are drawn, as far as their logs are longer than an epoch."""
+    lines = [line for line in board.lines if line.kind == "ensemble"]
+    return lines if len(lines) <= MOST else lines[:FEW]
 
 
 def _mean(entry: EnsembleGain) -> float:
