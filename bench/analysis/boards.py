@@ -76,6 +76,8 @@ def boards(rows: pd.DataFrame, jobs: Sequence[Job] = (), searched: Searches | No
     What is `searched` is said of its board. There a line is what was searched: its label, whatever rates and parameters
     were found.
     """
+    if rows.empty:
+        return []
     # Where nothing finished, columns that only a finished row fills may be missing altogether.
     whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *known()))))
     whole = whole.assign(recipe=whole["recipe"].map({text: _complete(text) for text in rows["recipe"].unique()}))

@@ -36,6 +36,8 @@ from bench.matrix.plugins_in_use import named
 __all__ = ["Asked", "RunOptions", "Way", "WayOptions", "run", "run_jobs"]
 
 EXECUTORS: dict[str, Callable[..., Any]] = {"local": pool.execute, "ray": ray_executor.execute}
+KEEP_EVERY = 500
+"""Jobs that end between two times that rows are kept: whoever reads them after a kill need not read all anew."""
 
 
 class WayOptions(TypedDict, total=False):
@@ -230,6 +232,7 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
     queue = Queue(
         jobs, stored, read, choose=controls, looks=looks, share=own, kept=partial(store.has_embeddings, results)
     )
+    ended = 0
     with closing(Turns(queue, results, most=way.max_failures)) as turns:
         yield from turns.seen(queue.plan())
         yield from turns.seen(turns.others())
@@ -244,7 +247,10 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
                     turns.see(event)
                     yield event
                     if event.kind in ENDINGS:
+                        ended += 1
                         yield from turns.seen(queue.end(event.job))
+                        if not ended % KEEP_EVERY:
+                            store.keep(results)
     if left := queue.left_to_others():
         warn(left, stacklevel=2)
 

@@ -3,7 +3,7 @@
 from bench.store.arrays import embeddings, has_embeddings, training
 from bench.store.checkpoints import forget_checkpoint
 from bench.store.damage import set_aside_beside, usable
-from bench.store.folder import TRAINING, empty, load, prepare, set_aside, statuses, write
+from bench.store.folder import TRAINING, empty, keep, load, prepare, set_aside, statuses, write
 from bench.store.logs import history, members
 from bench.store.packing import pack
 from bench.store.places import StoreError, check_room, check_writable
@@ -19,6 +19,7 @@ __all__ = [
     "forget_checkpoint",
     "has_embeddings",
     "history",
+    "keep",
     "load",
     "members",
     "pack",

@@ -5,6 +5,7 @@ import pytest
 from support import shrunk_variances as oracle
 from support.sample_rows import older, row, table, unfinished
 
+from bench import store
 from bench.analysis.boards import boards
 from bench.matrix.catalogue import entries
 from bench.store.older import identified
@@ -29,6 +30,12 @@ def test_one_board_a_dataset_and_backbone_one_line_an_objective() -> None:
     ]
     assert all([line.label for line in board.lines] == ["softmax", "triplet"] for board in found)
     assert all((line.done, line.seeds, line.dim) == (2, 2, 128) for board in found for line in board.lines)
+
+
+def test_without_rows_there_is_no_board() -> None:
+    """As where all rows of a packed file are damaged."""
+    assert boards(store.empty()) == []
+    assert boards(table([row("triplet")]).iloc[:0]) == []
 
 
 def test_what_is_left_out_of_the_data_is_a_note_once() -> None:

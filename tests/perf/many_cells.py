@@ -29,6 +29,7 @@ from rich.table import Table
 
 from bench import store
 from bench.analysis.controls import controls
+from bench.execute.matrix_run import KEEP_EVERY
 from bench.matrix.expand import expand
 from bench.matrix.file import load
 from bench.matrix.job import Job
@@ -84,6 +85,8 @@ def fill(results: Path, jobs: Sequence[Job], *, shas: dict[str, str], whole: boo
         result = _result(job, number, generator, sha=shas[job.dataset.label], whole=whole)
         store.write(results, result)
         rows.append(result.row.flat())
+        if not len(rows) % KEEP_EVERY:
+            store.keep(results)
     return pd.DataFrame(rows)
 
 
