@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, Unpack
 from warnings import warn
 
 import pandas as pd
@@ -14,59 +14,24 @@ from bench import store
 from bench.analysis.controls import controls
 from bench.analysis.stopping import Until, checked
 from bench.datasets.split import Split, are_vectors, remarks
-from bench.execute import pool, ray_executor
 from bench.execute.dependencies import Queue
-from bench.execute.devices import places
 from bench.execute.event import ENDINGS, Event
 from bench.execute.plan import check, check_same_data, forecast
-from bench.execute.ray_cluster import Cluster
 from bench.execute.seeds_by_look import ByLook, by_look, stages
 from bench.execute.share import share
-from bench.execute.stop import Stop
 from bench.execute.turns import Turns
-from bench.execute.worker import Limits
+from bench.execute.way import EXECUTORS, Way, WayOptions
 from bench.matrix import file
-from bench.matrix.catalogue import did_you_mean
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import TRAINED, ConfigError, Job
 from bench.matrix.plugins import unused, use
 from bench.matrix.plugins_in_use import named
 
-__all__ = ["Asked", "RunOptions", "Way", "WayOptions", "run", "run_jobs"]
+__all__ = ["Asked", "run", "run_jobs"]
 
-EXECUTORS: dict[str, Callable[..., Any]] = {"local": pool.execute, "ray": ray_executor.execute}
 KEEP_EVERY = 500
 """Jobs that end between two times that rows are kept: whoever reads them after a kill need not read all anew."""
-
-
-class WayOptions(TypedDict, total=False):
-    """Where and how jobs are run: arguments of `bench.run`, which explains them."""
-
-    data: str | Path | None
-    device: str
-    workers: int | None
-    threads: int
-    executor: str
-    address: str | None
-    cpus_per_job: float | None
-    gpus_per_job: float | None
-    checkpoint_every: float
-    time_limit: float | None
-    memory_limit: float | None
-    retry: str | None
-    max_failures: int | None
-    shard: str | None
-    stop: Stop | None
-
-
-class RunOptions(WayOptions, total=False):
-    """The same, and what else `bench.check` and `bench.search` hand on."""
-
-    changes: Sequence[str]
-    skip_broken: bool
-    plugins: Sequence[str | Path]
-    stop: Stop | None
 
 
 class Asked(NamedTuple):
@@ -80,51 +45,6 @@ class Asked(NamedTuple):
     """Of each board the jobs that the rule may ask for."""
     rule: Until | None = None
     """What adds seeds look by look."""
-
-
-class Way(NamedTuple):
-    """The same, complete."""
-
-    results: Path
-    data: str | Path | None = None
-    device: str = "auto"
-    workers: int | None = None
-    threads: int = 1
-    executor: str = "local"
-    address: str | None = None
-    cpus_per_job: float | None = None
-    gpus_per_job: float | None = None
-    checkpoint_every: float = Limits().checkpoint_every
-    time_limit: float | None = None
-    memory_limit: float | None = None
-    retry: str | None = None
-    max_failures: int | None = None
-    shard: str | None = None
-    stop: Stop | None = None
-
-    def checked_limits(self) -> Limits:
-        """Of every job.
-
-        Raises:
-            ConfigError: a limit, or another choice, makes no sense.
-        """
-        if self.executor not in EXECUTORS:
-            raise ConfigError(f"there is no executor {self.executor!r}{did_you_mean(self.executor, EXECUTORS)}")
-        if self.max_failures is not None and self.max_failures < 1:
-            raise ConfigError(f"max_failures = {self.max_failures}: allow one failure or more, or leave it out")
-        found = Limits(self.checkpoint_every, self.time_limit, self.memory_limit)
-        for name, value in found._asdict().items():
-            if value is not None and not (0 <= value < math.inf and (value or name == "checkpoint_every")):
-                none = "0 for no checkpoints" if name == "checkpoint_every" else "nothing for no limit"
-                raise ConfigError(f"{name.replace('_', '-')} = {value:g}: give a number above 0, or {none}")
-        return found
-
-    def places(self) -> Sequence[str] | Cluster:
-        """Where its executor runs jobs; ConfigError where it cannot."""
-        cluster = Cluster(self.address, self.cpus_per_job, self.gpus_per_job, self.device, self.workers)
-        if cluster.asked_of(self.executor):
-            return cluster.checked()
-        return places(self.device, self.workers, threads=self.threads)
 
 
 def run(

@@ -1,6 +1,7 @@
 """A cluster of Ray: how to reach it, and how many jobs its nodes have room for. Ray is imported when it is reached."""
 
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -109,7 +110,7 @@ def connected(address: str) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here tells nobody of it
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         why = str(error).strip().partition("\n")[0]
         raise ConfigError(f"--address {address}: no Ray cluster can be used there ({why}); {ADVICE}") from error

@@ -7,8 +7,8 @@ from support.jobs import tiny
 
 import bench
 from bench.execute.event import ENDINGS
-from bench.execute.matrix_run import Way
 from bench.execute.pool import Worker, execute
+from bench.execute.way import Way
 from bench.execute.worker import Limits, News, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins import use
