@@ -144,7 +144,7 @@ def test_a_driver_is_stopped_then_killed_and_the_same_command_continues(cluster,
             said += process.stderr.read()
         assert "Traceback" not in said
         if number == signal.SIGTERM:
-            assert "stopping after the current step" in said
+            assert "interrupted; the same command continues" in said
             assert process.returncode == 130
     events = bench.run(matrix, results=tmp_path / "local", workers=1, changes=["recipe.epochs=20"])
     assert [event.kind for event in events].count("done") == 4
