@@ -32,7 +32,7 @@ KEPT = ".lossbench-rows"
 LAYOUT = {b"lossbench rows": b"2"}
 """Its mark. The number is raised when a row is checked for more than before, so that all are checked again."""
 MANY = 200
-"""So many rows have to be parsed before the file is written anew."""
+"""So many rows, and a tenth of those in the file, have to be new before it is written anew."""
 SETTLED = 2.0
 """Seconds: a younger file may still change within the resolution of its time of change."""
 STAMP, COLUMNS = "kept: file", "kept: columns"
@@ -103,7 +103,8 @@ def _gathered(
         return _gathered(NONE, (), results, folders, read, check)
     sound = [number for at, number in enumerate(numbers) if at not in bad]
     rows = found.take(np.argsort(sound))
-    if sum(stamps[number] is not None and stamps[number] not in known for number in sound) >= MANY:
+    new_ones = sum(stamps[number] is not None and stamps[number] not in known for number in sound)
+    if new_ones >= max(MANY, len(known) // 10):
         _keep(rows, results / KEPT)
     return Gathered(_unmarked(rows) if sound else None, others, {folders[numbers[at]]: why for at, why in bad.items()})
 

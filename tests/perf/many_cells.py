@@ -38,6 +38,14 @@ from bench.store.queries import Queries
 from bench.store.row import MemberEpoch, Provenance, Result, Row
 
 SET = "{ name = 'glyphs', classes = 12, images_per_class = 8, test_classes = 8, test_images_per_class = 4, size = %d }"
+COUNT = """
+import subprocess, resource, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+sys.exit(code)
+"""
+"""Counts what a command takes in a small process: a child's peak is at least what its parent has."""
 LOAD = "import sys, bench; bench.load(sys.argv[1])"
 QUERIES = 32
 
@@ -123,14 +131,12 @@ def _queries(recall: float, generator: np.random.Generator) -> Queries:
 def cost(*command: str, folder: Path) -> Cost:
     """Run a command, and count what it and its threads took."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    errors = folder / "errors.txt"
-    with errors.open("w", encoding="utf-8") as talk:
-        started = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=talk, env=environment)
-        _, status, usage = os.wait4(started.pid, 0)
-    started.returncode = os.waitstatus_to_exitcode(status)
-    if started.returncode not in (0, 1):
-        raise SystemExit(errors.read_text(encoding="utf-8"))
-    return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
+    whole = [sys.executable, "-c", COUNT, sys.executable, *command]
+    counted = subprocess.run(whole, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+    if counted.returncode not in (0, 1):
+        raise SystemExit(counted.stderr)
+    seconds, kilobytes = map(float, counted.stdout.split())
+    return Cost(seconds, kilobytes * 1024 / 1e6)
 
 
 def cells_costs(folder: Path, cells: int) -> Iterator[tuple[str, Cost]]:
