@@ -26,9 +26,13 @@ __all__ = [
     "REPORT",
     "RESULTS",
     "WRONG",
+    "AddressOption",
     "CheckpointOption",
+    "CpusOption",
     "DataOption",
     "DeviceOption",
+    "ExecutorOption",
+    "GpusOption",
     "JsonOption",
     "MatrixArgument",
     "MemoryLimitOption",
@@ -103,6 +107,36 @@ MemoryLimitOption = Annotated[
         "--memory-limit",
         metavar="GB",
         help="A job that holds more, of the GPU's memory or on the processor of its process's, has failed.",
+    ),
+]
+ExecutorOption = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar="WHAT",
+        help="What runs the jobs: local, or ray: the nodes of a Ray cluster, which share the folders of results and "
+        "data.",
+    ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="With --executor ray: the head of the cluster; auto, the default: the cluster of this machine; local: one "
+        "that is started for this run.",
+    ),
+]
+CpusOption = Annotated[
+    float | None,
+    typer.Option("--cpus-per-job", metavar="N", help="With --executor ray: CPUs that a job holds; default: --threads."),
+]
+GpusOption = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-job",
+        metavar="N",
+        help="With --executor ray: GPUs that a job holds, 0.25 for four jobs on each; default: 1, if there are any.",
     ),
 ]
 PluginOption = Annotated[

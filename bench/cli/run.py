@@ -15,9 +15,13 @@ from bench.cli.options import (
     FAILED,
     NOTHING,
     RESULTS,
+    AddressOption,
     CheckpointOption,
+    CpusOption,
     DataOption,
     DeviceOption,
+    ExecutorOption,
+    GpusOption,
     JsonOption,
     MatrixArgument,
     MemoryLimitOption,
@@ -62,7 +66,10 @@ def run(
     changes: SetOption = [],  # noqa: B006
     skip_broken: SkipOption = False,
     plugin: PluginOption = [],  # noqa: B006
-    executor: Annotated[str, typer.Option(help="What runs the jobs: local.")] = "local",
+    executor: ExecutorOption = "local",
+    address: AddressOption = None,
+    cpus_per_job: CpusOption = None,
+    gpus_per_job: GpusOption = None,
     retry: Annotated[
         str | None,
         typer.Option(
@@ -113,6 +120,9 @@ def run(
         time_limit=time_limit,
         memory_limit=memory_limit,
         executor=executor,
+        address=address,
+        cpus_per_job=cpus_per_job,
+        gpus_per_job=gpus_per_job,
         retry=retry,
         shard=shard,
         max_failures=1 if fail_fast else max_failures,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, Unpack
 from warnings import warn
 
 import pandas as pd
@@ -15,54 +15,23 @@ from bench.analysis.controls import controls
 from bench.analysis.stopping import Until, checked
 from bench.datasets.split import Split, are_vectors, remarks
 from bench.execute.dependencies import Queue
-from bench.execute.devices import places
 from bench.execute.event import ENDINGS, Event
 from bench.execute.plan import check, check_same_data, forecast
-from bench.execute.pool import execute
 from bench.execute.seeds_by_look import ByLook, by_look, stages
 from bench.execute.share import share
-from bench.execute.stop import Stop
 from bench.execute.turns import Turns
-from bench.execute.worker import Limits
+from bench.execute.way import EXECUTORS, Way, WayOptions
 from bench.matrix import file
-from bench.matrix.catalogue import did_you_mean
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import TRAINED, ConfigError, Job
 from bench.matrix.plugins import unused, use
 from bench.matrix.plugins_in_use import named
 
-__all__ = ["Asked", "RunOptions", "Way", "WayOptions", "run", "run_jobs"]
+__all__ = ["Asked", "run", "run_jobs"]
 
-EXECUTORS = {"local": execute}
 KEEP_EVERY = 500
 """Jobs that end between two times that rows are kept: whoever reads them after a kill need not read all anew."""
-
-
-class WayOptions(TypedDict, total=False):
-    """Where and how jobs are run: arguments of `bench.run`, which explains them."""
-
-    data: str | Path | None
-    device: str
-    workers: int | None
-    threads: int
-    executor: str
-    checkpoint_every: float
-    time_limit: float | None
-    memory_limit: float | None
-    retry: str | None
-    max_failures: int | None
-    shard: str | None
-    stop: Stop | None
-
-
-class RunOptions(WayOptions, total=False):
-    """The same, and what else `bench.check` and `bench.search` hand on."""
-
-    changes: Sequence[str]
-    skip_broken: bool
-    plugins: Sequence[str | Path]
-    stop: Stop | None
 
 
 class Asked(NamedTuple):
@@ -76,41 +45,6 @@ class Asked(NamedTuple):
     """Of each board the jobs that the rule may ask for."""
     rule: Until | None = None
     """What adds seeds look by look."""
-
-
-class Way(NamedTuple):
-    """The same, complete."""
-
-    results: Path
-    data: str | Path | None = None
-    device: str = "auto"
-    workers: int | None = None
-    threads: int = 1
-    executor: str = "local"
-    checkpoint_every: float = Limits().checkpoint_every
-    time_limit: float | None = None
-    memory_limit: float | None = None
-    retry: str | None = None
-    max_failures: int | None = None
-    shard: str | None = None
-    stop: Stop | None = None
-
-    def checked_limits(self) -> Limits:
-        """Of every job.
-
-        Raises:
-            ConfigError: a limit, or another choice, makes no sense.
-        """
-        if self.executor not in EXECUTORS:
-            raise ConfigError(f"there is no executor {self.executor!r}{did_you_mean(self.executor, EXECUTORS)}")
-        if self.max_failures is not None and self.max_failures < 1:
-            raise ConfigError(f"max_failures = {self.max_failures}: allow one failure or more, or leave it out")
-        found = Limits(self.checkpoint_every, self.time_limit, self.memory_limit)
-        for name, value in found._asdict().items():
-            if value is not None and not (0 <= value < math.inf and (value or name == "checkpoint_every")):
-                none = "0 for no checkpoints" if name == "checkpoint_every" else "nothing for no limit"
-                raise ConfigError(f"{name.replace('_', '-')} = {value:g}: give a number above 0, or {none}")
-        return found
 
 
 def run(
@@ -151,7 +85,10 @@ def run(
             device: auto, cpu or cuda.
             workers: jobs at a time; by default one per GPU, or as many as the cores feed.
             threads: of each worker. Results are bit-identical at equal numbers of threads.
-            executor: what runs the jobs; local.
+            executor: what runs the jobs: local, or ray for the nodes of a Ray cluster.
+            address: of the cluster, HOST:PORT; auto (default): this machine's; local: one is started for this run.
+            cpus_per_job: of a node, which a job holds; by default one for each thread.
+            gpus_per_job: the same, 0.25 for four jobs on each; by default 1, if there are any.
             checkpoint_every: minutes of work that a kill may cost; 0 for no checkpoints.
             time_limit: minutes that a job may take, earlier attempts included; one that takes longer has failed.
             memory_limit: GB that a job may hold, of the GPU's memory or of its process's; one that holds more has
@@ -198,11 +135,10 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
         ask: says which jobs, when the first event is asked for.
         way: where and how.
     """
-    limits = way.checked_limits()
+    limits, where = way.checked_limits(), way.places()
     jobs, controls, boards, rule = ask()
     own = share(way.retry, way.shard, by_rule=rule is not None)
     results, data = way.results, None if way.data is None else Path(way.data)
-    where = places(way.device, way.workers, threads=way.threads)
     everything = [*jobs, *(job for board in boards for job in board)]
     splits = check(everything, data)
     doubtful = [f"{label}: {remark}" for label, split in splits.items() for remark in remarks(split)]

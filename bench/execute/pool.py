@@ -25,7 +25,7 @@ from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins_in_use import named
 from bench.store.row import failure
 
-__all__ = ["execute"]
+__all__ = ["PATIENCE", "Worker", "execute", "refuse"]
 
 WORKER = "import sys; from bench.execute.worker import work; work(int(sys.argv[1]))"
 """What a worker process runs. Unlike multiprocessing's it never imports the caller's script, which needs no guard."""
@@ -81,11 +81,11 @@ def execute(
         StoreError: results cannot be written any more; finished jobs are kept.
     """
     stop = stop or Stop()
-    workers = [_Worker(Setup(place, threads, results, data, named(), limits)) for place in places]
+    workers = [Worker(Setup(place, threads, results, data, named(), limits)) for place in places]
     with stop.listening(), _ended(workers):
         for worker in workers[: max(1, len(jobs))]:
             worker.start()  # all import while the first one checks
-        _refuse(workers[0], jobs, stop)
+        refuse(workers[0], jobs, stop)
         while not stop.asked:
             idle = [worker for worker in workers if worker.job is None]
             while idle and not stop.asked and (job := take()) is not None:
@@ -106,7 +106,7 @@ def execute(
 
 
 @contextmanager
-def _ended(workers: Sequence["_Worker"]) -> Iterator[None]:
+def _ended(workers: Sequence["Worker"]) -> Iterator[None]:
     """Afterwards no worker runs: all are killed before any is waited for, so that nothing can come between."""
     try:
         yield
@@ -117,7 +117,7 @@ def _ended(workers: Sequence["_Worker"]) -> Iterator[None]:
             worker.bury()
 
 
-def _with_news(workers: Sequence["_Worker"], stop: Stop | None, seconds: float | None) -> list["_Worker"]:
+def _with_news(workers: Sequence["Worker"], stop: Stop | None, seconds: float | None) -> list["Worker"]:
     """Wait until a worker has something to say of its job, or for so many seconds; none if the run is to stop.
 
     A signal may have gone to the workers too: the end of one is judged only once all are asked to stop.
@@ -128,7 +128,7 @@ def _with_news(workers: Sequence["_Worker"], stop: Stop | None, seconds: float |
     return [] if stop and stop.asked else [worker for worker in busy if worker.socket in ready]
 
 
-def _stopped(workers: Sequence["_Worker"]) -> Iterator[Event]:
+def _stopped(workers: Sequence["Worker"]) -> Iterator[Event]:
     """Ask workers to stop at their next step, and tell how they do; who calls this kills those that do not in time."""
     busy = [worker for worker in workers if worker.job is not None]
     for worker in busy:
@@ -143,7 +143,7 @@ def _stopped(workers: Sequence["_Worker"]) -> Iterator[Event]:
         yield Event("stopped", worker.current, worker.epochs)
 
 
-def _refuse(worker: "_Worker", jobs: Sequence[Job], stop: Stop) -> None:
+def refuse(worker: "Worker", jobs: Sequence[Job], stop: Stop) -> None:
     """Build everything once in a worker, before anything trains."""
     try:
         worker.socket.send(list(jobs))
@@ -157,7 +157,7 @@ def _refuse(worker: "_Worker", jobs: Sequence[Job], stop: Stop) -> None:
         raise ConfigError("\n".join(sentences))
 
 
-class _Worker:
+class Worker:
     """One worker process that is started when needed, and again after it died."""
 
     socket: "Connection[Any, Any]"
@@ -173,6 +173,7 @@ class _Worker:
 
     @property
     def current(self) -> Job:
+        """Its job, which it has."""
         assert self.job is not None, "a worker without a job has no news"
         return self.job
 

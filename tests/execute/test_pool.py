@@ -144,7 +144,7 @@ from pathlib import Path
 from bench.execute import pool
 from bench.execute.worker import Setup
 pool.WORKER = "print('deep', flush=True); sum(range(10**12))"
-worker = pool._Worker(Setup("cpu", 1, Path(), None))
+worker = pool.Worker(Setup("cpu", 1, Path(), None))
 worker.start()
 print(worker.process.pid, flush=True)
 worker.process.wait()

@@ -7,8 +7,8 @@ from support.jobs import tiny
 
 import bench
 from bench.execute.event import ENDINGS
-from bench.execute.matrix_run import Way
-from bench.execute.pool import _Worker, execute
+from bench.execute.pool import Worker, execute
+from bench.execute.way import Way
 from bench.execute.worker import Limits, News, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins import use
@@ -97,7 +97,7 @@ def test_a_worker_that_is_asked_to_stop_or_is_killed_continues_with_the_same_bit
 @pytest.fixture
 def worker(tmp_path):
     """A process that waits for its first job."""
-    one = _Worker(Setup("cpu", 1, tmp_path, None))
+    one = Worker(Setup("cpu", 1, tmp_path, None))
     one.start()
     one.socket.send([])
     assert one.socket.recv() == []

@@ -1,0 +1,136 @@
+"""What runs on a node of a Ray cluster: the look at whether it is fit for jobs, and the actor that runs them."""
+
+import importlib.metadata
+import os
+import platform
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.execute.pool import Worker, refuse
+from bench.execute.stop import Stop
+from bench.execute.worker import News, Setup
+from bench.matrix.job import ConfigError, Job
+from bench.store.places import DRAFT, unwritten
+from bench.store.processes import ours
+
+__all__ = ["Host", "Sight", "sight", "unfit"]
+
+PULSE = 1.0
+"""Seconds after which an actor answers that there is no news: it hears of a stop between two answers."""
+PACKAGES = ("lossbench", "torch", "faiss-cpu", "timm", "pytorch-metric-learning", "numpy")
+"""What has to be the same on all nodes: other versions can give other bits."""
+
+
+class Sight(NamedTuple):
+    """What every node is to see as this process does."""
+
+    results: Path
+    marker: str
+    """Name of a file in the folder of results."""
+    data: Path | None
+    names: frozenset[str]
+    """What lies in the folder of data."""
+    plugins: tuple[Path, ...]
+    versions: Mapping[str, str | None]
+
+
+@contextmanager
+def sight(setup: Setup) -> Iterator[Sight]:
+    """What this process sees, with a marker in the folder of results as long as it is compared."""
+    marker = setup.results / f"{DRAFT}{ours().mark}{secrets.token_hex(8)}"
+    try:
+        marker.touch(exist_ok=False)
+    except OSError as error:
+        raise unwritten(setup.results, error) from error
+    try:
+        names = frozenset(os.listdir(setup.data) if setup.data is not None and setup.data.is_dir() else ())
+        plugins = tuple(plugin.file for plugin in setup.plugins)
+        yield Sight(setup.results, marker.name, setup.data, names, plugins, versions())
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and of each package that decides what a job computes; None where it is not installed."""
+    return {"Python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def unfit(seen: Sight) -> list[str]:
+    """What this node lacks of what another one sees, one sentence each."""
+    return [*_unseen(seen), *_other_versions(seen.versions)]
+
+
+def _unseen(seen: Sight) -> Iterator[str]:
+    advice = "name a folder that all nodes share"
+    if not (seen.results / seen.marker).exists():
+        yield f"it does not see the folder of results {seen.results}: {advice} with --results"
+    elif not os.access(seen.results, os.W_OK | os.X_OK):
+        yield f"it may not write in the folder of results {seen.results}: let its user write there"
+    if seen.data is not None:
+        here = set(os.listdir(seen.data)) if seen.data.is_dir() else set()
+        if missing := sorted(seen.names - here):
+            yield f"it does not see {missing[0]} in the data folder {seen.data}: {advice} with --data, or copy it there"
+    for file in seen.plugins:
+        if not file.exists():
+            yield f"it does not see the plugin {file}: put it where all nodes see it"
+
+
+def _other_versions(wanted: Mapping[str, str | None]) -> Iterator[str]:
+    found = versions()
+    other = [name for name, version in wanted.items() if found.get(name) != version]
+    if other:
+        both = ", ".join(f"{name} {found.get(name) or 'absent'} instead of {wanted[name] or 'none'}" for name in other)
+        yield f"it has {both}: install the same versions on all nodes"
+
+
+class Host:
+    """On a node: one worker process, and what it says. This is the actor."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Start the process."""
+        self.worker = Worker(setup)
+        self.worker.start()
+
+    def ready(self) -> None:
+        """Answered once there is a node for it."""
+
+    def refuse(self, jobs: Sequence[Job]) -> str | None:
+        """Build everything once; the sentences of what cannot be built."""
+        try:
+            refuse(self.worker, jobs, Stop())
+        except ConfigError as error:
+            return str(error)
+        return None
+
+    def run(self, job: Job) -> list[News | Exception]:
+        """Begin a job; its first news."""
+        self.worker.take(job)
+        with suppress(OSError):  # a process that has just died says so when it is asked for news
+            self.worker.socket.send(job)
+        return self.news()
+
+    def news(self) -> list[News | Exception]:
+        """What the worker has to say, an error that ends the run as itself; nothing after a second of silence."""
+        said: list[News | Exception] = []
+        while self.worker.job is not None and wait([self.worker.socket], 0 if said else PULSE):
+            try:
+                event = self.worker.news()
+            except Exception as error:
+                return [*said, error]
+            said.append(News(event.kind, event.epochs, event.reason, event.of))
+        return said
+
+    def stop(self) -> None:
+        """Ask the job to stop at its next step."""
+        self.worker.ask_to_stop()

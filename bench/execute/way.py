@@ -1,0 +1,92 @@
+"""Where and how jobs are run: what is asked for, with its defaults, and what makes no sense."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+from bench.execute import pool, ray_executor
+from bench.execute.devices import places
+from bench.execute.ray_cluster import Cluster
+from bench.execute.stop import Stop
+from bench.execute.worker import Limits
+from bench.matrix.catalogue import did_you_mean
+from bench.matrix.job import ConfigError
+
+__all__ = ["EXECUTORS", "RunOptions", "Way", "WayOptions"]
+
+EXECUTORS: dict[str, Callable[..., Any]] = {"local": pool.execute, "ray": ray_executor.execute}
+
+
+class WayOptions(TypedDict, total=False):
+    """Where and how jobs are run: arguments of `bench.run`, which explains them."""
+
+    data: str | Path | None
+    device: str
+    workers: int | None
+    threads: int
+    executor: str
+    address: str | None
+    cpus_per_job: float | None
+    gpus_per_job: float | None
+    checkpoint_every: float
+    time_limit: float | None
+    memory_limit: float | None
+    retry: str | None
+    max_failures: int | None
+    shard: str | None
+    stop: Stop | None
+
+
+class RunOptions(WayOptions, total=False):
+    """The same, and what else `bench.check` and `bench.search` hand on."""
+
+    changes: Sequence[str]
+    skip_broken: bool
+    plugins: Sequence[str | Path]
+    stop: Stop | None
+
+
+class Way(NamedTuple):
+    """The same, complete."""
+
+    results: Path
+    data: str | Path | None = None
+    device: str = "auto"
+    workers: int | None = None
+    threads: int = 1
+    executor: str = "local"
+    address: str | None = None
+    cpus_per_job: float | None = None
+    gpus_per_job: float | None = None
+    checkpoint_every: float = Limits().checkpoint_every
+    time_limit: float | None = None
+    memory_limit: float | None = None
+    retry: str | None = None
+    max_failures: int | None = None
+    shard: str | None = None
+    stop: Stop | None = None
+
+    def checked_limits(self) -> Limits:
+        """Of every job.
+
+        Raises:
+            ConfigError: a limit, or another choice, makes no sense.
+        """
+        if self.executor not in EXECUTORS:
+            raise ConfigError(f"there is no executor {self.executor!r}{did_you_mean(self.executor, EXECUTORS)}")
+        if self.max_failures is not None and self.max_failures < 1:
+            raise ConfigError(f"max_failures = {self.max_failures}: allow one failure or more, or leave it out")
+        found = Limits(self.checkpoint_every, self.time_limit, self.memory_limit)
+        for name, value in found._asdict().items():
+            if value is not None and not (0 <= value < math.inf and (value or name == "checkpoint_every")):
+                none = "0 for no checkpoints" if name == "checkpoint_every" else "nothing for no limit"
+                raise ConfigError(f"{name.replace('_', '-')} = {value:g}: give a number above 0, or {none}")
+        return found
+
+    def places(self) -> Sequence[str] | Cluster:
+        """Where its executor runs jobs; ConfigError where it cannot."""
+        cluster = Cluster(self.address, self.cpus_per_job, self.gpus_per_job, self.device, self.workers)
+        if cluster.asked_of(self.executor):
+            return cluster.checked()
+        return places(self.device, self.workers, threads=self.threads)

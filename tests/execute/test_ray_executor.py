@@ -1,0 +1,156 @@
+"""Jobs on a cluster of two nodes, each of which is a few processes of this machine. No clock decides."""
+
+import signal
+import socket
+import subprocess
+from contextlib import ExitStack, closing
+
+import psutil
+import pytest
+from support.jobs import matrix_file, tiny
+from support.terminal import BENCH, surroundings
+
+import bench
+from bench.execute import pool, ray_executor
+from bench.execute.event import ENDINGS
+from bench.execute.ray_cluster import Cluster
+from bench.execute.worker import Limits
+from bench.matrix.job import ConfigError
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'lossbench[ray]'")
+
+pytestmark = pytest.mark.filterwarnings("default")  # Ray has warnings of its own
+LONG = {"epochs": 40}
+"""Epochs that last longer than it takes to kill a node."""
+OFTEN = 1e-6
+"""Minutes between checkpoints: one after each step."""
+SMALL = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+SMALL |= {"no_monitor": True, "include_log_monitor": False}
+"""A node of as few processes as it can do with, and with room for one job."""
+PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+"""Where a node is told these, it does not wait for its agents, which a busy machine starts too late for it."""
+
+
+def small():
+    with ExitStack() as stack:
+        found = [stack.enter_context(socket.create_server(("", 0))).getsockname()[1] for _ in PORTS]
+    return {**SMALL, **dict(zip(PORTS, found, strict=True))}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes; the driver is connected to the first one."""
+    from ray.cluster_utils import Cluster as Processes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", surroundings()["PYTHONPATH"])
+        made = Processes(initialize_head=True, head_node_args=small())
+        try:
+            made.add_node(**small())
+            yield made
+        finally:
+            made.shutdown()
+
+
+def run(jobs, results, cluster, **options):
+    """The events of these jobs, none of which waits for another."""
+    results.mkdir()
+    queue = iter(jobs)
+    place = options.pop("places", Cluster(cluster.address))
+    return ray_executor.execute(lambda: next(queue, None), jobs, results=results, data=None, places=place, **options)
+
+
+def bits(folder):
+    """What has to be equal, by key."""
+    return bench.load(folder).set_index("key").sort_index()[["status", "embeddings_sha", "recall_at_1", "nmi"]]
+
+
+def local(jobs, results):
+    """The same of a run without Ray."""
+    queue = iter(jobs)
+    for _ in pool.execute(lambda: next(queue, None), jobs, results=results, data=None, places=["cpu"]):
+        pass
+    return bits(results)
+
+
+def actors():
+    return [one for one in psutil.process_iter() if one.name().startswith("ray::Host") or "ray::Host" in _line(one)]
+
+
+def _line(process):
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def test_a_node_is_lost_in_the_middle_of_a_job_and_the_bits_are_those_of_a_local_run(cluster, tmp_path):
+    jobs = tiny(losses=[{"name": "triplet", "recipe": LONG}, {"name": "contrastive", "recipe": LONG}, "proxy_nca"])
+    far, told = set(), []
+    with closing(run(jobs, tmp_path / "ray", cluster, limits=Limits(checkpoint_every=OFTEN))) as events:
+        for event in events:
+            told.append(event)
+            far |= {event.job.key} if event.kind == "epoch" and event.epochs >= 3 else set()
+            if len(far) == 2 and cluster.worker_nodes:
+                (node,) = cluster.worker_nodes
+                cluster.remove_node(node, allow_graceful=False)
+    assert [event.kind for event in told if event.kind in ENDINGS] == ["done"] * 3
+    assert [event.kind for event in told].count("started") == 3
+    (remark,) = [event for event in told if event.kind == "remark"]
+    assert "its node was lost" in remark.reason
+    rows = bench.load(tmp_path / "ray").set_index("key")
+    assert rows.loc[remark.job.key, "resumed"] == 1
+    assert bits(tmp_path / "ray").equals(local(jobs, tmp_path / "local"))
+
+
+def test_a_job_that_loses_its_actor_again_and_again_has_failed(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_executor, "TRIES", 1)
+    endless, job = tiny(losses=[{"name": "triplet", "recipe": {"epochs": 10**7}}, "contrastive"])
+    told = []
+    with closing(run([endless, job], tmp_path / "ray", cluster, places=Cluster(cluster.address, most=1))) as events:
+        for event in events:
+            told.append(event)
+            if event.kind == "epoch" and event.job == endless:
+                for one in actors():
+                    one.kill()
+    assert [(event.kind, event.job.key) for event in told if event.kind in ENDINGS] == [
+        ("failed", endless.key),
+        ("done", job.key),
+    ]
+    assert [event.kind for event in told].count("remark") == 1
+    rows = bench.load(tmp_path / "ray").set_index("key")
+    assert "lost 2 times" in rows.loc[endless.key, "reason"]
+    assert actors() == []
+
+
+def test_a_driver_is_stopped_then_killed_and_the_same_command_continues(cluster, tmp_path):
+    """With a model ensemble, which waits for its members."""
+    ensemble = '[{ name = "concatenate", members = ["triplet", "contrastive"] }]'
+    losses = '["triplet", "contrastive", "proxy_nca"]'
+    matrix = matrix_file(tmp_path, losses=losses, model_ensembles=ensemble, controls="false")
+    options = ("--executor", "ray", "--address", cluster.address, "--workers", "1", "--set", "recipe.epochs=20")
+    command = [*BENCH, "run", str(matrix), "--results", str(tmp_path / "ray"), "--checkpoint-every", str(OFTEN)]
+    for line, number in (("[1/4]", signal.SIGTERM), ("[1/3]", signal.SIGKILL), ("4 done", None)):
+        with subprocess.Popen(
+            [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=surroundings()
+        ) as process:
+            said = ""
+            while line not in said:
+                said += (more := process.stderr.readline())
+                assert more, said
+            if number is not None:
+                process.send_signal(number)
+            said += process.stderr.read()
+        assert "Traceback" not in said
+        if number == signal.SIGTERM:
+            assert "interrupted; the same command continues" in said
+            assert process.returncode == 130
+    events = bench.run(matrix, results=tmp_path / "local", workers=1, changes=["recipe.epochs=20"])
+    assert [event.kind for event in events].count("done") == 4
+    assert bits(tmp_path / "ray").equals(bits(tmp_path / "local"))
+
+
+def test_more_than_any_node_has_is_refused_before_anything_trains(cluster, tmp_path):
+    with pytest.raises(ConfigError, match="--cpus-per-job 64: no node of the cluster has more than 1"):
+        list(run(tiny(), tmp_path / "ray", cluster, places=Cluster(cluster.address, cpus=64)))
