@@ -1,4 +1,4 @@
-"""The same jobs locally and on a Ray cluster of this machine: seconds per job, what Ray adds, and whether bits are equal.
+"""The same jobs locally and on a Ray cluster of this machine: seconds per job, what Ray adds, whether bits are equal.
 
     PYTHONPATH=tests python -P tests/perf/executors.py [JOBS] [WORKERS]      # by default 100 and 1; needs Ray
 
