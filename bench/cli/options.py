@@ -43,6 +43,7 @@ __all__ = [
     "SkipOption",
     "ThreadsOption",
     "TimeLimitOption",
+    "VersionsOption",
     "WorkersOption",
     "asked_for",
     "controls_of",
@@ -137,6 +138,13 @@ GpusOption = Annotated[
         "--gpus-per-job",
         metavar="N",
         help="With --executor ray: GPUs that a job holds, 0.25 for four jobs on each; default: 1, if there are any.",
+    ),
+]
+VersionsOption = Annotated[
+    bool,
+    typer.Option(
+        "--any-versions",
+        help="With --executor ray: nodes may have other versions of torch, faiss and so on, which may give other bits.",
     ),
 ]
 PluginOption = Annotated[

@@ -32,6 +32,7 @@ from bench.cli.options import (
     SkipOption,
     ThreadsOption,
     TimeLimitOption,
+    VersionsOption,
     WorkersOption,
     asked_for,
     controls_of,
@@ -70,6 +71,7 @@ def run(
     address: AddressOption = None,
     cpus_per_job: CpusOption = None,
     gpus_per_job: GpusOption = None,
+    any_versions: VersionsOption = False,
     retry: Annotated[
         str | None,
         typer.Option(
@@ -123,6 +125,7 @@ def run(
         address=address,
         cpus_per_job=cpus_per_job,
         gpus_per_job=gpus_per_job,
+        any_versions=any_versions,
         retry=retry,
         shard=shard,
         max_failures=1 if fail_fast else max_failures,

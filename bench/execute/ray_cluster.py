@@ -33,6 +33,8 @@ class Cluster(NamedTuple):
     device: str = "auto"
     most: int | None = None
     """Jobs at a time."""
+    any_versions: bool = False
+    """Nodes may have other versions of packages than this machine."""
 
     def checked(self) -> "Cluster":
         """The same.
@@ -62,6 +64,7 @@ class Cluster(NamedTuple):
         """
         options = {"address": self.address, "cpus-per-job": self.cpus, "gpus-per-job": self.gpus}
         given = [name for name, value in options.items() if value is not None]
+        given += ["any-versions"] if self.any_versions else []
         if given and executor != "ray":
             raise ConfigError(f"--{given[0]} belongs to --executor ray: add it, or leave it out")
         return executor == "ray"
@@ -138,8 +141,10 @@ def _see_answer(address: str) -> None:
         raise ConfigError(f"--address {address}: no Ray cluster answers there ({why}); {ADVICE}") from error
 
 
-def see_fit(ray: Any, nodes: Sequence[Mapping[str, Any]], setup: Setup, *, stop: Stop) -> None:
-    """See that nodes see the same folders as this process, and have the same versions.
+def see_fit(
+    ray: Any, nodes: Sequence[Mapping[str, Any]], setup: Setup, *, any_versions: bool = False, stop: Stop
+) -> None:
+    """See that nodes see the same folders as this process, and have the same versions unless any will do.
 
     Raises:
         ConfigError: one does not.
@@ -150,7 +155,7 @@ def see_fit(ray: Any, nodes: Sequence[Mapping[str, Any]], setup: Setup, *, stop:
         return
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as pinned
 
-    with sight(setup) as seen:
+    with sight(setup, any_versions=any_versions) as seen:
         answers = []
         for node in nodes:
             place = pinned(node["NodeID"], soft=False)

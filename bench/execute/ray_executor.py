@@ -104,7 +104,7 @@ class _Crew:
     """The actors of one run. Leaving it ends them."""
 
     def __init__(self, ray: Any, cluster: Cluster, setup: Setup, stop: Stop) -> None:
-        self.ray, self.stop = ray, stop
+        self.ray, self.cluster, self.stop = ray, cluster, stop
         self.most = math.inf if cluster.most is None else cluster.most
         self.seats: list[_Seat] = []
         self.back: deque[tuple[Job, int]] = deque()
@@ -150,7 +150,7 @@ class _Crew:
         if time.monotonic() - self.looked > LOOK:
             nodes = self._nodes()
             new = [node for node in nodes if node["NodeID"] not in self.known and self.share.fits(node)]
-            see_fit(self.ray, new, self.setup, stop=self.stop)
+            see_fit(self.ray, new, self.setup, any_versions=self.cluster.any_versions, stop=self.stop)
             self.known |= {node["NodeID"] for node in new}
             self.room, self.looked = sum(self.share.fits(node) for node in nodes), time.monotonic()
         busy = sum(seat.job is not None for seat in self.seats)

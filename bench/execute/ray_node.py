@@ -36,10 +36,11 @@ class Sight(NamedTuple):
     """What lies in the folder of data."""
     plugins: tuple[Path, ...]
     versions: Mapping[str, str | None]
+    """None where any will do."""
 
 
 @contextmanager
-def sight(setup: Setup) -> Iterator[Sight]:
+def sight(setup: Setup, *, any_versions: bool = False) -> Iterator[Sight]:
     """What this process sees, with a marker in the folder of results as long as it is compared."""
     marker = setup.results / f"{DRAFT}{ours().mark}{secrets.token_hex(8)}"
     try:
@@ -49,7 +50,7 @@ def sight(setup: Setup) -> Iterator[Sight]:
     try:
         names = frozenset(os.listdir(setup.data) if setup.data is not None and setup.data.is_dir() else ())
         plugins = tuple(plugin.file for plugin in setup.plugins)
-        yield Sight(setup.results, marker.name, setup.data, names, plugins, versions())
+        yield Sight(setup.results, marker.name, setup.data, names, plugins, {} if any_versions else versions())
     finally:
         marker.unlink(missing_ok=True)
 
@@ -91,7 +92,7 @@ def _other_versions(wanted: Mapping[str, str | None]) -> Iterator[str]:
     other = [name for name, version in wanted.items() if found.get(name) != version]
     if other:
         both = ", ".join(f"{name} {found.get(name) or 'absent'} instead of {wanted[name] or 'none'}" for name in other)
-        yield f"it has {both}: install the same versions on all nodes"
+        yield f"it has {both}: install the same versions on all nodes, or add --any-versions if other bits will do"
 
 
 class Host:

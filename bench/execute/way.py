@@ -29,6 +29,7 @@ class WayOptions(TypedDict, total=False):
     address: str | None
     cpus_per_job: float | None
     gpus_per_job: float | None
+    any_versions: bool
     checkpoint_every: float
     time_limit: float | None
     memory_limit: float | None
@@ -59,6 +60,7 @@ class Way(NamedTuple):
     address: str | None = None
     cpus_per_job: float | None = None
     gpus_per_job: float | None = None
+    any_versions: bool = False
     checkpoint_every: float = Limits().checkpoint_every
     time_limit: float | None = None
     memory_limit: float | None = None
@@ -86,7 +88,8 @@ class Way(NamedTuple):
 
     def places(self) -> Sequence[str] | Cluster:
         """Where its executor runs jobs; ConfigError where it cannot."""
-        cluster = Cluster(self.address, self.cpus_per_job, self.gpus_per_job, self.device, self.workers)
+        held = (self.cpus_per_job, self.gpus_per_job)
+        cluster = Cluster(self.address, *held, self.device, self.workers, self.any_versions)
         if cluster.asked_of(self.executor):
             return cluster.checked()
         return places(self.device, self.workers, threads=self.threads)

@@ -78,6 +78,7 @@ def test_cpus_and_gpus_have_to_be_of_one_node():
         ({"device": "gpu"}, "choose auto, cpu or cuda"),
         ({"executor": "local", "gpus_per_job": 0.5}, "--gpus-per-job belongs to --executor ray"),
         ({"executor": "local", "address": "auto"}, "--address belongs to --executor ray"),
+        ({"executor": "local", "any_versions": True}, "--any-versions belongs to --executor ray"),
     ],
 )
 def test_a_wrong_request_is_said_before_anything_is_stored(tmp_path, options, sentence):

@@ -104,3 +104,9 @@ def test_other_versions_are_named(tmp_path):
         (sentence,) = unfit(seen._replace(versions=other))
     torch, faiss = seen.versions["torch"], seen.versions["faiss-cpu"]
     assert sentence.startswith(f"it has torch {torch} instead of 1.0, faiss-cpu {faiss} instead of none: install")
+
+
+def test_other_versions_can_be_allowed(tmp_path):
+    with sight(Setup("cpu", 1, tmp_path, None), any_versions=True) as seen:
+        assert seen.versions == {}
+        assert unfit(seen) == []
