@@ -3,13 +3,14 @@
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Until", "check", "compare", "evaluate", "load", "run", "search"]
+__all__ = ["Until", "check", "compare", "evaluate", "leaderboard", "load", "run", "search"]
 
 _HOME = {
     "Until": "bench.analysis.stopping",
     "check": "bench.execute.regression_check",
     "compare": "bench.analysis.comparisons",
     "evaluate": "bench.scoring.evaluation",
+    "leaderboard": "bench.analysis.leaderboard",
     "load": "bench.store",
     "run": "bench.execute.matrix_run",
     "search": "bench.execute.search",

@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.cli import check, compare, data, doctor, evaluate, plugin, report, run, search, status
+from bench.cli import check, compare, data, doctor, evaluate, export, plugin, report, run, search, status
 from bench.cli.catalogue import list_
 from bench.cli.options import guarded
 
@@ -27,6 +27,7 @@ for command in (
         compare.compare,
         check.check,
         report.complement,
+        export.export,
         report.pack,
     ),
     *(list_, evaluate.evaluate, plugin.test_plugin, doctor.doctor),

@@ -2,12 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.options import (
-    NOTHING,
     REPORT,
     RESULTS,
     DataOption,
@@ -18,10 +17,9 @@ from bench.cli.options import (
     SetOption,
     SkipOption,
     asked_for,
-    controls_of,
-    say,
 )
 from bench.cli.output import LONG, console
+from bench.cli.stored import ended, stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,31 +46,16 @@ def report(
 ) -> None:
     """Print the leaderboard, and write it as Markdown, one HTML page and plots."""
     from bench import report as reporting
-    from bench import store
-    from bench.analysis.boards import searches
     from bench.analysis.facts import facts
-    from bench.matrix.expand import expand
-    from bench.matrix.plugins import use
 
-    use(plugin)
-    rows = store.load(results)
-    if rows.empty:
-        _nothing(f"{results} has no results to report; run a matrix first, for example: bench run demo")
-    asked = [(one, expand(one)) for one in (asked_for(one, seeds, changes, plugins=plugin) for one in matrix)]
-    jobs = tuple(job for one, own in asked for job in (*own, *controls_of(one, own, rows)))
-    searched = searches(asked)
-    if matrix:
-        rows = rows[rows["key"].isin({job.key for job in jobs})]
-    if rows.empty:
-        name = " or ".join(matrix)
-        _nothing(f"{results} has results, but none of the matrix {name}; run it first: bench run {matrix[0]}")
-    found = reporting.boards(rows, jobs, searched)
+    asked = stored(results, matrix, seeds=seeds, changes=changes, plugin=plugin)
+    found = reporting.boards(*asked)
     if sum(len(board.lines) for board in found) <= LONG:  # more would fill no terminal, and the files have them
         console().print(reporting.terminal(found))
-    for path in reporting.write_boards(found, facts(rows), _logs(found, results), output, title=title):
+    for path in reporting.write_boards(found, facts(asked.rows), _logs(found, results), output, title=title):
         typer.echo(f"wrote {path}", err=True)
-    if "done" not in set(rows["status"]):
-        _nothing("nothing was measured: no job has finished")
+    if "done" not in set(asked.rows["status"]):
+        ended("nothing was measured: no job has finished")
 
 
 def _logs(boards: "Sequence[Board]", results: Path) -> "Logs":
@@ -129,10 +112,5 @@ def pack(
 
     count = store.pack(results, file, queries=queries)
     if not count:
-        _nothing(f"{results} has no results to pack; run a matrix first, for example: bench run demo")
+        ended(f"{results} has no results to pack; run a matrix first, for example: bench run demo")
     typer.echo(f"{file}: {count} rows", err=True)
-
-
-def _nothing(sentence: str) -> NoReturn:
-    say(sentence)
-    raise typer.Exit(NOTHING)
