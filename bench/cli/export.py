@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import RESULTS, PluginOption, SeedsOption, SetOption
+from bench.cli.options import RESULTS, OnlyOption, PluginOption, SeedsOption, SetOption
 from bench.cli.stored import ended, stored
 
 __all__ = ["export"]
@@ -29,6 +29,7 @@ def export(
         list[str],
         typer.Option("--matrix", metavar="MATRIX", help="Only the cells of this matrix. May be repeated."),
     ] = [],  # noqa: B006
+    only: OnlyOption = [],  # noqa: B006
     seeds: SeedsOption = None,
     changes: SetOption = [],  # noqa: B006
     plugin: PluginOption = [],  # noqa: B006
@@ -40,7 +41,7 @@ def export(
 
     if output is not None and not force and os.path.lexists(output):
         raise ConfigError(f"{output}: is there already; name another file with --output, or add --force")
-    found = stored(results, matrix, seeds=seeds, changes=changes, plugin=plugin)
+    found = stored(results, matrix, only=only, seeds=seeds, changes=changes, plugin=plugin)
     text = exported(boards(*found), kind, metrics=metric)
     if "done" not in set(found.rows["status"]):
         ended("nothing was measured: no job has finished")

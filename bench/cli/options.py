@@ -36,6 +36,7 @@ __all__ = [
     "JsonOption",
     "MatrixArgument",
     "MemoryLimitOption",
+    "OnlyOption",
     "PluginOption",
     "ResultsOption",
     "SeedsOption",
@@ -146,6 +147,10 @@ VersionsOption = Annotated[
         "--any-versions",
         help="With --executor ray: nodes may have other versions of torch, faiss and so on, which may give other bits.",
     ),
+]
+OnlyOption = Annotated[
+    list[str],
+    typer.Option("--only", metavar="DATASET", help="Only this dataset, by its label or name. May be repeated."),
 ]
 PluginOption = Annotated[
     list[Path],

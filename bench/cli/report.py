@@ -11,6 +11,7 @@ from bench.cli.options import (
     RESULTS,
     DataOption,
     MatrixArgument,
+    OnlyOption,
     PluginOption,
     ResultsOption,
     SeedsOption,
@@ -39,21 +40,25 @@ def report(
         list[str],
         typer.Option("--matrix", metavar="MATRIX", help="Report only the cells of this matrix. May be repeated."),
     ] = [],  # noqa: B006
+    only: OnlyOption = [],  # noqa: B006
     seeds: SeedsOption = None,
     changes: SetOption = [],  # noqa: B006
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "Leaderboard",
+    open_: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Print the leaderboard, and write it as Markdown, one HTML page and plots."""
     from bench import report as reporting
     from bench.analysis.facts import facts
 
-    asked = stored(results, matrix, seeds=seeds, changes=changes, plugin=plugin)
+    asked = stored(results, matrix, only=only, seeds=seeds, changes=changes, plugin=plugin)
     found = reporting.boards(*asked)
     if sum(len(board.lines) for board in found) <= LONG:  # more would fill no terminal, and the files have them
         console().print(reporting.terminal(found))
     for path in reporting.write_boards(found, facts(asked.rows), _logs(found, results), output, title=title):
         typer.echo(f"wrote {path}", err=True)
+    if open_:
+        typer.launch(str(output / "index.html"))
     if "done" not in set(asked.rows["status"]):
         ended("nothing was measured: no job has finished")
 

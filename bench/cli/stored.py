@@ -30,15 +30,16 @@ def stored(
     results: Path,
     matrix: Sequence[str],
     *,
+    only: Sequence[str],
     seeds: int | None,
     changes: Sequence[str],
     plugin: Sequence[Path],
 ) -> Stored:
-    """The rows in a folder or a packed file: all of them, or those of some matrices.
+    """The rows in a folder or a packed file: all of them, or those of some matrices, or `only` of some datasets.
 
     Raises:
         Exit: there is none, which is said.
-        ConfigError: a matrix, or a plugin, is wrong.
+        ConfigError: a matrix, or a plugin, is wrong, or there is no such dataset.
     """
     from bench import store
     from bench.analysis.boards import searches
@@ -56,7 +57,19 @@ def stored(
     if rows.empty:
         name = " or ".join(matrix)
         ended(f"{results} has results, but none of the matrix {name}; run it first: bench run {matrix[0]}")
-    return Stored(rows, jobs, searches(asked))
+    return Stored(_of_datasets(rows, only) if only else rows, jobs, searches(asked))
+
+
+def _of_datasets(rows: "DataFrame", only: Sequence[str]) -> "DataFrame":
+    """The rows of datasets with these labels, or with these names before the parameters that a label shows."""
+    from bench.matrix.catalogue import did_you_mean
+    from bench.matrix.job import ConfigError
+
+    names = rows["dataset"].str.partition("(")[0].str.strip()
+    for one in only:
+        if one not in {*rows["dataset"], *names}:
+            raise ConfigError(f"no result is of a dataset {one!r}{did_you_mean(one, dict.fromkeys(rows['dataset']))}")
+    return rows[rows["dataset"].isin(only) | names.isin(only)]
 
 
 def ended(sentence: str) -> NoReturn:

@@ -266,3 +266,26 @@ def test_complement_names_what_it_cannot_read(tmp_path: Path, file: str, content
     assert (done.exit_code, spoiled.parent.name in done.stderr) == (2, True)
     assert all(line.startswith("bench: ") for line in done.stderr.splitlines())
     assert not (tmp_path / "page").exists()
+
+
+def test_only_some_datasets_are_reported(tmp_path: Path) -> None:
+    small = Path(__file__).parents[2] / "results" / "small.parquet"
+    output = tmp_path / "report"
+    assert called("report", "--results", small, "--output", output, "--only", "glyphs").exit_code == 0
+    text = (output / "README.md").read_text(encoding="utf-8")
+    assert "glyphs(classes=150)" in text
+    assert "cars196_half" not in text
+    whole = "cars196_half (not Cars196)"
+    assert called("export", "csv", "--results", small, "--only", whole).stdout.count(whole) >= 11
+    assert "did you mean 'glyphs(classes=150)'" in wrong("report", "--results", small, "--only", "glyphs(classes=15)")
+
+
+def test_the_page_is_shown_where_that_is_asked_for(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("typer.launch", shown.append)
+    called("report", "--results", results, "--output", tmp_path / "report")
+    assert shown == []
+    called("report", "--results", results, "--output", tmp_path / "report", "--open")
+    assert shown == [str(tmp_path / "report" / "index.html")]
