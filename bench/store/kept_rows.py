@@ -138,7 +138,7 @@ def _keep(rows: pa.Table, file: Path) -> None:
     settled = rows.filter(rows[STAMP].is_valid()).replace_schema_metadata(LAYOUT)
     with suppress(OSError):
         write_whole(settled, file, write_page_checksum=True)
-        forget_noted(file.parent)
+        forget_noted(file.parent, frozenset(settled[STAMP].to_pylist()))
 
 
 def _with_noted(kept: pa.Table, results: Path) -> pa.Table:

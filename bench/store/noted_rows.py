@@ -7,14 +7,16 @@ damaged, and may be deleted at any time.
 
 import json
 import os
+import secrets
 import stat
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench.store.places import StoreError
+from bench.store.places import DRAFT, StoreError
+from bench.store.processes import ours
 from bench.store.stored_file import DamagedError, content
 
 __all__ = ["NOTED", "append", "forget_noted", "note", "noted"]
@@ -34,9 +36,7 @@ def note(results: Path, stamp: str, row: Mapping[str, Any]) -> None:
         stamp: of the file that the row was written to.
         row: column -> value.
     """
-    text = json.dumps([stamp, row])
-    line = f"\n{zlib.crc32(text.encode()):08x} {text}\n".encode()  # a line that was cut short spoils no other one
-    append(results / NOTED, line)
+    append(results / NOTED, _line(json.dumps([stamp, row]).encode()))
 
 
 def append(place: Path, lines: bytes) -> None:
@@ -52,21 +52,46 @@ def append(place: Path, lines: bytes) -> None:
 
 def noted(results: Path) -> dict[str, dict[str, Any]]:
     """Stamp -> row of the lines that are whole, the newest last."""
-    try:
-        lines = content(results / NOTED, most=LARGEST).splitlines()
-    except (FileNotFoundError, StoreError, DamagedError):
-        return {}
     found = {}
-    for line in filter(None, lines):
-        checksum, _, text = line.partition(b" ")
-        if checksum == b"%08x" % zlib.crc32(text):
-            with suppress(ValueError, TypeError, RecursionError):
-                stamp, row = json.loads(text)
-                found[str(stamp)] = dict(row)
+    for text in _texts(results):
+        with suppress(ValueError, TypeError, RecursionError):
+            stamp, row = json.loads(text)
+            found[str(stamp)] = dict(row)
     return found
 
 
-def forget_noted(results: Path) -> None:
-    """Remove the file: its lines are kept elsewhere, and one that has just been added is read from its own file."""
+def forget_noted(results: Path, kept: Collection[str]) -> None:
+    """Leave out the rows that are kept elsewhere, by their stamps.
+
+    A line that is added at this very moment may be lost with them: its row is read from its own file then.
+    """
+    left = [text for text in _texts(results) if _stamp(text) not in kept]
+    draft = results / f"{DRAFT}{ours().mark}{secrets.token_hex(4)}"
     with suppress(OSError):
-        os.unlink(results / NOTED)
+        if not left:
+            os.unlink(results / NOTED)
+            return
+        try:
+            draft.write_bytes(b"".join(map(_line, left)))
+            os.replace(draft, results / NOTED)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _stamp(text: bytes) -> str:
+    """The first of its strings, without reading the row."""
+    return text.partition(b'"')[2].partition(b'"')[0].decode("ascii", "replace")
+
+
+def _line(text: bytes) -> bytes:
+    return b"\n%08x %s\n" % (zlib.crc32(text), text)  # a line that was cut short spoils no other one
+
+
+def _texts(results: Path) -> list[bytes]:
+    """Those of whole lines."""
+    try:
+        lines = content(results / NOTED, most=LARGEST).splitlines()
+    except (FileNotFoundError, StoreError, DamagedError):
+        return []
+    parts = [line.partition(b" ")[::2] for line in lines]
+    return [text for checksum, text in parts if text and checksum == b"%08x" % zlib.crc32(text)]

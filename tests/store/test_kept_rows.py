@@ -18,7 +18,8 @@ import bench
 from bench import store
 from bench.store import kept_rows
 from bench.store.kept_rows import KEPT, MANY, SETTLED
-from bench.store.noted_rows import NOTED
+from bench.store.noted_rows import NOTED, forget_noted, noted
+from bench.store.places import DRAFT
 from bench.store.row import Result, Row, failure
 
 OPENED: list[str] = []
@@ -126,6 +127,19 @@ def test_enough_stored_rows_are_kept_for_later_and_no_line_is_left(written, monk
     OPENED.clear()
     pd.testing.assert_frame_equal(found, bench.load(written))
     assert OPENED == []
+
+
+def test_lines_of_rows_that_are_not_kept_yet_stay(written):
+    """As of those that were stored a moment ago."""
+    first_one, *others = noted(written)
+    with (written / NOTED).open("ab") as file:
+        file.write(line([1, 2]))
+    forget_noted(written, {first_one})
+    assert list(noted(written)) == others
+    OPENED.clear()
+    bench.load(written)
+    assert len(OPENED) == 1
+    assert [path.name for path in written.iterdir() if path.name.startswith(DRAFT)] == []
 
 
 def line(value: object) -> bytes:
