@@ -8,6 +8,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bench.analysis.across_boards import Together, together
+from bench.analysis.answer import answer
 from bench.analysis.boards import Board, boards
 from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
@@ -49,7 +50,8 @@ def markdown(
     parts = [
         f"# {plain(title)}",
         "Made by `bench report` from stored results. [index.html](index.html) has the same tables, sortable.",
-        "\n".join(f"- **{name}:** {plain(value)}" for name, value in facts),
+        "## The answer",
+        *(part for board in boards for part in _answer(board)),
         "## At a glance",
         markdown_table(glance(boards)),
         *(part for found in together(boards) for part in _across(found)),
@@ -57,8 +59,16 @@ def markdown(
         *(part for board in boards for part in _board(board, links.get((board.dataset, board.backbone), ()))),
         "## How to read this",
         "\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE),
+        "## How it was measured" if facts else "",
+        "\n".join(f"- **{name}:** {plain(value)}" for name, value in facts),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _answer(board: Board) -> list[str]:
+    said = answer(board)
+    head = f"**{plain(board.dataset)}, {plain(board.backbone)}**"
+    return [head, "\n".join(f"- {plain(sentence)}" for sentence in said)] if said else []
 
 
 def _across(found: Together) -> list[str]:

@@ -50,6 +50,8 @@ class Cell(NamedTuple):
     text: str
     order: float | str = ""
     marked: bool = False
+    span: tuple[float, float, float] | None = None
+    """Low end, mean and high end of an interval, in percent of an axis that its column shares; to be drawn."""
 
 
 class Table(NamedTuple):
@@ -89,7 +91,9 @@ def scoreboard(board: Board) -> Table:
     placed = ("Rank", "Ties") if ranked else ()
     metrics = [(metric_name(name), *(("SD",) if ranked and name == FIRST else ())) for name in board.metrics]
     heads = ("Objective", "Kind", *placed, *chain(*metrics), "Seeds", "Dim", "Time")
-    rows = [_line(line, board, ranked=ranked) for line in board.lines]
+    ends = [end for line in board.lines if FIRST in line.scores for end in _ends(line.scores[FIRST])]
+    axis = (min(ends, default=0.0), max(ends, default=1.0))
+    rows = [_line(line, board, ranked=ranked, axis=axis) for line in board.lines]
     if board.chance:
         levels = [_chance(board, name, ranked=ranked) for name in board.metrics]
         rows.append((Cell("chance level"), *(Cell("") for _ in ("Kind", *placed)), *chain(*levels), *[Cell("")] * 3))
@@ -109,10 +113,12 @@ def _chance(board: Board, name: str, *, ranked: bool) -> list[Cell]:
     return [level, Cell("")] if ranked and name == FIRST else [level]
 
 
-def _line(line: Line, board: Board, *, ranked: bool) -> tuple[Cell, ...]:
+def _line(line: Line, board: Board, *, ranked: bool, axis: tuple[float, float]) -> tuple[Cell, ...]:
     scores = [[_score(line.scores.get(name), line.done, line.cell in board.leading[name])] for name in board.metrics]
-    if ranked:
-        scores[board.metrics.index(FIRST)].append(_spread(line.scores.get(FIRST)))
+    if FIRST in board.metrics:
+        first = scores[board.metrics.index(FIRST)]
+        first[0] = first[0]._replace(span=_span(line.scores.get(FIRST), axis))
+        first += [_spread(line.scores.get(FIRST))] if ranked else []
     seeds = str(line.done) if line.done == line.seeds else f"{line.done} of {line.seeds}"
     dim = Cell(NONE, -1) if line.dim is None else Cell(str(line.dim), line.dim)
     untrained = line.kind in {"model_ensemble", "floor"} or (line.kind == "control" and line.members)
@@ -122,6 +128,21 @@ def _line(line: Line, board: Board, *, ranked: bool) -> tuple[Cell, ...]:
     placed = _place(board.verdict.places.get(line.cell)) if ranked else ()
     costs = (Cell(seeds, line.done), dim, Cell(time, -1 if math.isnan(line.seconds) else line.seconds))
     return (*words, *placed, *chain(*scores), *costs)
+
+
+def _ends(score: Score) -> tuple[float, float]:
+    """The ends of its interval, as far as they can be scores; the mean where there is none."""
+    width = 0.0 if math.isnan(score.half_width) else score.half_width
+    return max(0.0, score.mean - width), min(1.0, score.mean + width)
+
+
+def _span(score: Score | None, axis: tuple[float, float]) -> tuple[float, float, float] | None:
+    """Where the interval lies on an axis, in percent of it."""
+    if score is None or axis[0] == axis[1]:
+        return None
+    low, high = _ends(score)
+    first, middle, last = (100 * (value - axis[0]) / (axis[1] - axis[0]) for value in (low, score.mean, high))
+    return first, middle, last
 
 
 def _place(place: Standing | None) -> tuple[Cell, Cell]:

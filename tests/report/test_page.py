@@ -75,6 +75,25 @@ def test_tags_are_closed_and_every_text_is_escaped(html: str) -> None:
     assert "CPU &lt;1&gt;" in html
 
 
+def test_the_answer_comes_first_and_how_it_was_measured_last(html: str) -> None:
+    heads = ("The answer</h2", "At a glance</h2", "How to read this</h2", "Devices</dt")
+    order = [html.index(f">{head}>") for head in heads]
+    assert order == sorted(order)
+    assert html.index("is better than every other") < html.index("At a glance")
+
+
+def test_intervals_are_drawn_on_one_axis_in_the_row(html: str) -> None:
+    """From the lowest to the highest end of the board."""
+    drawn = re.findall(r'left:([\d.]+)%;right:([\d.]+)%"></span><span class="mean" style="left:([\d.]+)%', html)
+    spans = [(float(low), 100 - float(right), float(mean)) for low, right, mean in drawn]
+    assert len(spans) == 3
+    assert min(low for low, _, _ in spans) == 0
+    assert max(high for _, high, _ in spans) == pytest.approx(100)
+    for low, high, mean in spans:
+        assert mean == pytest.approx((low + high) / 2, abs=0.11)
+    assert [mean for _, _, mean in spans] == sorted((mean for _, _, mean in spans), reverse=True)
+
+
 def test_the_page_loads_nothing_from_elsewhere(html: str) -> None:
     for tag, attributes in Tags(html).found:
         for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
@@ -153,7 +172,7 @@ def test_no_board_is_wider_than_a_phone(html: str, tmp_path: Path, browser: list
 
 def test_the_page_and_the_terminal_leave_to_the_markdown_what_is_too_long_for_them() -> None:
     found = boards(large(datasets=1, backbones=1, objectives=MOST_ROWS + 5, seeds=1))
-    whole, html = markdown(found, title="Long"), page(found, title="Long").partition("<h3>")[0]
+    whole, html = markdown(found, title="Long"), page(found, title="Long").partition("<section")[2].partition("<h3>")[0]
     console = Console(file=io.StringIO(), width=100)
     console.print(terminal(found))
     shown = console.file.getvalue()  # type: ignore[attr-defined]

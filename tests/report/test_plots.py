@@ -132,12 +132,14 @@ def test_names_of_curves_never_overlap() -> None:
     assert min(gaps) > 8
 
 
-def test_heat_map_has_a_column_a_dataset_and_a_hole_where_nothing_was_measured() -> None:
+def test_heat_map_has_a_column_for_each_dataset_and_a_row_for_what_is_on_all_of_them() -> None:
     rows = [row("triplet", dataset="a"), row("triplet", dataset="b"), row("softmax", dataset="a", recall_at_1=0.9)]
+    rows += [row("wide", dataset=dataset, kind="control", recall_at_1=0.7) for dataset in "ab"]
     (figure,) = drawn("heat_map", rows)
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["a", "b"]
     numbers = sorted(text.get_text() for text in figure.axes[0].texts if "." in text.get_text())
-    assert numbers == ["64.0", "64.0", "90.0"]
+    assert numbers == ["64.0", "64.0"]
+    assert drawn("heat_map", [row("triplet", dataset="a"), row("softmax", dataset="b")]) == []
 
 
 def test_odd_labels_are_drawn_letter_by_letter() -> None:

@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.analysis.across_boards import together
+from bench.analysis.answer import answer
 from bench.analysis.boards import Board
 from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
@@ -65,6 +66,7 @@ def _section(board: Board, pictures: Sequence[Picture]) -> dict[str, object]:
     return {
         "name": f"{board.dataset}, {board.backbone}",
         "board": board,
+        "answer": answer(board),
         "contamination": contamination_text(board),
         "scores": shortened(scoreboard(board), MOST_ROWS),
         "selection": shortened(epoch_table(board), MOST_ROWS),

@@ -39,20 +39,21 @@ def nmi(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:  # noqa: ARG0
 
 
 def heat_map(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:  # noqa: ARG001
-    """Recall@1 (%) of every objective on every dataset; colour runs from the lowest to the highest of each column."""
+    """Recall@1 (%) of what is on all datasets, but for controls; colour runs from the lowest to the highest of each."""
     for backbone in sorted({board.backbone for board in boards}):
         scores = {
             board.dataset: {
                 line.label: 100 * line.scores["recall_at_1"].mean
                 for line in board.lines
-                if "recall_at_1" in line.scores
+                if "recall_at_1" in line.scores and line.kind != "control"
             }
             for board in boards
             if board.backbone == backbone
         }
         table = pd.DataFrame({dataset: pd.Series(column, dtype=float) for dataset, column in scores.items() if column})
-        if table.shape[1] > 1:
-            yield Drawing((backbone,), _heat(table, f"Recall@1 (%), {backbone}"))
+        common = table.dropna()
+        if table.shape[1] > 1 and len(common):
+            yield Drawing((backbone,), _heat(common, f"Recall@1 (%), {backbone}"))
 
 
 def training(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:
