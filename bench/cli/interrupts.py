@@ -3,19 +3,21 @@
 SIGTERM is a Ctrl-C. A terminal that is closed (SIGHUP) and Ctrl-\\ (SIGQUIT) end a command without asking.
 """
 
+import atexit
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 if TYPE_CHECKING:
     from bench.execute.stop import Stop
 
-__all__ = ["at_work", "catch", "exit_code", "ignore", "stop", "was_interrupted"]
+__all__ = ["at_work", "catch", "end", "exit_code", "stop", "was_interrupted"]
 
 INTERRUPTED = 130
 """The exit code, as of shells."""
@@ -25,6 +27,8 @@ GRACE = 0.7
 """Seconds for what tidies up after the second signal: then the process ends, whatever it does."""
 LONG_GRACE = 5.0
 """The same after the first of a kind that does not ask."""
+ONCE_MORE = 0.02
+"""Seconds until an interruption that was lost comes again."""
 SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -34,6 +38,10 @@ class _State:
     place: Literal["beginning", "work", "end"] = "beginning"
     code = INTERRUPTED
     raised = False
+    number = signal.SIGINT
+    """Of the signal for which it was raised."""
+    again = False
+    """Whether that signal comes once more, because the interruption was lost."""
     stop: "Stop | None" = None
 
 
@@ -52,12 +60,21 @@ def catch() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _arrived)
     threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+    sys.unraisablehook = _unraisable
 
 
-def ignore() -> None:
-    """The command has ended: what comes now cannot make the interpreter's end any quicker."""
+def end(code: int) -> NoReturn:
+    """The command has ended, and the process does: what comes now cannot make it any quicker.
+
+    After an interruption it waits for no thread that still works, and not for the interpreter's own end: that may hang,
+    or end by SIGINT whatever the exit code is.
+    """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    if _state.raised:
+        atexit._run_exitfuncs()
+        os._exit(code)
+    sys.exit(code)
 
 
 @contextmanager
@@ -97,14 +114,28 @@ def _arrived(number: int, _frame: FrameType | None) -> None:
     if wish and wish.heard and not wish.asked and number not in AT_ONCE:
         wish.ask()
     elif _state.place == "work" and not _state.raised:
-        _state.raised = True
+        _state.raised, _state.number = True, signal.Signals(number)
         raise KeyboardInterrupt
+
+
+def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
+    """An interruption that came where Python can only print it, as while an object is freed, comes once more."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt) or _state.place != "work":
+        sys.__unraisablehook__(lost)
+        return
+    _state.raised, _state.again = False, True
+    once_more = threading.Timer(ONCE_MORE, signal.pthread_kill, (threading.main_thread().ident, _state.number))
+    once_more.daemon = True
+    once_more.start()
 
 
 def _watch(reader: int) -> None:
     count = 0
     while True:
         for number in os.read(reader, 64):
+            if _state.again:
+                _state.again = False
+                continue
             count += 1
             if count > 1 or number in AT_ONCE:
                 time.sleep(GRACE if count > 1 else LONG_GRACE)

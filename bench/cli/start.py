@@ -1,7 +1,6 @@
 """Where `bench` begins: interruptions are caught before anything that takes long to import."""
 
 import gc
-import sys
 
 from bench.cli import interrupts
 
@@ -24,9 +23,7 @@ def main() -> None:
         code: object = 0
     except SystemExit as end:
         code = end.code
-    code = finish(code if isinstance(code, int) else 0)
-    interrupts.ignore()
-    sys.exit(code)
+    interrupts.end(finish(code if isinstance(code, int) else 0))
 
 
 if __name__ == "__main__":

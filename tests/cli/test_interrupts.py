@@ -96,6 +96,34 @@ def test_a_closed_terminal_ends_the_command(tmp_path: Path) -> None:
     assert drafts(tmp_path) == []
 
 
+LOST = """
+import os, signal, sys, time
+from bench.cli import interrupts
+
+class Freed:
+    def __del__(self):
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        for _ in range(100):
+            time.sleep(0.001)
+
+interrupts.catch()
+try:
+    with interrupts.at_work():
+        Freed()
+        time.sleep(100)
+except KeyboardInterrupt:
+    interrupts.end(interrupts.exit_code())
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 130), ("SIGHUP", 129)])
+def test_an_interruption_that_comes_while_an_object_is_freed_is_not_lost(name: str, code: int) -> None:
+    """Python prints it and goes on; by its code, it is no end after the time that tidying up may take."""
+    command = [sys.executable, "-c", LOST, name]
+    done = subprocess.run(command, capture_output=True, text=True, env=surroundings(), timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
 def test_sigterm_leaves_no_drafts_in_the_cache(tmp_path: Path) -> None:
     process = begun(*LONG, env=surroundings(BENCH_CACHE=str(tmp_path)))
     with ended(process):

@@ -33,18 +33,26 @@ def cache_folder() -> Path:
     return Path(os.environ.get("BENCH_CACHE") or user_cache_dir("lossbench", appauthor=False))
 
 
-def scratch_folder(root: Path) -> tempfile.TemporaryDirectory[str]:
+@contextlib.contextmanager
+def scratch_folder(root: Path) -> Iterator[str]:
     """A folder in the cache for what is not whole yet, gone when it is left.
+
+    Its name is known before it is made, so that an interruption at any moment leaves nothing.
 
     Raises:
         DataError: the cache cannot be written.
     """
+    place = root / f"{SCRATCH}{uuid4().hex}"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        _sweep(root)
-        return tempfile.TemporaryDirectory(prefix=SCRATCH, dir=root, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise unwritable(root, error) from error
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            _sweep(root)
+            place.mkdir(0o700)
+        except OSError as error:
+            raise unwritable(root, error) from error
+        yield str(place)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _sweep(root: Path) -> None:
