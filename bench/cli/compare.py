@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import NOTHING, RESULTS, JsonOption, PluginOption, asked_for, controls_of, say
+from bench.cli.options import NOTHING, RESULTS, JsonOption, PluginOption, SourceOption, asked_for, controls_of, say
 
 if TYPE_CHECKING:
     from bench.analysis.scored_methods import Source
@@ -24,9 +24,7 @@ def compare(
     metric: Annotated[
         str, typer.Option("--metric", metavar="NAME", help="The score: see `bench list metrics`.")
     ] = "recall_at_1",
-    results: Annotated[
-        Path, typer.Option("--results", metavar="DIR|FILE", help="Folder of stored results, or a packed file.")
-    ] = RESULTS,
+    results: SourceOption = RESULTS,
     against: Annotated[
         Path | None, typer.Option("--against", metavar="DIR|FILE", help="Where B is, if not in the same results.")
     ] = None,

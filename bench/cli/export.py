@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import RESULTS, OnlyOption, PluginOption, SeedsOption, SetOption
+from bench.cli.options import RESULTS, OnlyOption, PluginOption, SeedsOption, SetOption, SourceOption
 from bench.cli.stored import ended, stored
 
 __all__ = ["export"]
@@ -14,9 +14,7 @@ __all__ = ["export"]
 
 def export(
     kind: Annotated[str, typer.Argument(metavar="FORMAT", help="csv, json, or latex, with the package booktabs.")],
-    results: Annotated[
-        Path, typer.Option("--results", metavar="DIR|FILE", help="Folder of stored results, or a packed file.")
-    ] = RESULTS,
+    results: SourceOption = RESULTS,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="File to write; by default the text is printed.")
     ] = None,
@@ -42,9 +40,9 @@ def export(
     if output is not None and not force and os.path.lexists(output):
         raise ConfigError(f"{output}: is there already; name another file with --output, or add --force")
     found = stored(results, matrix, only=only, seeds=seeds, changes=changes, plugin=plugin)
-    text = exported(boards(*found), kind, metrics=metric)
     if "done" not in set(found.rows["status"]):
         ended("nothing was measured: no job has finished")
+    text = exported(boards(*found), kind, metrics=metric)
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -53,20 +51,17 @@ def export(
 
 
 def _write(file: Path, text: str) -> None:
-    """Write beside the place, then rename, so that nobody finds half of it.
+    """Write the file whole or not at all.
 
     Raises:
         ConfigError: it cannot be written.
     """
     from bench.matrix.job import ConfigError
+    from bench.report.files import replace_file
 
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(file)
+        replace_file(file, text)
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise ConfigError(f"{file}: cannot be written ({why}); name another file with --output") from error
-    finally:
-        beside.unlink(missing_ok=True)

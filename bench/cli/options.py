@@ -42,6 +42,7 @@ __all__ = [
     "SeedsOption",
     "SetOption",
     "SkipOption",
+    "SourceOption",
     "ThreadsOption",
     "TimeLimitOption",
     "VersionsOption",
@@ -147,6 +148,9 @@ VersionsOption = Annotated[
         "--any-versions",
         help="With --executor ray: nodes may have other versions of torch, faiss and so on, which may give other bits.",
     ),
+]
+SourceOption = Annotated[
+    Path, typer.Option("--results", metavar="DIR|FILE", help="Folder of stored results, or a packed file.")
 ]
 OnlyOption = Annotated[
     list[str],

@@ -17,6 +17,7 @@ from bench.cli.options import (
     SeedsOption,
     SetOption,
     SkipOption,
+    SourceOption,
     asked_for,
 )
 from bench.cli.output import LONG, console
@@ -32,9 +33,7 @@ __all__ = ["complement", "pack", "report"]
 
 
 def report(
-    results: Annotated[
-        Path, typer.Option("--results", metavar="DIR|FILE", help="Folder of stored results, or a packed file.")
-    ] = RESULTS,
+    results: SourceOption = RESULTS,
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write the report to.")] = REPORT,
     matrix: Annotated[
         list[str],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.matrix.job import ConfigError
 
-__all__ = ["GENERATOR", "LONGEST", "file_name", "write_files"]
+__all__ = ["GENERATOR", "LONGEST", "file_name", "replace_file", "write_files"]
 
 GENERATOR = "lossbench"
 """What a page and a plot say of who made them."""
@@ -37,7 +37,7 @@ def write_files(output: Path, texts: Mapping[str, str]) -> list[Path]:
         output.mkdir(parents=True, exist_ok=True)
         if foreign := [name for name in texts if (output / name).exists() and not _ours(output / name)]:
             raise ConfigError(f"{output / foreign[0]} was not made by bench; name another folder with --output")
-        return [_replace(output / name, text) for name, text in texts.items()]
+        return [replace_file(output / name, text) for name, text in texts.items()]
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise ConfigError(f"{output}: cannot be written ({why}); name another folder with --output") from error
@@ -49,7 +49,7 @@ def _ours(path: Path) -> bool:
     return any(mark in beginning for mark in OURS)
 
 
-def _replace(path: Path, text: str) -> Path:
+def replace_file(path: Path, text: str) -> Path:
     """Write `text` beside `path`, then rename: a reader sees the old file or the new one, never half of one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -50,7 +50,7 @@ def markdown(
     parts = [
         f"# {plain(title)}",
         "Made by `bench report` from stored results. [index.html](index.html) has the same tables, sortable.",
-        "## The answer",
+        "## The answer" if any(map(answer, boards)) else "",
         *(part for board in boards for part in _answer(board)),
         "## At a glance",
         markdown_table(glance(boards)),

@@ -82,6 +82,11 @@ def test_the_answer_comes_first_and_how_it_was_measured_last(html: str) -> None:
     assert html.index("is better than every other") < html.index("At a glance")
 
 
+def test_where_nothing_is_known_there_is_no_answer() -> None:
+    lone = boards(table([row("triplet")]))
+    assert "The answer" not in page(lone, title="One") + markdown(lone, title="One")
+
+
 def test_intervals_are_drawn_on_one_axis_in_the_row(html: str) -> None:
     """From the lowest to the highest end of the board."""
     drawn = re.findall(r'left:([\d.]+)%;right:([\d.]+)%"></span><span class="mean" style="left:([\d.]+)%', html)
