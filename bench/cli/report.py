@@ -110,11 +110,15 @@ def pack(
     queries: Annotated[
         bool, typer.Option("--queries/--no-queries", help="Keep the score of every query; most of the size.")
     ] = True,
+    add: Annotated[
+        list[Path],
+        typer.Option(metavar="FILE", help="Add the rows of this packed file that the folder lacks. May be repeated."),
+    ] = [],  # noqa: B006
 ) -> None:
     """Write all stored results, with their training histories, to one Parquet file."""
     from bench import store
 
-    count = store.pack(results, file, queries=queries)
+    count = store.pack(results, file, queries=queries, others=add)
     if not count:
         ended(f"{results} has no results to pack; run a matrix first, for example: bench run demo")
     typer.echo(f"{file}: {count} rows", err=True)

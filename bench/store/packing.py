@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bench.store.folder import rows_of
 from bench.store.logs import LOGS, log
-from bench.store.packed import schema
+from bench.store.packed import read_packed, schema
 from bench.store.places import StoreError
-from bench.store.queries import pack_queries, packed_encodings
+from bench.store.queries import PACKED, pack_queries, packed_encodings
 from bench.store.whole_file import write_whole
 
 __all__ = ["pack", "refuse_foreign"]
@@ -22,11 +23,12 @@ GROUP = 32
 """Jobs per row group of a packed file: as many are read where one is asked for."""
 
 
-def pack(results: Path, file: Path, *, queries: bool = True) -> int:
+def pack(results: Path, file: Path, *, queries: bool = True, others: Sequence[Path] = ()) -> int:
     """Every stored row, with its histories and queries, in one Parquet file; returns how many.
 
     A row that is damaged is named in a warning and left out. Without any row, no file is written. Without `queries` the
-    file is small, and knows nothing of single queries.
+    file is small, and knows nothing of single queries. Rows of `others`, packed files, are added; where two have the
+    same key, that of the folder stays, or of the file that is named first.
 
     Raises:
         FileNotFoundError: there is no such folder of results.
@@ -40,14 +42,17 @@ def pack(results: Path, file: Path, *, queries: bool = True) -> int:
         return 0
     try:
         refuse_foreign(file)
-        _write(_whole(table, results, queries=queries), file)
+        whole = _whole(table, results, queries=queries)
+        for other in others:
+            whole = _with(whole, other, queries=queries)
+        _write(whole.sort_by("key"), file)
     except StoreError:
         raise
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None}
         advice = "the disk is full; free some space" if full else f"cannot be written ({error.strerror})"
         raise StoreError(f"{file}: {advice}, or name another file") from error
-    return int(table.num_rows)
+    return int(whole.num_rows)
 
 
 def refuse_foreign(file: Path) -> None:
@@ -75,7 +80,15 @@ def _whole(table: pa.Table, results: Path, *, queries: bool) -> pa.Table:
         table = table.append_column(kind.packed, _nested(log(results, name), keys, kind.columns))
     for name, column in (pack_queries(results, keys) if queries else {}).items():
         table = table.append_column(name, column)
-    return table.sort_by("key")
+    return table
+
+
+def _with(whole: pa.Table, other: Path, *, queries: bool) -> pa.Table:
+    """All these rows, and those of a packed file that are not among them."""
+    names = [name for name in schema(other).names if queries or not name.startswith(PACKED)]
+    more = read_packed(other, names)
+    new = pc.invert(pc.is_in(more["key"], value_set=whole["key"].combine_chunks()))
+    return pa.concat_tables([whole, more.filter(new)], promote_options="permissive")
 
 
 def _nested(lines: pd.DataFrame, keys: Sequence[str], columns: pa.Schema) -> pa.Array:

@@ -154,6 +154,31 @@ def test_a_file_that_bench_did_not_pack_is_a_sentence(tmp_path):
             bench.load(tmp_path / name)
 
 
+@pytest.mark.parametrize("queries", [True, False])
+def test_files_are_added_to_a_folder_as_if_all_had_been_in_it(tmp_path, queries):
+    jobs = tiny(seeds=4)
+    for number, job in enumerate(jobs):
+        for part in ["all", "old"] if number < 2 else ["all", "middle"] if number < 3 else ["all", "new"]:
+            store.write(tmp_path / part, result(job))
+    store.write(tmp_path / "new", result(jobs[0], recall_at_1=0.987))
+    for part in ("all", "old", "middle"):
+        store.pack(tmp_path / part, tmp_path / f"{part}.parquet", queries=queries)
+    others = [tmp_path / "old.parquet", tmp_path / "middle.parquet", tmp_path / "old.parquet"]
+    file = tmp_path / "old.parquet"  # which is one of those added
+    assert store.pack(tmp_path / "new", file, queries=queries, others=others) == 4
+    whole, added = (pq.read_table(one).to_pylist() for one in (tmp_path / "all.parquet", file))
+    newer = {jobs[0].key: {"recall_at_1": 0.987}}
+    assert repr(added) == repr([row | newer.get(row["key"], {}) for row in whole])
+
+
+def test_only_a_packed_file_is_added(tmp_path):
+    store.write(tmp_path / "runs", result())
+    (tmp_path / "other").write_bytes(b"key,status\n")
+    with pytest.raises(StoreError, match="is no Parquet file"):
+        store.pack(tmp_path / "runs", tmp_path / "packed.parquet", others=[tmp_path / "other"])
+    assert not (tmp_path / "packed.parquet").exists()
+
+
 def test_a_packed_file_is_not_packed_again(tmp_path):
     store.write(tmp_path / "runs", result())
     store.pack(tmp_path / "runs", tmp_path / "packed.parquet")
