@@ -139,7 +139,7 @@ GpusOption = Annotated[
     typer.Option(
         "--gpus-per-job",
         metavar="N",
-        help="With --executor ray: GPUs that a job holds, 0.25 for four jobs on each; default: 1, if there are any.",
+        help="GPUs that a job holds, 0.25 for four jobs on each; default: 1, if there are any.",
     ),
 ]
 VersionsOption = Annotated[

@@ -4,21 +4,26 @@ from pathlib import Path
 
 from bench.matrix.job import ConfigError
 
-__all__ = ["devices", "places"]
+__all__ = ["checked_gpus", "devices", "places"]
 
 
-def places(wanted: str, count: int | None = None, *, threads: int = 1) -> list[str]:
+def places(wanted: str, count: int | None = None, *, threads: int = 1, gpus: float | None = None) -> list[str]:
     """The device of every worker, one worker per job at a time.
 
     Args:
         wanted: auto, cpu or cuda.
         count: how many workers; by default one per GPU, and on the processor as many as its cores feed with threads.
         threads: of each worker on the processor.
+        gpus: that a job holds, 0.25 for four workers on each GPU; there are at most `count` workers then.
 
     Raises:
-        ConfigError: as `devices`.
+        ConfigError: as `devices`; or there is no GPU to hold.
     """
-    found = devices(wanted)
+    found = devices("cpu" if gpus == 0 else wanted)
+    if gpus:
+        if found == ["cpu"]:
+            raise ConfigError(f"--gpus-per-job {gpus:g}: torch sees no GPU here; leave it out")
+        return (found * int(1 / gpus + 1e-6))[:count]
     if count is None:
         count = len(found) if found != ["cpu"] else max(1, _cores() // threads)
     return [found[index % len(found)] for index in range(count)]
@@ -39,6 +44,19 @@ def devices(wanted: str) -> list[str]:
     if wanted == "cuda" and not gpus:
         raise ConfigError("--device cuda: torch sees no GPU here; use --device cpu")
     return [f"cuda:{index}" for index in range(gpus)] or ["cpu"]
+
+
+def checked_gpus(gpus: float | None, wanted: str) -> float | None:
+    """How many GPUs a job holds.
+
+    Raises:
+        ConfigError: it makes no sense, or not with the kind of device that is wanted.
+    """
+    if gpus is not None and gpus != 0 and not 0.001 <= gpus <= 1:
+        raise ConfigError(f"--gpus-per-job {gpus:g}: a job trains on one GPU; give 1, a part of it, or 0")
+    if gpus is not None and (wanted, gpus > 0) in {("cpu", True), ("cuda", False)}:
+        raise ConfigError(f"--gpus-per-job {gpus:g} and --device {wanted} exclude each other")
+    return gpus
 
 
 def _cores() -> int:

@@ -88,7 +88,8 @@ def run(
             executor: what runs the jobs: local, or ray for the nodes of a Ray cluster.
             address: of the cluster, HOST:PORT; auto (default): this machine's; local: one is started for this run.
             cpus_per_job: of a node, which a job holds; by default one for each thread.
-            gpus_per_job: the same, 0.25 for four jobs on each; by default 1, if there are any.
+            gpus_per_job: of a GPU, 0.25 for four jobs on each, which may take a quarter of its memory each; by default
+                1, if there are any.
             any_versions: nodes may have other versions of torch, faiss and so on, which may give other bits.
             checkpoint_every: minutes of work that a kill may cost; 0 for no checkpoints.
             time_limit: minutes that a job may take, earlier attempts included; one that takes longer has failed.

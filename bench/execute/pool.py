@@ -81,7 +81,9 @@ def execute(
         StoreError: results cannot be written any more; finished jobs are kept.
     """
     stop = stop or Stop()
-    workers = [Worker(Setup(place, threads, results, data, named(), limits)) for place in places]
+    workers = [
+        Worker(Setup(place, threads, results, data, named(), limits, 1 / places.count(place))) for place in places
+    ]
     with stop.listening(), _ended(workers):
         for worker in workers[: max(1, len(jobs))]:
             worker.start()  # all import while the first one checks

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from bench.execute.devices import checked_gpus
 from bench.execute.ray_node import sight, unfit
 from bench.execute.stop import Stop, Stopped
 from bench.execute.worker import Setup
@@ -48,10 +49,7 @@ class Cluster(NamedTuple):
             raise ConfigError(f"--workers {self.most}: give 1 or more, or leave it out")
         if self.cpus is not None and not (0.001 <= self.cpus <= 1 or self.cpus in range(1, 2**16)):
             raise ConfigError(f"--cpus-per-job {self.cpus:g}: give a whole number, or a part of one CPU")
-        if self.gpus is not None and self.gpus != 0 and not 0.001 <= self.gpus <= 1:
-            raise ConfigError(f"--gpus-per-job {self.gpus:g}: a job trains on one GPU; give 1, a part of it, or 0")
-        if self.gpus is not None and (self.device, self.gpus > 0) in {("cpu", True), ("cuda", False)}:
-            raise ConfigError(f"--gpus-per-job {self.gpus:g} and --device {self.device} exclude each other")
+        checked_gpus(self.gpus, self.device)
         if importlib.util.find_spec("ray") is None:
             raise ConfigError("--executor ray: Ray is not installed; pip install 'lossbench[ray]'")
         return self
@@ -62,7 +60,7 @@ class Cluster(NamedTuple):
         Raises:
             ConfigError: it does not, and an option is given that only a cluster has.
         """
-        options = {"address": self.address, "cpus-per-job": self.cpus, "gpus-per-job": self.gpus}
+        options = {"address": self.address, "cpus-per-job": self.cpus}
         given = [name for name, value in options.items() if value is not None]
         given += ["any-versions"] if self.any_versions else []
         if given and executor != "ray":

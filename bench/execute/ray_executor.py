@@ -117,7 +117,8 @@ class _Crew:
         """Nodes that see what they have to."""
         self.room, self.looked = 0, -math.inf
         self.share = share(cluster, self._nodes(), threads=setup.threads)
-        self.setup = setup._replace(device="cuda:0" if self.share.gpus else "cpu")
+        device = "cuda:0" if self.share.gpus else "cpu"
+        self.setup = setup._replace(device=device, share=self.share.gpus or 1.0)
 
     def __enter__(self) -> "_Crew":
         return self

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 from bench.execute import pool, ray_executor
-from bench.execute.devices import places
+from bench.execute.devices import checked_gpus, places
 from bench.execute.ray_cluster import Cluster
 from bench.execute.stop import Stop
 from bench.execute.worker import Limits
@@ -92,4 +92,5 @@ class Way(NamedTuple):
         cluster = Cluster(self.address, *held, self.device, self.workers, self.any_versions)
         if cluster.asked_of(self.executor):
             return cluster.checked()
-        return places(self.device, self.workers, threads=self.threads)
+        gpus = checked_gpus(self.gpus_per_job, self.device)
+        return places(self.device, self.workers, threads=self.threads, gpus=gpus)

@@ -21,6 +21,10 @@ from bench.store.row import Result, failure
 __all__ = ["Limits", "News", "Setup", "work"]
 
 
+SPARED = 0.1
+"""The part of a worker's share of a GPU's memory that is left to CUDA, which keeps something for each process."""
+
+
 class Limits(NamedTuple):
     """What bounds a job; no result depends on it."""
 
@@ -42,6 +46,8 @@ class Setup(NamedTuple):
     plugins: tuple[Plugin, ...] = ()
     """The files that were named, as they were when the run began."""
     limits: Limits = Limits()
+    share: float = 1.0
+    """Of its GPU's memory."""
 
 
 class News(NamedTuple):
@@ -143,8 +149,14 @@ def _prepared(setup: Setup) -> Any:
     torch.set_num_threads(setup.threads)
     faiss.omp_set_num_threads(setup.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    return torch.device(setup.device)
+    device = torch.device(setup.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what names no device takes this one
+        if setup.share < 1:
+            torch.cuda.set_per_process_memory_fraction((1 - SPARED) * setup.share, device)
+    return device
 
 
 def _tell(pool: "Connection[Any, Any]", epochs: int) -> None:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.job.sending import sent
+
 __all__ = ["Crop", "Distortion", "Fill", "Interpolation", "affine", "centre"]
 
 Interpolation = Literal["nearest", "bilinear"]
@@ -66,7 +68,7 @@ def affine(images: Tensor, generator: torch.Generator, how: Distortion) -> Tenso
     if how.crop is not None:
         theta = _inside(theta, *_boxes(len(images), how.crop, generator, ratio=shape[3] / shape[2]))
         shape[2:] = [how.crop.side, how.crop.side]
-    grid = F.affine_grid(theta.to(images.device), shape, align_corners=False)
+    grid = F.affine_grid(sent(theta, images.device), shape, align_corners=False)
     padding = {"edge": "border", "black": "zeros"}[how.fill]
     return F.grid_sample(scaled, grid, mode=how.interpolation, padding_mode=padding, align_corners=False)
 

@@ -1,5 +1,6 @@
 """Images, or vectors, on their way to the model: drawn, moved to the device, augmented a whole batch at a time."""
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from bench.datasets.split import Images
 from bench.job.augment import Crop, Distortion, affine, centre
+from bench.job.room import room
 from bench.job.sampler import balanced
+from bench.job.sending import sent
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import derive
 
@@ -38,7 +41,9 @@ Draw = Callable[[Tensor, torch.Generator], Tensor]
 """From rows [B] to what a model is trained on, float32, augmented by the draws of a generator."""
 
 IN_MEMORY = 2**30
-"""Bytes of images that are kept whole on the training device; more are read batch by batch."""
+"""Bytes of images that are kept whole in memory for a job on the processor; more are read batch by batch."""
+OF_A_GPU = 0.5
+"""Share of a GPU's memory that is left, up to which images are kept whole on it."""
 EXAMPLES = (512, 16384)
 """How many images, and how many vectors, stand for all of a part."""
 
@@ -85,7 +90,7 @@ def _drawn(
 ) -> Batches:
     """Images and labels of batches, each of which says which of the rows it takes."""
     for chosen in batches:
-        yield draw(rows[chosen], augmentation), known[chosen.to(known.device)]
+        yield draw(rows[chosen], augmentation), known[sent(chosen, known.device)]
 
 
 def augmented(read: Reader, recipe: Recipe) -> Draw:
@@ -120,7 +125,7 @@ def example(part: Images, *, count: int | None = None, crop: int | None = None) 
     """Some images or vectors from all over the part, at most `count`, as they are `seen` at test time."""
     count = count or EXAMPLES[part.images.ndim == 2]
     spread = part.images[:: max(1, len(part.images) // count)][:count]
-    return seen(_channels_first(np.array(spread)), crop)
+    return seen(_channels_first(torch.from_numpy(np.array(spread))), crop)
 
 
 def seen(images: Tensor, crop: int | None) -> Tensor:
@@ -129,13 +134,29 @@ def seen(images: Tensor, crop: int | None) -> Tensor:
 
 
 def reader(images: NDArray[Any], device: torch.device) -> Reader:
-    """What reads images [N, H, W, C] or vectors [N, width]; up to a gigabyte is copied to the device once."""
-    if images.nbytes > IN_MEMORY:
-        return lambda chosen: _channels_first(images[chosen.numpy()]).to(device)
-    whole = _channels_first(np.array(images)).to(device)
-    return lambda chosen: whole[chosen.to(device)]
+    """What reads images [N, H, W, C] or vectors [N, width], from a copy on the device unless they are too large."""
+    whole = _whole(images, device)
+    if whole is None:
+        return lambda chosen: _channels_first(sent(torch.from_numpy(images[chosen.numpy()]), device))
+    return lambda chosen: whole[sent(chosen, device)]
 
 
-def _channels_first(images: NDArray[Any]) -> Tensor:
-    found = torch.from_numpy(images)
-    return found if found.ndim == 2 else found.permute(0, 3, 1, 2)
+def _whole(images: NDArray[Any], device: torch.device) -> Tensor | None:
+    """All images on the device; None where they are too large. On a GPU they stay for the jobs that follow."""
+    if device.type != "cuda":
+        return _channels_first(torch.from_numpy(np.array(images))) if images.nbytes <= IN_MEMORY else None
+    place = id(images), device
+    if place not in _kept and images.nbytes > OF_A_GPU * room(device):
+        _kept.clear()  # those of other datasets
+    if place not in _kept and images.nbytes <= OF_A_GPU * room(device):
+        _kept[place] = _channels_first(torch.from_numpy(np.array(images)).to(device))
+        weakref.finalize(images, _kept.pop, place, None)
+    return _kept.get(place)
+
+
+_kept: dict[tuple[int, torch.device], Tensor] = {}
+"""Images on a GPU, as long as the array that they were copied from."""
+
+
+def _channels_first(images: Tensor) -> Tensor:
+    return images if images.ndim == 2 else images.permute(0, 3, 1, 2)

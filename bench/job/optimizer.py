@@ -49,15 +49,17 @@ def optimizer(
     everything = {id(t) for t in (*model.parameters(), *objective.parameters()) if t.requires_grad}
     assert sorted(grouped) == sorted(everything), "a tensor is trained twice or never"
     rated: list[dict[str, Any]] = [{"params": tensors, "lr": rate} for tensors, rate in zip(groups, rates, strict=True)]
+    # One kernel for all tensors: on a GPU a tenth of a step; on a processor it would only round otherwise.
+    fused = all(tensor.is_cuda for tensors in groups for tensor in tensors) or None
     match kind:
         case "rmsprop":
             return RMSprop(rated, weight_decay=weight_decay, momentum=momentum)
         case "sgd":
-            return SGD(rated, weight_decay=weight_decay, momentum=momentum)
+            return SGD(rated, weight_decay=weight_decay, momentum=momentum, fused=fused)
         case "adam":
-            return Adam(rated, weight_decay=weight_decay)
+            return Adam(rated, weight_decay=weight_decay, fused=fused)
         case _:
-            return AdamW(rated, weight_decay=weight_decay)
+            return AdamW(rated, weight_decay=weight_decay, fused=fused)
 
 
 def _without(tensors: Iterable[Tensor], others: Iterable[Tensor]) -> list[Tensor]:

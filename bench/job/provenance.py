@@ -116,6 +116,7 @@ def device_name(device: torch.device) -> str:
 def reset_peak_memory(device: torch.device) -> None:
     """Start a new peak for the next job, where the system can."""
     if device.type == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # before the first tensor there are no statistics to reset
         torch.cuda.reset_peak_memory_stats(device)
         return
     try:

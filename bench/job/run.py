@@ -25,6 +25,7 @@ from bench.job.features import Tell, features
 from bench.job.fit import fit, pictures
 from bench.job.fitted import Fitted
 from bench.job.fusion import Stored
+from bench.job.memory_advice import advised
 from bench.job.watch import Terms, Watch
 from bench.matrix.catalogue import FEATURES, find
 from bench.matrix.job import Job
@@ -80,7 +81,7 @@ def run(
 
     Raises:
         Stopped: it was asked to stop, and can be continued.
-        LimitError: it has reached a limit.
+        LimitError: it has reached a limit, or the GPU's memory does not suffice.
     """
     started, watch = datetime.now(UTC), Watch(job, results, device, terms)
     provenance.reset_peak_memory(device)
@@ -101,7 +102,8 @@ def run(
                 planned = folds(images.split.train.labels, job.recipe.validation, seed=job.seed)
                 for number, fold in watch.left(planned):
                     try:
-                        watch.finish(fit(job, images, fold, number=number, watch=watch, progress=progress))
+                        with advised(job, images, fold):
+                            watch.finish(fit(job, images, fold, number=number, watch=watch, progress=progress))
                     except UnfitError as error:
                         watch.begin_anew(str(error))
                 watch.look()

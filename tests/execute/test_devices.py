@@ -31,6 +31,26 @@ def test_workers_go_round_the_devices(monkeypatch, wanted, gpus, count, expected
     assert places(wanted, count) == expected
 
 
+@pytest.mark.parametrize(
+    ("gpus", "held", "count", "expected"),
+    [
+        (2, 0.5, None, ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]),
+        (1, 0.3, None, ["cuda:0"] * 3),
+        (1, 0.25, 2, ["cuda:0"] * 2),
+        (2, 0, 1, ["cpu"]),
+    ],
+)
+def test_jobs_may_hold_a_part_of_a_gpu(monkeypatch, gpus, held, count, expected):
+    monkeypatch.setattr(module, "_gpus", lambda: gpus)
+    assert places("auto", count, gpus=held) == expected
+
+
+def test_there_must_be_a_gpu_to_hold(monkeypatch):
+    monkeypatch.setattr(module, "_gpus", lambda: 0)
+    with pytest.raises(ConfigError, match=r"--gpus-per-job 0\.25: torch sees no GPU here"):
+        places("auto", gpus=0.25)
+
+
 @pytest.mark.parametrize(("wanted", "sentence"), [("gpu", "choose auto, cpu or cuda"), ("cuda", "use --device cpu")])
 def test_what_is_not_there_is_refused(monkeypatch, wanted, sentence):
     monkeypatch.setattr(module, "_gpus", lambda: 0)

@@ -76,7 +76,7 @@ def test_cpus_and_gpus_have_to_be_of_one_node():
         ({"gpus_per_job": float("nan")}, "--gpus-per-job nan: a job trains on one GPU"),
         ({"gpus_per_job": 0.5, "device": "cpu"}, "--gpus-per-job 0.5 and --device cpu exclude each other"),
         ({"device": "gpu"}, "choose auto, cpu or cuda"),
-        ({"executor": "local", "gpus_per_job": 0.5}, "--gpus-per-job belongs to --executor ray"),
+        ({"executor": "local", "cpus_per_job": 0.5}, "--cpus-per-job belongs to --executor ray"),
         ({"executor": "local", "address": "auto"}, "--address belongs to --executor ray"),
         ({"executor": "local", "any_versions": True}, "--any-versions belongs to --executor ray"),
     ],

@@ -92,6 +92,7 @@ def test_autocast_changes_nothing(name: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @every
 def test_a_step_does_not_wait_for_the_device(name: str) -> None:
     module = build(part(name), torch.float32).cuda()
