@@ -2,7 +2,7 @@
 
 import typer
 
-from bench.cli import check, compare, data, doctor, evaluate, export, plugin, report, run, search, status
+from bench.cli import check, compare, data, doctor, evaluate, export, plan, plugin, report, run, search, status
 from bench.cli.catalogue import list_
 from bench.cli.options import guarded
 
@@ -20,7 +20,7 @@ app = typer.Typer(
 for command in (
     *(
         run.run,
-        run.plan,
+        plan.plan,
         status.status,
         search.search,
         report.report,

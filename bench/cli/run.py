@@ -1,15 +1,12 @@
-"""`bench run` and `bench plan`: the cells of a matrix that have no result yet, run or only told."""
+"""`bench run`: the cells of a matrix that have no result yet."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.decide import decide as two_methods
 from bench.cli.interrupts import stop
 from bench.cli.options import (
     FAILED,
@@ -22,7 +19,6 @@ from bench.cli.options import (
     DeviceOption,
     ExecutorOption,
     GpusOption,
-    JsonOption,
     MatrixArgument,
     MemoryLimitOption,
     PluginOption,
@@ -34,23 +30,16 @@ from bench.cli.options import (
     TimeLimitOption,
     VersionsOption,
     WorkersOption,
-    asked_for,
-    controls_of,
     talk,
-    tell_unused,
 )
 from bench.cli.output import LONG, console
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from bench.analysis.stopping import Until
-    from bench.datasets.split import Split
-    from bench.execute.plan import Forecast
     from bench.matrix.job import Job
     from bench.store.row import Status
 
-__all__ = ["plan", "run"]
+__all__ = ["run", "trace_of"]
 
 
 def run(
@@ -175,7 +164,7 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
         console().print(terminal(boards(rows, jobs)))
     statuses = store.statuses(rows)
     for job in jobs:
-        if trace := _trace(job, statuses, results):
+        if trace := trace_of(job, statuses, results):
             typer.echo(f"{name(job)} failed: {trace} says where", err=True)
     counts = planning.counts(jobs, statuses)
     typer.echo(", ".join(f"{count} {status}" for status, count in sorted(counts.items())), err=True)
@@ -185,102 +174,9 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
         raise typer.Exit(FAILED)
 
 
-def _trace(job: "Job", statuses: "Mapping[str, Status]", results: Path) -> Path | None:
+def trace_of(job: "Job", statuses: "Mapping[str, Status]", results: Path) -> Path | None:
     """The file that says where a job failed, if it did and there is one."""
     if statuses.get(job.key) != "failed":
         return None
     file = results / job.key / "error.txt"
     return file if file.exists() else None
-
-
-def _stored(results: Path) -> "DataFrame":
-    from bench import store
-
-    try:
-        return store.load(results)
-    except FileNotFoundError:
-        return store.empty()
-
-
-def _remark(job: "Job", split: "Split", status: str, trace: Path | None) -> str:
-    """What there is to say of a cell of the plan, after its name."""
-    from bench.execute.plan import unsuited
-
-    if trace is not None:
-        return f": {trace} says where it failed"
-    why = unsuited(job, split) if status in ("new", "skipped") else None
-    return f": will be skipped, for {why}" if why else ""
-
-
-def plan(
-    matrix: MatrixArgument,
-    results: ResultsOption = RESULTS,
-    data: DataOption = None,
-    seeds: SeedsOption = None,
-    changes: SetOption = [],  # noqa: B006
-    skip_broken: SkipOption = False,
-    plugin: PluginOption = [],  # noqa: B006
-    as_json: JsonOption = False,
-    decide: Annotated[
-        tuple[str, str] | None,
-        typer.Option(
-            metavar="A B",
-            help="Instead: the seeds that two methods (labels, keys or cells) still need to be told apart, and their "
-            "hours, from stored results.",
-        ),
-    ] = None,
-    metric: Annotated[str, typer.Option(metavar="NAME", help="With --decide: the score.")] = "recall_at_1",
-) -> None:
-    """Say what a matrix would do: problems, cells, and a forecast; trains nothing."""
-    from bench import store
-    from bench.analysis.controls import waiting
-    from bench.cli.progress import name
-    from bench.datasets.split import remarks
-    from bench.execute import plan as planning
-    from bench.matrix.expand import expand
-
-    asked = asked_for(matrix, seeds, changes, skip_broken, plugins=plugin)
-    jobs = expand(asked)
-    tell_unused(jobs)
-    if decide:
-        from bench.analysis.scored_methods import Source
-
-        stored = Source(results, _stored(results), jobs)
-        two_methods(decide, matrix=matrix, source=stored, metric=metric, as_json=as_json)
-        return
-    splits = planning.check(jobs, data)
-    rows = _stored(results)
-    statuses = store.statuses(rows)
-    planning.check_same_data(jobs, splits, rows)
-    undecided = waiting(jobs, rows) if asked.controls else 0
-    jobs = (*jobs, *controls_of(asked, jobs, rows))
-    todo = planning.without_result(jobs, statuses)
-    again = planning.without_embeddings(todo, statuses, partial(store.has_embeddings, results))
-    todo += again.values()
-    cost = planning.forecast(todo, splits, rows)
-    counts = planning.counts(jobs, statuses)
-    told = {label: remarks(split) for label, split in splits.items()}
-    if as_json:
-        cells = [{"key": job.key, "status": statuses.get(job.key, "new")} for job in jobs]
-        found = {"cells": cells, "seconds": cost.seconds, "bytes": cost.bytes, "remarks": told}
-        typer.echo(json.dumps(found, indent=2))
-        store.check_writable(results)
-        return
-    for label, remark in ((label, remark) for label, several in told.items() for remark in several):
-        typer.echo(f"{label}: {remark}")
-    for job in jobs:
-        status = statuses.get(job.key, "new")
-        remark = _remark(job, splits[job.dataset.label], status, _trace(job, statuses, results))
-        remark = ": will be trained again, for its embeddings are gone" if job.key in again else remark
-        typer.echo(f"{status:9} {name(job)}{remark}")
-    typer.echo(f"\n{', '.join(f'{n} {status}' for status, n in sorted(counts.items()))}; to run: {len(todo)}")
-    typer.echo(f"forecast: {_time(cost)}, {cost.bytes / 1e6:.0f} MB of embeddings")
-    if undecided:
-        typer.echo(f"and the controls of {undecided} ensembles, which are chosen once their members are done")
-    store.check_writable(results)
-    if todo:
-        typer.echo("not tried here: building each backbone and objective, which `bench run` does before it trains")
-
-
-def _time(cost: "Forecast") -> str:
-    return "unknown until the first job ends" if cost.seconds is None else f"{cost.seconds / 60:.1f} min of one worker"
