@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.interrupts import INTERRUPTED
+from bench.cli.job_log import job_log, the_job
 from bench.cli.options import (
     RESULTS,
     JsonOption,
@@ -23,6 +24,7 @@ from bench.cli.options import (
 if TYPE_CHECKING:
     from bench.execute.standing import Running, Standing
     from bench.matrix.file import Matrix
+    from bench.matrix.job import Job
 
 __all__ = ["status"]
 
@@ -38,16 +40,24 @@ def status(
     skip_broken: SkipOption = False,
     plugin: PluginOption = [],  # noqa: B006
     watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds, until nothing runs.")] = False,
+    log: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Instead: all that is known of the job with this key, its traceback too."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say how a matrix stands while it runs, here or on other machines: done, running, failed, time left."""
     from bench.matrix.job import ConfigError
 
-    if watch and as_json:
-        raise ConfigError("--watch and --json exclude each other: leave one out")
+    if (watch and as_json) or (log is not None and (watch or as_json)):
+        both = ["--watch" if watch else "--log", "--json" if as_json else "--log"]
+        raise ConfigError(f"{both[0]} and {both[1]} exclude each other: leave one out")
     asked = asked_for(matrix, seeds, changes, skip_broken, plugins=plugin)
     found = _look(asked, results)
-    if as_json:
+    if log is not None:
+        job = the_job(found, log)
+        typer.echo("\n".join(_logged(found, job, results)))
+    elif as_json:
         typer.echo(json.dumps(_values(found), indent=2))
     elif watch:
         try:
@@ -56,6 +66,12 @@ def status(
             raise typer.Exit(INTERRUPTED) from None
     else:
         typer.echo(_text(found))
+
+
+def _logged(found: "Standing", job: "Job", results: Path) -> list[str]:
+    """All that there is to read of a job; of one that runs, how far it is."""
+    running = [f"running: {_far(one)}" for one in found.running if one.job.key == job.key]
+    return [*job_log(found, job, results), *running]
 
 
 def _look(matrix: "Matrix", results: Path) -> "Standing":

@@ -94,3 +94,49 @@ def test_status_waits_for_neither_torch_nor_the_data(tmp_path):
     )
     command = [sys.executable, "-c", code, "status", matrix, "--results", tmp_path / "runs"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "set()"
+
+
+def test_the_log_of_a_job_is_all_that_is_known_of_it(folder):
+    place, jobs, _ = folder
+    done, failed, running, new = (said(place, "--log", job.key) for job in jobs)
+    assert done.splitlines()[1] == f"key {jobs[0].key}"
+    assert "took 100.0 s" in done
+    assert "recall_at_1 0.5000" in done
+    assert "contrastive seed 0: failed" in failed
+    assert "why: out of memory" in failed
+    assert running.splitlines()[-1].startswith("running: epoch 1 of 2, for ")
+    assert new.splitlines() == [f"{new.splitlines()[0]}", f"key {jobs[3].key}"]
+    assert new.splitlines()[0].endswith("proxy_anchor seed 0: new")
+    assert said(place, "--log", jobs[1].key[-6:]) == failed
+
+
+def test_the_log_has_epochs_and_the_traceback(tmp_path):
+    (job,) = expand(load(written(tmp_path, losses=["triplet"])))
+    results = tmp_path / "runs"
+    history = tuple({"model": 0, "epoch": n, "loss": 0.5 / n, "rate": 0.1, "seconds": 1.0} for n in (1, 2))
+    row = Row.of(job, "failed", reason="ValueError: no", seconds=2.0)
+    store.write(results, Result(row, history=history, traceback="Traceback\n  here\nValueError: no \N{SNOWMAN}\n"))
+    lines = said(tmp_path, "--log", "triplet").splitlines()
+    assert [line.split() for line in lines if line.strip()[:1].isdigit()] == [
+        ["0", "1", "0.5", "0.1", "1"], ["0", "2", "0.25", "0.1", "1"],
+    ]  # fmt: skip
+    assert lines[-3:] == ["Traceback", "  here", "ValueError: no \N{SNOWMAN}"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--log", "nothing"], "no job of this matrix has such a key; bench status --json lists the keys"),
+        (["--log", ""], "no job of this matrix has such a key"),
+        (["--log", "glyphs"], "say which: glyphs-"),
+        (["--log", "glyphs", "--json"], "--log and --json exclude each other"),
+        (["--log", "glyphs", "--watch"], "--watch and --log exclude each other"),
+        (["--watch", "--json"], "--watch and --json exclude each other"),
+    ],
+)
+def test_a_log_that_cannot_be_shown_is_one_sentence(folder, options, sentence):
+    place, _, _ = folder
+    done = CliRunner().invoke(app, ["status", str(place / "tiny.toml"), "--results", str(place / "runs"), *options])
+    assert done.exit_code == 2
+    assert sentence in done.output
+    assert "Traceback" not in done.output
