@@ -104,6 +104,28 @@ def test_a_node_is_lost_in_the_middle_of_a_job_and_the_bits_are_those_of_a_local
     assert bits(tmp_path / "ray").equals(local(jobs, tmp_path / "local"))
 
 
+def test_of_three_nodes_two_leave_one_after_the_other(cluster, tmp_path):
+    for _ in range(2 - len(cluster.worker_nodes)):
+        cluster.add_node(**small())
+    losses = ["triplet", "contrastive", "proxy_nca", "multi_similarity"]
+    jobs = tiny(losses=[{"name": name, "recipe": LONG} for name in losses])
+    far, told = {}, []
+    with closing(run(jobs, tmp_path / "ray", cluster, limits=Limits(checkpoint_every=OFTEN))) as events:
+        for event in events:
+            told.append(event)
+            if event.kind == "epoch":
+                far[event.job.key] = event.epochs
+            left = len(cluster.worker_nodes)
+            if sum(epochs >= 6 - 2 * left for epochs in far.values()) >= 3 and left:
+                cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    assert not cluster.worker_nodes
+    assert [event.kind for event in told if event.kind in ENDINGS] == ["done"] * 4
+    assert len({event.job.key for event in told if event.kind == "done"}) == 4
+    assert [event.kind for event in told].count("remark") == 2
+    assert bench.load(tmp_path / "ray")["resumed"].sum() >= 2
+    assert bits(tmp_path / "ray").equals(local(jobs, tmp_path / "local"))
+
+
 def test_a_job_that_loses_its_actor_again_and_again_has_failed(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_executor, "TRIES", 1)
     endless, job = tiny(losses=[{"name": "triplet", "recipe": {"epochs": 10**7}}, "contrastive"])
