@@ -4,7 +4,11 @@ from pathlib import Path
 
 from bench.matrix.job import ConfigError
 
-__all__ = ["checked_gpus", "devices", "places"]
+__all__ = ["checked_gpus", "devices", "lacks_bfloat16", "places"]
+
+CPUINFO = Path("/proc/cpuinfo")
+BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""What Linux calls the instructions of a processor for bfloat16: Intel's and AMD's, and Arm's."""
 
 
 def places(wanted: str, count: int | None = None, *, threads: int = 1, gpus: float | None = None) -> list[str]:
@@ -57,6 +61,18 @@ def checked_gpus(gpus: float | None, wanted: str) -> float | None:
     if gpus is not None and (wanted, gpus > 0) in {("cpu", True), ("cuda", False)}:
         raise ConfigError(f"--gpus-per-job {gpus:g} and --device {wanted} exclude each other")
     return gpus
+
+
+def lacks_bfloat16() -> bool:
+    """Whether the processor is known to have no instructions for bfloat16: a step takes ten times as long with it."""
+    try:
+        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return False
+    flags = next(
+        (line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features"))), None
+    )
+    return flags is not None and BFLOAT16.isdisjoint(flags)
 
 
 def _cores() -> int:

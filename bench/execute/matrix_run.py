@@ -15,6 +15,7 @@ from bench.analysis.controls import controls
 from bench.analysis.stopping import Until, checked
 from bench.datasets.split import Split, are_vectors, remarks
 from bench.execute.dependencies import Queue
+from bench.execute.devices import lacks_bfloat16
 from bench.execute.event import ENDINGS, Event
 from bench.execute.plan import check, check_same_data, forecast
 from bench.execute.seeds_by_look import ByLook, by_look, stages
@@ -160,6 +161,7 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
         yield from turns.seen(turns.others())
         if waiting := list(queue.waiting.values()):
             trained = [job for job in waiting if job.kind in TRAINED]
+            _warn_if_slow(waiting, where)
             store.check_room(results, forecast(trained, splits, store.empty()).bytes)
             yield from _compare(waiting, splits)
             options: dict[str, Any] = {"places": where, "threads": way.threads, "limits": limits, "stop": way.stop}
@@ -175,6 +177,14 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
                             store.keep(results)
     if left := queue.left_to_others():
         warn(left, stacklevel=2)
+
+
+def _warn_if_slow(jobs: Sequence[Job], where: Any) -> None:
+    """Say what makes these jobs take much longer here than they need."""
+    asked = any(job.recipe.precision == "bfloat16" for job in jobs if job.kind in TRAINED)
+    if asked and isinstance(where, list) and "cpu" in where and lacks_bfloat16():
+        sentence = "precision = bfloat16: this processor has no instructions for it, and may take ten times as long"
+        warn(f'{sentence}; set precision = "float32"', stacklevel=3)
 
 
 def _stored(jobs: Sequence[Job], splits: Mapping[str, Split], results: Path, *, choose: bool) -> pd.DataFrame:

@@ -4,7 +4,9 @@ import sys
 
 import psutil
 import pytest
+from support.jobs import matrix_file
 
+import bench
 from bench.execute import devices as module
 from bench.execute.devices import devices, places
 from bench.matrix.job import ConfigError
@@ -68,3 +70,36 @@ def test_only_the_cores_that_the_process_may_use_count():
     code = "import psutil; psutil.Process().cpu_affinity([0]); from bench.execute.devices import places; "
     found = subprocess.run([sys.executable, "-c", f"{code}print(places('cpu'))"], capture_output=True, text=True)
     assert found.stdout.strip() == "['cpu']", found.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "lacks"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx2 avx512f\n", True),
+        ("processor : 0\nflags\t\t: fpu avx512f avx512_bf16\n", False),
+        ("processor : 0\nflags\t\t: fpu amx_bf16\n", False),
+        ("processor : 0\nFeatures\t: fp asimd bf16\n", False),
+        ("processor : 0\nFeatures\t: fp asimd\n", True),
+        ("cpu family : 6\n", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_whether_the_processor_is_known_to_lack_bfloat16(monkeypatch, tmp_path, text, lacks):
+    file = tmp_path / "cpuinfo"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setattr(module, "CPUINFO", file)
+    assert module.lacks_bfloat16() is lacks
+
+
+def test_who_asks_for_bfloat16_in_vain_is_told(monkeypatch, tmp_path):
+    file = tmp_path / "cpuinfo"
+    file.write_text("flags : fpu avx2\n")
+    monkeypatch.setattr(module, "CPUINFO", file)
+    changes = ["recipe.precision='bfloat16'", "recipe.epochs=1", 'losses=["triplet"]']
+    matrix, options = matrix_file(tmp_path), {"changes": changes, "device": "cpu", "workers": 1}
+    with pytest.warns(UserWarning, match="this processor has no instructions for it, and may take ten times as long"):
+        list(bench.run(matrix, results=tmp_path / "runs", **options))
+    assert len(bench.load(tmp_path / "runs")) == 1
+    list(bench.run(matrix, results=tmp_path / "runs", **options))  # nothing is left to run: nothing is said
