@@ -99,7 +99,7 @@ CLAIMS: dict[str, Callable[[], bool]] = {
         [(heading, one.line.label, one.line.dim) for heading, one in of_four() if one.grown and one.grown.above]
         == [("cars, frozen", "WEDL-C", 32)]
     ),
-    "has +5.1 ± 2.4 over the better one on letters, which is real.": lambda: (
+    "has +5.1 ± 2.5 over the better one on letters, which is real.": lambda: (
         [
             one.gain.above
             for one in place("letters").gains
