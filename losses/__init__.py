@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # What type checkers and editors read, written by `make table
     from losses.hypergraph import *  # noqa: F403
     from losses.learned import *  # noqa: F403
     from losses.memory import *  # noqa: F403
+    from losses.message_passing import *  # noqa: F403
     from losses.modalities import *  # noqa: F403
     from losses.multitask import *  # noqa: F403
     from losses.normalizing_flow import *  # noqa: F403

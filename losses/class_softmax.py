@@ -1,7 +1,7 @@
 """Losses that classify the training classes by learned weight vectors; with margins, see angular_softmax.py."""
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -24,6 +24,7 @@ def softmax(
     smoothing: Annotated[float, Ge(0), Lt(1), Tuned(0, 0.3)] = 0.0,
     hidden: Annotated[int, Ge(0)] = 0,
     normalize: bool = False,
+    initial_weights: Literal["normal", "eighth", "uniform", "kaiming_normal"] | None = None,
 ) -> nn.Module:
     """Softmax (Boudiaf, Rony, Ziko, Granger, Pedersoli, Piantanida, Ben Ayed, ECCV 2020, arXiv 2003.08983).
 
@@ -31,6 +32,7 @@ def softmax(
     one; `hidden` units with ReLU before it, if any, make it two layers. The target is 1 - `smoothing` for the own class
     and the rest in equal parts for the others: the authors' code takes 0.1, the ensembles of arXiv 2107.01130 take
     0.15. (Szegedy et al., CVPR 2016, arXiv 1512.00567, and torch give the own class an equal part of the rest as well.)
+    `initial_weights`, of the classes, are "uniform" as in torch unless given, see `normalized_softmax`.
 
     Trains: one weight vector and bias per class (and the hidden layer, if any).
     """
@@ -38,20 +40,31 @@ def softmax(
         raise Unsuitable(f"softmax with smoothing {smoothing} leaves the own class of {shape.classes} no lead.")
     widths = [shape.dim, hidden, shape.classes] if hidden else [shape.dim, shape.classes]
     layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
+    if initial_weights:
+        layers[-1].weight = class_weights(Shape(widths[-2], shape.classes), initial=initial_weights)
     return Loss(shape, _softmax, classes=shape.classes, layers=layers, smoothing=smoothing, normalize=normalize)
 
 
 @checked
 def normalized_softmax(
-    shape: Shape, *, temperature: Annotated[float, Gt(0), Tuned(0.02, 0.5, log=True)] = 0.05
+    shape: Shape,
+    *,
+    temperature: Annotated[float, Gt(0), Tuned(0.02, 0.5, log=True)] = 0.05,
+    initial_weights: Literal["normal", "eighth", "uniform", "kaiming_normal"] | None = None,
 ) -> nn.Module:
     """Normalized softmax (Zhai, Wu, BMVC 2019, arXiv 1811.12649).
 
     Cross-entropy of the cosine similarities with the class weights, divided by `temperature`.
 
+    `initial_weights`: "normal", of deviation 1 / √dim and so of length about 1, unless given; "eighth", normal of
+    deviation 1/8, as in the code of ProxyNCA++; "uniform" between ±1 / √dim, as in torch's linear layers;
+    "kaiming_normal" of deviation √(2 / vectors), as in that of Proxy Anchor. What is L2-normalised does not depend on
+    its length, but learns the more slowly at a given rate the longer it is.
+
     Trains: one weight vector per class.
     """
-    return Loss(shape, _normalized_softmax, classes=shape.classes, weight=class_weights(shape), temperature=temperature)
+    weight = class_weights(shape, initial=initial_weights)
+    return Loss(shape, _normalized_softmax, classes=shape.classes, weight=weight, temperature=temperature)
 
 
 @checked
@@ -79,6 +92,7 @@ def soft_triple(
     margin: Annotated[float, Ge(0), Lt(2), Tuned(0, 0.3)] = 0.01,
     centers: Annotated[int, Ge(1)] = 10,
     normalize: bool = True,
+    initial_weights: Literal["normal", "eighth", "uniform", "kaiming_normal"] | None = None,
 ) -> nn.Module:
     """SoftTriple (Qian, Shang, Sun, Hu, Li, Jin, ICCV 2019, arXiv 1909.05235).
 
@@ -87,7 +101,8 @@ def soft_triple(
     for the own class, go to the cross-entropy. `tau` weighs the mean distance between the centers of a class (summed
     over pairs and divided by twice their number), so that a class keeps no more centers than it needs. Without
     `normalize` the embeddings are taken as given. The authors train the centers at 100 times the learning rate of the
-    trunk. (pytorch-metric-learning leaves the term of `tau` away unless told.)
+    trunk. (pytorch-metric-learning leaves the term of `tau` away unless told.) `initial_weights`, of the centers, are
+    as of `normalized_softmax`.
 
     Trains: `centers` vectors per class.
     """
@@ -95,7 +110,7 @@ def soft_triple(
         shape,
         _soft_triple,
         classes=shape.classes,
-        centers=class_weights(shape, centers),
+        centers=class_weights(shape, centers, initial_weights),
         per_class=centers,
         scale=scale,
         gamma=gamma,
@@ -105,12 +120,24 @@ def soft_triple(
     )
 
 
-def class_weights(shape: Shape, each: int = 1) -> nn.Parameter:
-    """So many random vectors of norm about 1 for each class, [each · classes, dim].
+def class_weights(shape: Shape, each: int = 1, initial: str | None = None) -> nn.Parameter:
+    """So many random vectors for each class, [each · classes, dim].
 
     Row k · classes + c is vector k of class c: what is worked out over the vectors of a class then runs along memory.
+    "normal", the default, is of deviation 1 / √dim, "eighth" of 1/8, "kaiming_normal" of √(2 / rows); "uniform" is
+    between ±1 / √dim.
     """
-    return nn.Parameter(torch.randn(each * shape.classes, shape.dim) / shape.dim**0.5)
+    size, length = (each * shape.classes, shape.dim), shape.dim**0.5
+    match initial:
+        case "eighth":
+            weights = torch.randn(size) / 8
+        case "uniform":
+            weights = torch.empty(size).uniform_(-1 / length, 1 / length)
+        case "kaiming_normal":
+            weights = nn.init.kaiming_normal_(torch.empty(size), mode="fan_out")
+        case _:
+            weights = torch.randn(size) / length
+    return nn.Parameter(weights)
 
 
 def smooth_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:

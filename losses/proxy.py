@@ -1,12 +1,13 @@
 """Losses that compare embeddings with one learned proxy per class."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from losses.arguments import checked
+from losses.class_softmax import class_weights
 from losses.module import Loss
 from losses.pairwise import log_one_plus_sum, unit
 from losses.shape import Shape, Unsuitable
@@ -23,6 +24,7 @@ def proxy_nca(
     proxy_scale: Annotated[float, Gt(0), Tuned(1, 8, log=True)] = 1.0,
     smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
     positive_in_denominator: bool = False,
+    initial_weights: Literal["normal", "eighth", "uniform", "kaiming_normal"] | None = None,
 ) -> nn.Module:
     """Proxy-NCA (Movshovitz-Attias, Toshev, Leung, Ioffe, Singh, ICCV 2017, arXiv 1703.07464).
 
@@ -30,7 +32,8 @@ def proxy_nca(
     L2-normalised and then scaled. In the paper the own proxy is left out of the denominator; most later code keeps it
     (`positive_in_denominator`), often with proxies three times as long and label `smoothing` 0.1. ProxyNCA++ (Teh,
     DeVries, Taylor, ECCV 2020, arXiv 2004.01113), with its temperature of 1/9, is `positive_in_denominator` with both
-    scales 3, the root of 9. Two classes or more.
+    scales 3, the root of 9. `initial_weights`, of the proxies, are as of `normalized_softmax`; "eighth" in the code of
+    the latter. Two classes or more.
 
     Trains: one proxy per class.
     """
@@ -40,7 +43,7 @@ def proxy_nca(
         shape,
         _proxy_nca,
         classes=shape.classes,
-        proxies=nn.Parameter(torch.randn(shape.classes, shape.dim) / shape.dim**0.5),
+        proxies=class_weights(shape, initial=initial_weights),
         embedding_scale=embedding_scale,
         proxy_scale=proxy_scale,
         smoothing=smoothing,
@@ -55,16 +58,17 @@ def proxy_anchor(
     # About what the paper compares both over.
     margin: Annotated[float, Ge(0), Tuned(0, 0.4)] = 0.1,
     alpha: Annotated[float, Gt(0), Tuned(8, 64, log=True)] = 32.0,
+    initial_weights: Literal["normal", "eighth", "uniform", "kaiming_normal"] | None = None,
 ) -> nn.Module:
     """Proxy Anchor (Kim, Kim, Cho, Kwak, CVPR 2020, arXiv 2003.13911).
 
     Each proxy is an anchor over the whole batch: `margin` is added to both sides of its cosine similarities (delta in
     the paper), `alpha` scales them. The authors train the proxies at 100 times the learning rate of the trunk.
+    `initial_weights`, of the proxies, are "kaiming_normal" as in their code unless given, see `normalized_softmax`.
 
     Trains: one proxy per class.
     """
-    proxies = nn.Parameter(torch.empty(shape.classes, shape.dim))
-    nn.init.kaiming_normal_(proxies, mode="fan_out")
+    proxies = class_weights(shape, initial=initial_weights or "kaiming_normal")
     return Loss(shape, _proxy_anchor, classes=shape.classes, proxies=proxies, margin=margin, alpha=alpha)
 
 

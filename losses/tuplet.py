@@ -42,13 +42,14 @@ def angular(
     over the positive pairs of log(1 + sum over n of exp(4 t (a + p) · n - 2 (1 + t) a · p)), t the square of the
     tangent of alpha, of L2-normalised embeddings. Above 70 degrees single precision cannot hold the sum. `anchors`:
     "all" takes every positive pair and every negative; "first" is the N-pair form, where the first two images of
-    each class, in batch order, are an anchor and its positive, and the positives of other classes are the negatives.
+    each class, in batch order, are an anchor and its positive, and the positives of other classes are the negatives;
+    it stays within the batch, so it cannot be the member of a `cross_batch_memory`.
     The paper's best results add it, weighted 2, to the N-pair loss, here as members of `sum`. pytorch-metric-learning
     has 40 degrees and leaves the negatives at the length they came with.
 
     Needs: P × K batches.
     """
-    return Loss(shape, _angular, alpha=alpha, anchors=anchors)
+    return Loss(shape, _angular if anchors == "all" else _angular_first, alpha=alpha)
 
 
 @checked
@@ -79,6 +80,9 @@ def lifted_structure(
     A positive pair costs half the square of max(0, its distance + log of the sum of exp(margin - distance) over the
     negatives of both); the mean over the positive pairs. Euclidean distances of the embeddings as given, or, with
     `normalize`, as in most later code, of the L2-normalised ones.
+
+    In a `cross_batch_memory` both images look for their negatives in the whole memory. CrossBatchMemory of
+    pytorch-metric-learning takes a place in the memory for one in the batch there, once it holds an earlier batch.
 
     Needs: P × K batches.
     """
@@ -114,24 +118,42 @@ def angular_n_pair_loss(anchors: Tensor, positives: Tensor, *, alpha: float, kep
     return mean_of(log_one_plus_sum(exponents, kept.repeat(len(kept), 1).fill_diagonal_(False)), kept)
 
 
-def _angular(embeddings: Tensor, labels: Tensor, *, alpha: float, anchors: str) -> Tensor:
-    if anchors == "all":
-        return _angular_of_all_pairs(similarities(embeddings, None), *pairs(labels), alpha=alpha)
+def _angular(embeddings: Tensor, labels: Tensor, references: References | None = None, *, alpha: float) -> Tensor:
+    similarity, (positive, negative) = similarities(embeddings, references), pairs(labels, references)
+    t = _squared_tangent(alpha)
+    shares, largest = their_shares, their_largest = _shares(4 * t * similarity, negative)
+    if references:
+        found, theirs, far = _of_positives(references, positive)
+        their_shares, their_largest = _shares(4 * t * similarities(theirs, references), far)
+        similarity, positive = similarity[:, found], positive[:, found]
+    # Anchor and positive have the same negatives, so the sum over them is a product of two matrices.
+    both = positive & negative.any(1, keepdim=True)
+    log_sums = (shares @ their_shares.T).masked_fill(~both, 1).log() + largest + their_largest.T
+    costs = softplus(log_sums - 2 * (1 + t) * similarity)
+    return mean_of(costs.masked_fill(~both, 0), positive)
+
+
+def _angular_first(embeddings: Tensor, labels: Tensor, *, alpha: float) -> Tensor:
     points = unit(embeddings)
     second, first = first_two(labels)
     return angular_n_pair_loss(points, points[second], alpha=alpha, kept=first)
 
 
-def _angular_of_all_pairs(similarity: Tensor, positive: Tensor, negative: Tensor, *, alpha: float) -> Tensor:
-    """Anchor and positive have the same negatives, so the sum over them is a product of the matrix with itself."""
-    t = _squared_tangent(alpha)
-    exponents = (4 * t * similarity).masked_fill(~negative, -torch.inf)
+def _shares(exponents: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """exp of the chosen exponents [M, R] over the largest of its row, 0 of others; and these largest ones, [M, 1]."""
+    exponents = exponents.masked_fill(~chosen, -torch.inf)
     largest = exponents.detach().amax(1, keepdim=True).nan_to_num(neginf=0)
-    shares = (exponents - largest).exp()
-    both = positive & negative.any(1, keepdim=True)
-    log_sums = (shares @ shares.T).masked_fill(~both, 1).log() + largest + largest.T
-    costs = softplus(log_sums - 2 * (1 + t) * similarity)
-    return mean_of(costs.masked_fill(~both, 0), positive)
+    return (exponents - largest).exp(), largest
+
+
+def _of_positives(references: References, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The references that are positives [B, R] of any image, P of them, as they come from the model.
+
+    A mask [R] of them, their embeddings [P, dim], and a mask [P, R] of their negatives.
+    """
+    # All references among themselves would be R² numbers, for a few classes of the batch.
+    found = positive.any(0)
+    return found, references.embeddings[found], references.labels[found, None] != references.labels
 
 
 def _tuplet_margin(
@@ -146,11 +168,19 @@ def _tuplet_margin(
     return mean_of(softplus(far - scale * nearer), positive)
 
 
-def _lifted_structure(embeddings: Tensor, labels: Tensor, *, margin: float, normalize: bool) -> Tensor:
-    distance = distances(unit(embeddings) if normalize else embeddings)
-    positive, negative = pairs(labels)
-    far = log_sum(margin - distance, negative)
-    excess = distance + torch.logaddexp(far[:, None], far)
+def _lifted_structure(
+    embeddings: Tensor, labels: Tensor, references: References | None = None, *, margin: float, normalize: bool
+) -> Tensor:
+    scaled = unit if normalize else single
+    points = scaled(embeddings)
+    others = scaled(references.embeddings) if references else points
+    distance, (positive, negative) = distances(points, others), pairs(labels, references)
+    far = their_far = log_sum(margin - distance, negative)
+    if references:
+        found, theirs, their_negative = _of_positives(references, positive)
+        their_far = log_sum(margin - distances(scaled(theirs), others), their_negative)
+        distance, positive = distance[:, found], positive[:, found]
+    excess = distance + torch.logaddexp(far[:, None], their_far)
     return mean_of(F.relu(excess).square() / 2, positive)
 
 

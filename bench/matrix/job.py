@@ -34,8 +34,8 @@ REVISIONS = {"timm": 2}
 timm, 2: pooling leaves class, distillation and register tokens out.
 """
 
-NEWER = MappingProxyType({"frozen": False, "hidden": None, "views": 0, "freeze_stages": 0})
-"""Parameters of backbones that came after rows were stored, at what was done before there were any.
+NEWER = MappingProxyType({"frozen": False, "hidden": None, "views": 0, "freeze_stages": 0, "initial_weights": None})
+"""Parameters of backbones and losses that came after rows were stored, at what was done before there were any.
 
 There they are left out of a job's identity, so that the rows keep their keys.
 """

@@ -1,12 +1,15 @@
 """Losses with one weight vector per class against pytorch-metric-learning and plain formulas."""
 
+import math
+
 import pytest
 import torch
 from pytorch_metric_learning import losses as pml
 from support.sample_batches import CLASSES, DIM, Loss, assert_same, batch, build, shape, value_and_gradients
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.matrix.catalogue import entries
 from losses.class_softmax import normalized_softmax, p2s_grad, soft_triple, softmax
 from losses.shape import Shape, Unsuitable
 
@@ -138,3 +141,50 @@ def test_embeddings_on_and_opposite_class_vectors_stay_finite(loss: Loss) -> Non
     vectors = next(module.parameters()).detach()[:CLASSES]
     _, gradients = value_and_gradients(module, torch.cat([vectors, -vectors]), torch.arange(CLASSES).repeat(2))
     assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+DEVIATIONS = {"normal": 1 / 8, "eighth": 1 / 8, "uniform": 1 / (8 * math.sqrt(3)), "kaiming_normal": math.sqrt(2 / 300)}
+"""Of the weights of 300 classes in 64 dimensions."""
+STARTS = {
+    "softmax": (lambda module: module.layers[0].weight, "uniform"),
+    "normalized_softmax": (lambda module: module.weight, "normal"),
+    "soft_triple": (lambda module: module.centers, "normal"),
+    "proxy_nca": (lambda module: module.proxies, "normal"),
+    "proxy_anchor": (lambda module: module.proxies, "kaiming_normal"),
+}
+"""Loss -> which parameter starts as asked for, and as what unless asked."""
+
+
+@pytest.mark.parametrize("initial", [None, *DEVIATIONS])
+@pytest.mark.parametrize("name", STARTS)
+def test_class_weights_start_as_asked(name: str, initial: str | None) -> None:
+    weights_of, default = STARTS[name]
+    settings = {"centers": 1} if name == "soft_triple" else {}
+    torch.manual_seed(0)
+    module = entries("losses")[name].function()(Shape(64, 300), initial_weights=initial, **settings)
+    weights = weights_of(module)
+    assert isinstance(weights, nn.Parameter)
+    assert weights.shape == (300, 64)
+    assert weights.std().item() == pytest.approx(DEVIATIONS[initial or default], rel=0.02)
+    assert (weights.abs().max() <= 1 / 8).item() == ((initial or default) == "uniform")
+
+
+def test_an_eighth_does_not_depend_on_the_width() -> None:
+    torch.manual_seed(0)
+    weights = normalized_softmax(Shape(16, 2000), initial_weights="eighth").weight
+    assert weights.std().item() == pytest.approx(1 / 8, rel=0.02)
+
+
+def test_the_start_of_two_layers_is_that_of_the_last() -> None:
+    torch.manual_seed(0)
+    module = softmax(Shape(64, 300), hidden=256, initial_weights="kaiming_normal")
+    assert module.layers[1].weight.shape == (300, 256)
+    assert module.layers[1].weight.std().item() == pytest.approx(math.sqrt(2 / 300), rel=0.02)
+    assert module.layers[0].weight.abs().max() <= 1 / 8
+
+
+def test_an_unknown_start_is_a_sentence() -> None:
+    with pytest.raises(
+        ValueError, match=r"initial_weights = 'kaiming' is not possible; .* did you mean 'kaiming_normal'"
+    ):
+        softmax(Shape(64, 300), initial_weights="kaiming")

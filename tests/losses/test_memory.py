@@ -1,5 +1,6 @@
 """Cross-batch memory against pytorch-metric-learning and a plain list of what went before."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from pytorch_metric_learning import losses as pml
 from pytorch_metric_learning import miners
+from pytorch_metric_learning.distances import LpDistance
 from support.sample_batches import CLASSES, DIM, Loss, assert_same, batch, build, shape, value_and_gradients
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,8 +21,21 @@ from losses.pair import contrastive, multi_similarity
 from losses.pairwise import References
 from losses.proxy import proxy_nca
 from losses.triplets import triplet
+from losses.tuplet import angular, generalized_lifted_structure, lifted_structure, tuplet_margin
 
 Batch = tuple[Tensor, Tensor]
+
+
+class OnUnit(nn.Module):
+    """A memory of pytorch-metric-learning of rows of norm 1: its angular loss leaves negatives as they come."""
+
+    def __init__(self, memory: nn.Module) -> None:
+        super().__init__()
+        self.memory = memory
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        return self.memory(F.normalize(embeddings), labels)
+
 
 MEMBERS: dict[str, tuple[Loss, Callable[[], nn.Module], nn.Module | None]] = {
     "contrastive": (partial(contrastive, squared=False), pml.ContrastiveLoss, None),
@@ -30,6 +45,14 @@ MEMBERS: dict[str, tuple[Loss, Callable[[], nn.Module], nn.Module | None]] = {
         None,
     ),
     "multi_similarity": (multi_similarity, pml.MultiSimilarityLoss, miners.MultiSimilarityMiner()),
+    "angular": (angular, partial(pml.AngularLoss, alpha=45), None),
+    "angular 60": (partial(angular, alpha=60.0), partial(pml.AngularLoss, alpha=60), None),
+    "tuplet_margin": (tuplet_margin, partial(pml.TupletMarginLoss, margin=math.degrees(0.1), scale=64), None),
+    "generalized_lifted_structure": (
+        partial(generalized_lifted_structure, normalize=True),
+        pml.GeneralizedLiftedStructureLoss,
+        None,
+    ),
 }
 
 
@@ -69,12 +92,56 @@ def test_memory_agrees_with_pml(name: str, size: int) -> None:
     """Before the memory is full, when it becomes so, and past the point where it wraps."""
     loss, their_loss, miner = MEMBERS[name]
     ours = memory(loss, size=size)
-    theirs = pml.CrossBatchMemory(their_loss(), DIM, memory_size=size, miner=miner)
+    theirs = OnUnit(pml.CrossBatchMemory(their_loss(), DIM, memory_size=size, miner=miner))
     for one in batches(7):
         assert_same(value_and_gradients(ours, *one), value_and_gradients(theirs, *one), 1e-9)
 
 
-@pytest.mark.parametrize("name", [*pair.__all__, *distribution.__all__, "triplet"])
+class LiftedAmong(nn.Module):
+    """Lifted structure of pytorch-metric-learning on all rows, batch and memory, the anchors those of the batch alone.
+
+    Its own memory gives it places in the memory for positives and places in the batch for anchors, and it takes the
+    one for the other where it looks for the negatives of a positive; here all places are of one list.
+    """
+
+    def __init__(self, loss: nn.Module, memory: Batch, own: Tensor) -> None:
+        super().__init__()
+        self.loss, self.memory, self.own = loss, memory, own
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        size = len(labels)
+        every, classes = torch.cat([embeddings, self.memory[0]]), torch.cat([labels, self.memory[1]])
+        same = classes[:, None] == classes
+        same[torch.arange(size), size + self.own] = False
+        in_memory = torch.arange(len(classes)) >= size
+        positive = (same & in_memory)[:size].nonzero().T
+        negative = ((classes[:, None] != classes) & in_memory).nonzero().T
+        return self.loss(every, classes, (*positive, *negative), every.detach(), classes)
+
+
+@pytest.mark.parametrize("size", [24, 60, 1000])
+@pytest.mark.parametrize("margin", [1.0, 12.0])
+def test_lifted_structure_agrees_with_pml_among_batch_and_memory(size: int, margin: float) -> None:
+    """In the first batch, where a place in one is that in the other, with the value of its own memory too.
+
+    There a positive is the one in the batch, and passes a gradient where its negatives are looked for.
+    """
+    raw = LpDistance(normalize_embeddings=False)
+    their_loss = pml.LiftedStructureLoss(neg_margin=margin, distance=raw)
+    ours = memory(partial(lifted_structure, margin=margin), size=size)
+    theirs = pml.CrossBatchMemory(their_loss, DIM, memory_size=size)
+    kept = batch()[0][:0], batch()[1][:0]
+    for number, (embeddings, labels) in enumerate(batches(7)):
+        kept = torch.cat([kept[0], embeddings])[-size:], torch.cat([kept[1], labels])[-size:]
+        own = torch.arange(len(kept[1]))[-len(labels) :]
+        found = value_and_gradients(ours, embeddings, labels)
+        assert found[0] > 0
+        assert_same(found, value_and_gradients(LiftedAmong(their_loss, kept, own), embeddings, labels), 1e-9)
+        if not number:
+            torch.testing.assert_close(found[0], theirs(embeddings, labels))
+
+
+@pytest.mark.parametrize("name", [*pair.__all__, *distribution.__all__, "triplet", "angular", "lifted_structure"])
 def test_memory_holds_the_last_images(name: str) -> None:
     loss, kept = entries("losses")[name].function(), batch(seed=9)
     kept = kept[0][:0], kept[1][:0]
@@ -204,7 +271,9 @@ def test_other_than_one_member_is_an_error(members: list[Loss]) -> None:
         cross_batch_memory(shape(), members)
 
 
-@pytest.mark.parametrize("member", [proxy_nca, partial(ensembles.sum, members=[contrastive])])
+@pytest.mark.parametrize(
+    "member", [proxy_nca, partial(angular, anchors="first"), partial(ensembles.sum, members=[contrastive])]
+)
 def test_a_member_without_references_is_an_error(member: Loss) -> None:
     with pytest.raises(ValueError, match="compares images with others"):
         cross_batch_memory(shape(), [member])

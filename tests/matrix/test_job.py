@@ -99,6 +99,16 @@ def test_a_job_stored_before_a_field_of_the_recipe_was_has_it_as_it_was_then() -
     assert back.key == job.key
 
 
+@pytest.mark.parametrize("name", ["softmax", "normalized_softmax", "soft_triple", "proxy_nca", "proxy_anchor"])
+def test_a_job_stored_before_its_loss_had_a_parameter_is_the_job_without_it(name: str) -> None:
+    job, given = only(losses=[name]), only(losses=[{"name": name, "initial_weights": "uniform"}])
+    raw = json.loads(job.model_dump_json())
+    assert raw["objective"]["parameters"].pop("initial_weights", "none") is None
+    back = Job.stored(json.dumps(raw))
+    assert back is not None
+    assert back.key == job.key != given.key
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"members": [], "recipe": {}}', '{"members": 3, "recipe": {}}'])
 def test_what_is_no_job_is_none(text: str) -> None:
     assert Job.stored(text) is None
