@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.analysis import published
 from bench.analysis.boards import Board
 from bench.analysis.lines import FIRST, Line
-from bench.analysis.published import FILE, PUBLISHED_NAMES, Result, results
-from bench.datasets.contamination.overlap import corpora
+from bench.analysis.published import PUBLISHED_NAMES, Result, results
 from bench.matrix.catalogue import entries
 from bench.matrix.job import NEWER, Job, Part
 
@@ -61,11 +61,11 @@ class Literature(NamedTuple):
     """The FIELDS that none of these results states."""
 
 
-def literature(board: Board, file: Path = FILE) -> Literature | None:
+def literature(board: Board, file: Path | None = None) -> Literature | None:
     """Published results on the dataset of a board; None where there are none, or the board has no scores.
 
     Published is a dataset with all its parameters at their defaults, and all of its data: with other classes, another
-    size or pictures left out it is another one.
+    size or pictures left out it is another one. The results are those of `file`, by default the package's.
 
     Raises:
         PublishedError: see `results`.
@@ -73,8 +73,8 @@ def literature(board: Board, file: Path = FILE) -> Literature | None:
     measured = _leading(board)
     if board.whole is None or not measured or not _as_published(board.whole.dataset):
         return None
-    own = _protocol(board.whole, measured[0])
-    found = [_beside(one, own, measured[0]) for one in results(file) if one.dataset == board.whole.dataset.name]
+    own, listed = _protocol(board.whole, measured[0]), results(file or published.FILE)
+    found = [_beside(one, own, measured[0]) for one in listed if one.dataset == board.whole.dataset.name]
     if not found:
         return None
     stated = [_stated(one.result) for one in found]
@@ -122,12 +122,12 @@ def _is_changed(backbone: Part, key: str) -> bool:
 
 
 def _pretraining(backbone: Part) -> str | None:
-    """Names of what the weights were trained on, "none" for random ones, None for those of a local file."""
+    """timm's tag of the weights, for two of one corpus differ too; "none" for random ones, None for a local file's."""
     if backbone.parameters.get("weights") is not None:
         return None
     if not backbone.parameters.get("pretrained"):
         return "none"
-    return ", ".join(corpora(backbone.name.partition(".")[2])) or None
+    return backbone.name.partition(".")[2] or None
 
 
 def _crop(recipe: Mapping[str, str], dataset: Part) -> str | None:

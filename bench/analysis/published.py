@@ -10,6 +10,8 @@ from typing import Annotated, Literal, NamedTuple, Self
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
+from bench.matrix.job import ConfigError
+
 __all__ = ["DATASETS", "FILE", "PUBLISHED_NAMES", "PublishedError", "Result", "results"]
 
 FILE = Path(__file__).parents[1] / "published.csv"
@@ -34,7 +36,7 @@ Source = Annotated[str, StringConstraints(pattern=r'^https://[^\s()<>|"\\]+$')]
 Percent = Annotated[float, Ge(0), Le(100)]
 
 
-class PublishedError(ValueError):
+class PublishedError(ConfigError):
     """The file of published results is wrong: one sentence that says where, and what to do."""
 
 
