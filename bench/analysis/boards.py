@@ -66,6 +66,8 @@ class Board(NamedTuple):
     """The pretrained trunk alone, where a line stands for it."""
     gains: tuple[EnsembleGain, ...]
     """One entry for each ensemble and model ensemble, in the order of the lines."""
+    whole: Job | None
+    """One of its jobs, of whose dataset nothing was left out; None where it is not known, or the data has versions."""
 
 
 def boards(rows: pd.DataFrame, jobs: Sequence[Job] = (), searched: Searches | None = None) -> list[Board]:
@@ -145,7 +147,15 @@ def _board(
         ),
         trunk=alone,
         gains=tuple(gains(found, {cell: jobs[cell] for cell in latest["cell"].unique() if cell in jobs})),
+        whole=_whole(latest, jobs),
     )
+
+
+def _whole(latest: pd.DataFrame, jobs: Mapping[str, Job]) -> Job | None:
+    """A job whose dataset is all of the data: nothing left out, and no other version of it among the rows."""
+    job = next((jobs[cell] for cell in sorted(latest["cell"].unique()) if cell in jobs), None)
+    place = job and job.digests.dataset + job.digests.backbone  # without the version that `identify` puts between
+    return job if place in set(latest["place"]) and latest["left_out"].isna().all() else None
 
 
 def _variants(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 
 from rich.console import Group, RenderableType
 from rich.table import Table as Grid
@@ -12,8 +13,10 @@ from bench.analysis.answer import answer
 from bench.analysis.boards import Board, boards
 from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
+from bench.analysis.literature import literature
 from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
+from bench.report.literature import LITERATURE, LITERATURE_READ, about, caution, literature_table, rows
 from bench.report.tables import (
     Cell,
     Table,
@@ -45,8 +48,9 @@ def markdown(
     pairs of caption and file name.
     """
     links = plots or {}
-    heard = {(board.dataset, board.backbone) for board in boards}
-    overall = [link for about, found in links.items() if about not in heard for link in found]
+    heard = {(board.dataset, board.backbone) for board in boards} | set(map(about, boards))
+    overall = [link for place, found in links.items() if place not in heard for link in found]
+    published = [part for board in boards for part in _literature(board, links.get(about(board), ()))]
     parts = [
         f"# {plain(title)}",
         "Made by `bench report` from stored results. [index.html](index.html) has the same tables, sortable.",
@@ -57,6 +61,7 @@ def markdown(
         *(part for found in together(boards) for part in _across(found)),
         *markdown_pictures(overall),
         *(part for board in boards for part in _board(board, links.get((board.dataset, board.backbone), ()))),
+        *([f"## {LITERATURE}", LITERATURE_READ, *published] if published else []),
         "## How to read this",
         "\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE),
         "## How it was measured" if facts else "",
@@ -96,15 +101,34 @@ def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
     ]
 
 
+def _literature(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
+    """What papers report on the dataset of a board, the table folded."""
+    found = literature(board)
+    if found is None:
+        return []
+    name = escape(" ".join(f"{board.dataset}, {board.backbone}".split()))
+    fold = f"<details>\n<summary>{name}: {rows(found)}</summary>"
+    head = f"### {plain(board.dataset)}, {plain(board.backbone)}: what is published"
+    return [
+        head,
+        caution(found),
+        *markdown_pictures(plots),
+        fold,
+        markdown_table(literature_table(found)),
+        "</details>",
+    ]
+
+
 def markdown_table(table: Table) -> str:
     """A table as GitHub Markdown."""
-    rule = ["---"] * table.texts + ["--:"] * (len(table.heads) - table.texts)
+    rule = [*["---"] * table.texts, *["--:"] * (len(table.heads) - table.texts - table.words), *["---"] * table.words]
     rows = [[_cell(cell) for cell in row] for row in table.rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in ([plain(head) for head in table.heads], rule, *rows))
 
 
 def _cell(cell: Cell) -> str:
-    return f"**{plain(cell.text)}**" if cell.marked else plain(cell.text)
+    text = f"[{plain(cell.text)}]({cell.link})" if cell.link else plain(cell.text)
+    return f"**{text}**" if cell.marked else text
 
 
 def markdown_pictures(plots: Iterable[tuple[str, str]]) -> list[str]:

@@ -52,16 +52,21 @@ class Cell(NamedTuple):
     marked: bool = False
     span: tuple[float, float, float] | None = None
     """Low end, mean and high end of an interval, in percent of an axis that its column shares; to be drawn."""
+    link: str = ""
+    """Address of a page elsewhere that the text leads to."""
 
 
 class Table(NamedTuple):
-    """Column heads and rows of cells; `texts` says how many first columns hold words, the rest hold numbers."""
+    """Column heads and rows of cells: first columns that hold words, then numbers, then perhaps words again."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     texts: int = 1
+    """How many first columns hold words."""
     left_out: int = 0
     """Rows of a long table that are elsewhere."""
+    words: int = 0
+    """How many last columns hold words."""
 
 
 def kind_name(kind: str) -> str:

@@ -11,6 +11,7 @@ from bench.analysis.boards import Board
 from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.files import GENERATOR
+from bench.report.literature import LITERATURE, LITERATURE_READ, about, literature_sections
 from bench.report.plots.draw import Picture
 from bench.report.tables import (
     across_table,
@@ -43,7 +44,7 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    heard = {(board.dataset, board.backbone) for board in boards}
+    heard = {(board.dataset, board.backbone) for board in boards} | set(map(about, boards))
     return environment.get_template("page.html.jinja").render(
         title=title,
         generator=GENERATOR,
@@ -57,6 +58,12 @@ def page(
         glance=glance(boards),
         across=[(across_title(found), shortened(across_table(found), MOST_ROWS)) for found in together(boards)],
         across_read=ACROSS_READ,
+        literature_title=LITERATURE,
+        literature_read=LITERATURE_READ,
+        literature=[
+            {**found, "pictures": [_inline(picture) for picture in pictures if picture.about == found["about"]]}
+            for found in literature_sections(boards)
+        ],
         overall=[_inline(picture) for picture in pictures if picture.about not in heard],
     )
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from bench.analysis.boards import Board
 from bench.report.files import file_name
-from bench.report.plots import ensembles, leaderboard
+from bench.report.plots import ensembles, leaderboard, literature
 from bench.report.plots.axes import MOST
 from bench.report.plots.svg import Logs, style, to_svg
 
@@ -40,7 +40,7 @@ def pictures(boards: Sequence[Board], logs: Logs) -> list[Picture]:
     """What every plot draws of `boards`, in the order of the code; captions are their docstrings' first lines."""
     found: dict[str, Picture] = {}
     with style():
-        for plot in (function for module in (leaderboard, ensembles) for function in _as_written(module)):
+        for plot in (function for module in (leaderboard, ensembles, literature) for function in _as_written(module)):
             caption = str(plot.__doc__).strip().split("\n")[0]
             for about, figure in plot(boards, logs):
                 name = file_name((plot.__name__, *about), taken=found.keys())
