@@ -136,27 +136,43 @@ def _part(text: object) -> Part | None:
 
 def _gallery(board: Board, lines: list[Line], runs: Mapping[str, _Run], *, results: Path, data: Path | None) -> Gallery:
     name, place = f"{board.dataset}, {board.backbone}", (board.dataset, board.backbone)
+    lacking: dict[str, list[str]] = {}
+    contests, first = list(_contests(board, lines, lacking)), min(lines[0].ran)
+    read = cache(partial(_read, results=results))
     try:
-        split = _split(runs[_key(lines[0], min(lines[0].ran))], data)
+        sides = [lines[0], *(line for _, *pair in contests for line in pair)]
+        _one_readable([_key(line, min(line.ran)) for line in sides], read)
+        split = _split(runs[_key(lines[0], first)], data)
     except _Unfit as error:
         return Gallery(place, None, 0, 0, (), None, (f"{name}: no gallery, as {error}",))
-    task = _task(split, cache(partial(_read, split=split, runs=runs, results=results)))
-    lacking: dict[str, list[str]] = {}
+    task = _task(split, cache(partial(_proven, read=read, split=split, runs=runs)))
     pairs, weakness = [], None
-    for title, one, other in _contests(board, lines, lacking):
+    for title, one, other in contests:
         try:
             pairs.append(_pair(title, one, other, task))
         except _Unfit as error:
             lacking.setdefault(str(error), []).append(f"{one.label} and {other.label}")
     try:
-        weakness = _weakness(lines[0], min(lines[0].ran), task)
+        weakness = _weakness(lines[0], first, task)
     except _Unfit as error:
         lacking.setdefault(str(error), []).append(f"the worst queries of {lines[0].label}")
-    fewest = min([one.stored for one in (*pairs, weakness) if one], default=0)
     if not pairs and not weakness:
-        return Gallery(place, None, 0, 0, (), None, (f"{name}: no gallery, as {next(iter(lacking))}",))
+        return Gallery(place, None, 0, 0, (), None, (f"{name}: no gallery, as {list(lacking)[-1]}",))
+    fewest = min(one.stored for one in (*pairs, weakness) if one)
     said = tuple(f"{name}: no gallery of {'; '.join(what)}, as {why}" for why, what in lacking.items())
     return Gallery(place, split, int(task.findable.sum()), fewest, tuple(pairs), weakness, said)
+
+
+def _one_readable(keys: list[str], read: Callable[[str], Queries]) -> None:
+    """See that the queries of one of these jobs can be read, before the data is, which may take minutes."""
+    for place, key in enumerate(keys, start=1):
+        try:
+            read(key)
+        except _Unfit:
+            if place == len(keys):
+                raise
+        else:
+            return
 
 
 def _contests(board: Board, lines: list[Line], lacking: dict[str, list[str]]) -> Iterator[tuple[str, Line, Line]]:
@@ -219,10 +235,8 @@ def _task(split: Split, read: Callable[[str], Queries]) -> _Task:
     return _Task(classes, offered, counts[classes] > (split.gallery is None), read)
 
 
-def _read(key: str, *, split: Split, runs: Mapping[str, _Run], results: Path) -> Queries:
-    """The queries of a job, with neighbours, and surely of this split."""
-    if runs[key].sha != split.sha:
-        raise _Unfit("its data has changed since the rows were stored: name the data of then with --data, or run again")
+def _read(key: str, *, results: Path) -> Queries:
+    """The queries of a job, with neighbours."""
     try:
         found = store.read_queries(results, key, only=("neighbours",))
     except FileNotFoundError:
@@ -231,6 +245,14 @@ def _read(key: str, *, split: Split, runs: Mapping[str, _Run], results: Path) ->
         raise _Unfit(_line(error)) from error
     if not known(found).any():
         raise _Unfit("no neighbours are stored of their queries: run again with this version")
+    return found
+
+
+def _proven(key: str, *, read: Callable[[str], Queries], split: Split, runs: Mapping[str, _Run]) -> Queries:
+    """The same, and surely of this split."""
+    if runs[key].sha != split.sha:
+        raise _Unfit("its data has changed since the rows were stored: name the data of then with --data, or run again")
+    found = read(key)
     if not _fits(found, split):
         raise _Unfit(f"the stored queries of {key} are not those of its data: run again")
     return found
