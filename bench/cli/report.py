@@ -19,12 +19,16 @@ from bench.cli.options import (
     SkipOption,
     SourceOption,
     asked_for,
+    say,
 )
 from bench.cli.output import LONG, console
 from bench.cli.stored import ended, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from markupsafe import Markup
+    from pandas import DataFrame
 
     from bench.analysis.boards import Board
     from bench.report.plots.svg import Logs
@@ -44,9 +48,20 @@ def report(
     changes: SetOption = [],  # noqa: B006
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "Leaderboard",
     open_: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
+    galleries: Annotated[
+        bool,
+        typer.Option(
+            "--galleries", help="Show on the page, in pictures of the data, what one method finds and another misses."
+        ),
+    ] = False,
+    data: DataOption = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
-    """Print the leaderboard, and write it as Markdown, one HTML page and plots."""
+    """Print the leaderboard, and write it as Markdown, one HTML page and plots.
+
+    Only --galleries reads the data. Where that, or what is stored of the queries, is missing or has changed, a sentence
+    stands in place of the pictures.
+    """
     from bench import report as reporting
     from bench.analysis.facts import facts
 
@@ -54,12 +69,26 @@ def report(
     found = reporting.boards(*asked)
     if sum(len(board.lines) for board in found) <= LONG:  # more would fill no terminal, and the files have them
         console().print(reporting.terminal(found))
-    for path in reporting.write_boards(found, facts(asked.rows), _logs(found, results), output, title=title):
+    shown = _galleries(found, asked.rows, results, data) if galleries else None
+    logs = _logs(found, results)
+    for path in reporting.write_boards(found, facts(asked.rows), logs, output, title=title, galleries=shown):
         typer.echo(f"wrote {path}", err=True)
     if open_:
         typer.launch(str(output / "index.html"))
     if "done" not in set(asked.rows["status"]):
         ended("nothing was measured: no job has finished")
+
+
+def _galleries(
+    boards: "Sequence[Board]", rows: "DataFrame", results: Path, data: Path | None
+) -> "Mapping[tuple[str, str], Markup]":
+    """The galleries of the page, once it is said which are not there."""
+    from bench.report.gallery import galleries
+
+    made = galleries(boards, rows, results, data)
+    for sentence in made.problems:
+        say(sentence)
+    return made.html
 
 
 def _logs(boards: "Sequence[Board]", results: Path) -> "Logs":

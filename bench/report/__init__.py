@@ -1,6 +1,6 @@
 """The report: a Markdown leaderboard, one HTML page and the plots, all from stored rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,8 @@ from bench.matrix.job import Job
 from bench.report.markdown import boards, markdown, terminal
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from bench.analysis.boards import Board
     from bench.report.plots.svg import Logs
 
@@ -44,9 +46,18 @@ def write(
 
 
 def write_boards(
-    found: "Sequence[Board]", facts: Sequence[tuple[str, str]], logs: "Logs", output: Path, *, title: str
+    found: "Sequence[Board]",
+    facts: Sequence[tuple[str, str]],
+    logs: "Logs",
+    output: Path,
+    *,
+    title: str,
+    galleries: "Mapping[tuple[str, str], Markup] | None" = None,
 ) -> list[Path]:
-    """The same for boards that are there already; `logs` need hold no more than `plots.draw.drawn` says."""
+    """The same for boards that are there already; `logs` need hold no more than `plots.draw.drawn` says.
+
+    `galleries` are what `report.gallery` makes, for the page alone.
+    """
     # Drawing takes a second to import, which a leaderboard on a terminal need not wait for.
     from bench.report.files import write_files
     from bench.report.page.page import page
@@ -59,5 +70,5 @@ def write_boards(
         links.setdefault(picture.about, []).append((picture.caption, picture.name))
     texts = {picture.name: standalone(picture.svg) for picture in drawn}
     texts["README.md"] = markdown(found, title=title, facts=facts, plots=links)
-    texts["index.html"] = page(found, title=title, facts=facts, pictures=drawn)
+    texts["index.html"] = page(found, title=title, facts=facts, pictures=drawn, galleries=galleries)
     return write_files(output, texts)

@@ -1,6 +1,6 @@
 """The leaderboard as one HTML page that needs nothing else: no web, no other file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -31,11 +31,16 @@ MOST_ROWS = 200
 
 
 def page(
-    boards: Sequence[Board], *, title: str, facts: Sequence[tuple[str, str]] = (), pictures: Sequence[Picture] = ()
+    boards: Sequence[Board],
+    *,
+    title: str,
+    facts: Sequence[tuple[str, str]] = (),
+    pictures: Sequence[Picture] = (),
+    galleries: Mapping[tuple[str, str], Markup] | None = None,
 ) -> str:
     """HTML of the whole report: every text is escaped, the <svg> elements of `pictures` are put in as they are.
 
-    `facts` are name and value of the provenance.
+    `facts` are name and value of the provenance, `galleries` what `report.gallery` makes, by dataset and backbone.
     """
     environment = Environment(
         loader=PackageLoader("bench.report.page", "."),
@@ -44,6 +49,7 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    shown = galleries or {}
     heard = {(board.dataset, board.backbone) for board in boards} | set(map(about, boards))
     return environment.get_template("page.html.jinja").render(
         title=title,
@@ -54,7 +60,10 @@ def page(
         selection_read=SELECTION_READ,
         gains_title=GAINS,
         gains_read=GAINS_READ,
-        boards=[_section(board, pictures) for board in boards],
+        boards=[
+            _section(board, pictures) | {"gallery": shown.get((board.dataset, board.backbone))} for board in boards
+        ],
+        galleries=bool(shown),
         glance=glance(boards),
         across=[(across_title(found), shortened(across_table(found), MOST_ROWS)) for found in together(boards)],
         across_read=ACROSS_READ,
