@@ -102,9 +102,7 @@ class Browser:
 
     def screen(self, width: int, *, dark: bool = False, height: int = 900, media: str = "") -> None:
         """What it is shown on: a screen of this width and colour scheme, or `media` "print"."""
-        self(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
-        )
+        self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
