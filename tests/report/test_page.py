@@ -110,7 +110,7 @@ def test_plots_are_inline_with_their_captions(html: str) -> None:
 
 
 def test_both_colour_schemes_and_small_screens_are_named(html: str) -> None:
-    assert "@media (prefers-color-scheme: dark)" in html
+    assert "@media screen and (prefers-color-scheme: dark)" in html
     assert 'name="viewport"' in html
 
 
