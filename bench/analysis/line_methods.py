@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from bench.analysis.compare import MOST_GROUPED, BoardComparison, Method, Standing, compare, leaders, standings
 from bench.analysis.lines import FIRST, Line
+from bench.analysis.pair_table import PairTable, pair_table
 from bench.analysis.verdicts import board_in_words
 from bench.stats.estimate import Estimate
 from bench.stats.ranks import Flags
@@ -33,6 +34,8 @@ class Verdict(NamedTuple):
     """By cell, of the lines that are compared."""
     apart: Apart | None
     """These lines, in the same order; None for fewer than two."""
+    pairs: PairTable | None
+    """Of the same lines; None for fewer than two, and for more than anyone reads."""
 
 
 def compared(lines: Sequence[Line], metric: str) -> list[Line]:
@@ -62,12 +65,12 @@ def verdict(lines: Sequence[Line]) -> Verdict:
     """The order by Recall@1 of the lines of one board, but for controls."""
     known = compared(lines, FIRST)
     if len(known) < 2:
-        return Verdict("", frozenset(), {}, None)
+        return Verdict("", frozenset(), {}, None, None)
     found = compare(line_methods(known, FIRST))
     places = standings(found)
     by_cell = {line.cell: place for line, place in zip(known, places, strict=True)}
     apart = Apart(found.better, found.apart.seeds)
-    return Verdict(board_in_words(found, places), _cells(known, found), by_cell, apart)
+    return Verdict(board_in_words(found, places), _cells(known, found), by_cell, apart, pair_table(found))
 
 
 def leading(lines: Sequence[Line], metric: str) -> frozenset[str]:

@@ -12,7 +12,7 @@ from bench.analysis.shrunk_scores import Column, Score, shrunk_scores
 from bench.analysis.trained_models import Models, TrainedModel
 from bench.stats.estimate import Numbers
 
-__all__ = ["FIRST", "LOOKS", "Line", "lines"]
+__all__ = ["FIRST", "LOOKS", "MADE", "Line", "lines"]
 
 FIRST = "recall_at_1"
 LOOKS = ("validation_recall_at_1", "recall_at_1_selected", "recall_at_1_last", "recall_at_1_oracle")
@@ -20,6 +20,14 @@ OF_A_LINE = (
     *("objective", "variant", "method", "kind", "members", "seed", "key", "recipe", "epoch"),
     *("embedding_dim", "seconds", "seconds_train"),
 )
+
+
+MADE = (
+    *("seconds", "seconds_train", "seconds_evaluate", "images_per_second", "peak_memory_mb", "parameters"),
+    *("device", "threads", "python", "torch", "timm", "pytorch_metric_learning", "commit", "dirty", "started"),
+    *("stopping", "job"),
+)
+"""Columns of a run that say what it cost, where it was made, and of what."""
 
 
 class Line(NamedTuple):
@@ -57,6 +65,8 @@ class Line(NamedTuple):
     """Recall@1 at the test's own best epoch less that at the epoch the classes held out select, paired by seed."""
     epochs: tuple[int, ...]
     """The epochs whose weights were evaluated, one per model and seed."""
+    made: Mapping[str, NDArray[Any]]
+    """By column of MADE, that of every run; of a run that lacks it, None or NaN."""
 
     @property
     def label(self) -> str:
@@ -92,7 +102,7 @@ def lines(latest: pd.DataFrame, done: pd.DataFrame, metrics: Sequence[str], mode
     asked = latest.groupby("cell")["seed"].count().to_dict()
     ordered = done.sort_values("seed")
     # Plain arrays: a data frame per line would cost more time than everything else together.
-    columns = {name: ordered[name].to_numpy() for name in (*OF_A_LINE, *metrics, *LOOKS)}
+    columns = {name: ordered[name].to_numpy() for name in dict.fromkeys((*OF_A_LINE, *metrics, *LOOKS, *MADE))}
     found = [
         _line(str(cell), {name: values[rows] for name, values in columns.items()}, asked[cell], metrics)
         for cell, rows in ordered.groupby("cell").indices.items()
@@ -123,6 +133,7 @@ def _line(cell: str, cells: Mapping[str, NDArray[Any]], asked: int, metrics: Seq
         looks={},
         gap=None,
         epochs=tuple(int(epoch) for epochs in cells["epoch"] if np.ndim(epochs) for epoch in epochs),
+        made={name: cells[name] for name in MADE},
     )
 
 

@@ -11,7 +11,15 @@ from bench.stats.difference import pairs
 from bench.stats.power import MOST_SEEDS
 from bench.stats.sequential import LeadersLook, OrderLook
 
-__all__ = ["across_in_words", "board_in_words", "look_in_words", "order_look_in_words", "pair_in_words"]
+__all__ = [
+    "across_in_words",
+    "board_in_words",
+    "look_in_words",
+    "order_look_in_words",
+    "pair_in_words",
+    "points",
+    "probability",
+]
 
 
 CLASSES_HIDE = "On new classes no number of seeds settles it: the choice of classes hides so small a gap."

@@ -1,6 +1,7 @@
 """The leaderboard as one HTML page that needs nothing else: no web, no other file."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -8,12 +9,16 @@ from markupsafe import Markup
 from bench.analysis.across_boards import together
 from bench.analysis.answer import answer
 from bench.analysis.boards import Board
+from bench.report.baselines import baselines
 from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.files import GENERATOR
 from bench.report.literature import LITERATURE, LITERATURE_READ, about, literature_sections
 from bench.report.plots.draw import Picture
+from bench.report.row_details import RowDetails, row_details
 from bench.report.tables import (
+    Cell,
+    Table,
     across_table,
     across_title,
     contamination_text,
@@ -79,17 +84,27 @@ def page(
 
 def _section(board: Board, pictures: Sequence[Picture]) -> dict[str, object]:
     about = (board.dataset, board.backbone)
+    scores = shortened(scoreboard(board), MOST_ROWS)
     return {
         "name": f"{board.dataset}, {board.backbone}",
         "board": board,
         "answer": answer(board),
         "contamination": contamination_text(board),
-        "scores": shortened(scoreboard(board), MOST_ROWS),
+        "scores": scores,
+        "rows": _rows(board, scores),
+        "baselines": baselines(board.verdict.pairs) if board.verdict.pairs else None,
         "selection": shortened(epoch_table(board), MOST_ROWS),
         "gains": shortened(ladder(board), MOST_ROWS),
         "unfinished": shortened(unfinished(board), MOST_ROWS),
         "pictures": [_inline(picture) for picture in pictures if picture.about == about],
     }
+
+
+def _rows(board: Board, table: Table) -> list[tuple[tuple[Cell, ...], RowDetails | None, int | None]]:
+    """Each row with its details and its place among the pairs of the board; the chance level has neither."""
+    places = {cell: place for place, cell in enumerate(board.verdict.places)}
+    known = [(row_details(line, board.metrics), places.get(line.cell)) for line in board.lines[:MOST_ROWS]]
+    return [(cells, *ends) for cells, ends in zip_longest(table.rows, known, fillvalue=(None, None))]
 
 
 def _inline(picture: Picture) -> tuple[str, Markup]:
