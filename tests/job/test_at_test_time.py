@@ -49,13 +49,13 @@ def together(members: list[Stored], part: str) -> Points:
 
 
 def square(one: Points, other: Points) -> float:
-    return float(sum((a - b) ** 2 for a, b in zip(one, other, strict=True)))
+    return float(((one - other) ** 2).sum())
 
 
 def nearest(query: Points, pool: Points, left_out: int | None) -> list[int]:
     """All candidates, nearest first, ties by lower index."""
-    found = {index: square(query, other) for index, other in enumerate(pool) if index != left_out}
-    return sorted(found, key=lambda index: (found[index], index))
+    found = ((pool - query) ** 2).sum(axis=1).tolist()
+    return sorted((g for g in range(len(pool)) if g != left_out), key=lambda g: (found[g], g))
 
 
 def sides(members: list[Stored]) -> tuple[Points, Points, bool]:
@@ -84,7 +84,7 @@ def expanded_in_loops(members: list[Stored], k: int, alpha: float, depth: int) -
 @counts
 @gallery_or_none
 @pytest.mark.parametrize(("k", "alpha"), [(1, 3.0), (7, 0.0), (7, 2.5), (500, 3.0)])
-@pytest.mark.parametrize("depth", [1, 12, 1000])
+@pytest.mark.parametrize("depth", [12, 1000])
 def test_query_expansion_is_that_of_loops(count: int, with_gallery: bool, k: int, alpha: float, depth: int) -> None:
     members = stored(count, with_gallery=with_gallery)
     found = query_expansion(members, k=k, alpha=alpha, depth=depth)
@@ -116,7 +116,8 @@ class Equations:
         self.queries, self.pool, self.alone = sides(members)
         self.k1, self.k2 = k1, k2
         self.lists = [nearest(image, self.pool, at) for at, image in enumerate(self.pool)]
-        self.averaged = [self.mean(self.raw(at), self.lists[at]) for at in range(len(self.pool))]
+        self.raw = [self.weights(image, self.grown(self.mutual(at, k1))) for at, image in enumerate(self.pool)]
+        self.averaged = [self.mean(raw, others) for raw, others in zip(self.raw, self.lists, strict=True)]
 
     def near(self, at: int, k: int) -> list[int]:
         return [at, *self.lists[at][:k]]
@@ -125,7 +126,7 @@ class Equations:
         return {g for g in self.near(at, k) if at in self.near(g, k)}
 
     def far(self, image: Points) -> float:
-        return max(square(image, other) for other in self.pool) or 1.0
+        return float(((self.pool - image) ** 2).sum(axis=1).max()) or 1.0
 
     def grown(self, mutual: set[int]) -> set[int]:
         found = set(mutual)
@@ -141,11 +142,8 @@ class Equations:
             values[g] = math.exp(-square(image, self.pool[g]) / self.far(image))
         return values
 
-    def raw(self, at: int) -> Points:
-        return self.weights(self.pool[at], self.grown(self.mutual(at, self.k1)))
-
     def mean(self, own: Points, others: list[int]) -> Points:
-        every = [own, *(self.raw(g) for g in others[: self.k2 - 1])]
+        every = [own, *(self.raw[g] for g in others[: self.k2 - 1])]
         return np.mean(every, axis=0)
 
     def of_query(self, at: int) -> tuple[Points, list[int]]:
@@ -175,7 +173,7 @@ class Equations:
 
 @counts
 @gallery_or_none
-@pytest.mark.parametrize(("k1", "k2"), [(1, 1), (5, 1), (8, 4), (9, 12), (50, 20), (500, 500)])
+@pytest.mark.parametrize(("k1", "k2"), [(1, 1), (8, 4), (9, 12), (500, 500)])
 def test_k_reciprocal_is_that_of_the_equations(count: int, with_gallery: bool, k1: int, k2: int) -> None:
     members = stored(count, with_gallery=with_gallery)
     equations = Equations(members, k1, k2)
