@@ -32,8 +32,10 @@ class Pool(NamedTuple):
     """[N]: squared distance to the k1-th of them; infinite where there are fewer."""
     half: Any
     """csr [N, N], zeros and ones: R(g, k1 / 2) of each."""
+    single: Any
+    """csr [N, N]: the vectors V of each, not averaged."""
     encoded: Any
-    """csr [N, N]: the vectors V of each, averaged over its k2."""
+    """csr [N, N]: the same, each averaged over its k2."""
 
 
 def k_reciprocal(
@@ -83,7 +85,7 @@ def k_reciprocal(
             vectors = pool.encoded[rows]
         else:
             own = _encoded(queries[rows], pool, _mutual(queries[rows], near[rows, :k1], pool), farthest)
-            vectors = _averaged(own, near[rows, : k2 - 1], pool.encoded)
+            vectors = _averaged(own, near[rows, : k2 - 1], pool.single)
         distances = _fast_squares(one.queries[rows], candidates, order[rows]) / farthest[:, None]
         order[rows] = _reordered(order[rows], distances, vectors, pool.encoded, distance_weight)
     return order
@@ -94,18 +96,18 @@ def _pool(points: Tensor, near: NDArray[np.int64], k1: int, k2: int) -> Pool:
     reach = np.full(len(points), np.inf)
     if near.shape[1] >= k1:
         reach = _squares(points, points, near[:, k1 - 1 : k1])[:, 0]
-    whole = Pool(points, near, reach, _each_other(near[:, : k1 // 2]), None)
+    whole = Pool(points, near, reach, _each_other(near[:, : k1 // 2]), None, None)
     mutual, farthest = _each_other(near[:, :k1]), _farthest(points, points)
     pieces = [slice(start, start + ROWS) for start in range(0, len(points), ROWS)]
     own = vstack([_encoded(points[rows], whole, mutual[rows], farthest[rows]) for rows in pieces], format="csr")
     encoded = vstack([_averaged(own[rows], near[rows, : k2 - 1], own) for rows in pieces], format="csr")
-    return whole._replace(encoded=encoded)
+    return whole._replace(single=own, encoded=encoded)
 
 
 def _rows_of(lists: NDArray[np.int64], columns: int) -> Any:
     """csr [rows, columns] with a one at each index of the lists [rows, width]."""
     starts = np.arange(len(lists) + 1) * lists.shape[1]
-    return csr_array((np.ones(lists.size), lists.ravel(), starts), shape=(len(lists), columns))
+    return csr_array((np.ones(lists.size), lists.flatten(), starts), shape=(len(lists), columns))
 
 
 def _each_other(near: NDArray[np.int64]) -> Any:

@@ -167,7 +167,7 @@ class Equations:
             for g in others[:depth]:
                 least, most = np.minimum(own, self.averaged[g]).sum(), np.maximum(own, self.averaged[g]).sum()
                 distance = square(image, self.pool[g]) / self.far(image)
-                final[g] = round((1 - weight) * (1 - least / most) + weight * distance, 11)
+                final[g] = round(2**40 * ((1 - weight) * (1 - least / most) + weight * distance))
             yield sorted(final, key=lambda g: (final[g], g))
 
 
