@@ -1,4 +1,7 @@
-"""The answer of a board in a few sentences: who leads, whether ensembles pay, what is missing to say more."""
+"""The answer of a board in a few sentences: who leads, whether ensembles pay, what is missing to say more.
+
+One model with another search at test time is no ensemble, and has a sentence of its own.
+"""
 
 from collections.abc import Sequence
 
@@ -14,7 +17,9 @@ COMPARED = (("gain", ""), ("grown", "at equal size, "), ("longer", "at equal cos
 
 def answer(board: Board) -> tuple[str, ...]:
     """Sentences that each stand alone; none where nothing is known."""
-    return tuple(filter(None, (board.verdict.sentence, _ensembles(board.gains), _missing(board))))
+    ensembles = [one for one in board.gains if not one.line.at_test_time]
+    said = (board.verdict.sentence, _ensembles(ensembles), _at_test_time(board.gains), _missing(board))
+    return tuple(filter(None, said))
 
 
 def _ensembles(gains: Sequence[EnsembleGain]) -> str:
@@ -28,6 +33,18 @@ def _ensembles(gains: Sequence[EnsembleGain]) -> str:
             parts.append(f"{held}{len(above) or 'none'} of {len(known)}{by}")
             named = label or named
     return f"Ensembles shown to beat their best member: {'; '.join(parts)}." if parts else ""
+
+
+def _at_test_time(gains: Sequence[EnsembleGain]) -> str:
+    """How many trained models are shown to be better with another search, and which one most."""
+    known = [(one.gain, one.line.label) for one in gains if one.line.at_test_time and one.gain]
+    most, label = max(((gain.mean, label) for gain, label in known if gain.above), default=(0.0, ""))
+    above = sum(gain.above for gain, _ in known)
+    by = f" ({label} by {points(most)} points)" if above else ""
+    said = (
+        f"One model with another search at test time, shown to beat its plain line: {above or 'none'} of {len(known)}"
+    )
+    return f"{said}{by}; these are no ensembles." if known else ""
 
 
 def _missing(board: Board) -> str:

@@ -144,6 +144,7 @@ def _board(
             *stopping_notes(latest),
             *_notes(len(cells) - len(current), newest, len(current) - len(latest)),
             *_ungrouped(order),
+            *_at_test_time(found),
         ),
         trunk=alone,
         gains=tuple(gains(found, {cell: jobs[cell] for cell in latest["cell"].unique() if cell in jobs})),
@@ -219,6 +220,13 @@ def _unfinished(cells: pd.DataFrame) -> list[Unfinished]:
 def _left_out(cells: pd.DataFrame) -> list[str]:
     """What of the data was not used; one note for each version of the data."""
     return [f"Left out of the data: {said}." for said in sorted(cells["left_out"].dropna().unique())]
+
+
+def _at_test_time(found: Sequence[Line]) -> list[str]:
+    labels = [line.label for line in found if line.at_test_time]
+    several = len(labels) > 1
+    said = f"{', '.join(labels)}: {'each is ' if several else ''}one trained model with another search at test time."
+    return [f"{said} It sees no label and trains nothing. The plain line stays the main one."] if labels else []
 
 
 def _notes(older: int, newest: int, doubles: int) -> list[str]:

@@ -85,6 +85,11 @@ class Line(NamedTuple):
         return {seed: float(value) for seed, value in found if not np.isnan(value)}
 
     @property
+    def at_test_time(self) -> bool:
+        """Whether it is one trained model that is only searched in another way: no ensemble, whatever it gains."""
+        return self.kind == "model_ensemble" and len(self.members) == 1
+
+    @property
     def outside(self) -> bool:
         """Whether nothing was trained for it: it says nothing about how others vary with the seed."""
         return self.kind == "floor" or self.recipe.get("epochs") == "0"

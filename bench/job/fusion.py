@@ -2,8 +2,8 @@
 
 Each public function is one, `(members, *, parameters)`. It gives new embeddings, or the order of the candidates
 [Q, depth] of every query, nearest first: indices into the gallery, or without one into the queries, the query itself
-left out. What it learns, it learns from the training images, never from those of the test. One member alone is ordered
-as it is.
+left out. It never sees a label. What it learns, it learns from the training images, never from those of the test. One
+member alone is ordered as it is; the files `fusion_*.py` hold what is done at test time, which changes its order too.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -41,8 +41,8 @@ def concatenate(members: Sequence[Stored]) -> Stored:
     members'. A row of zeros stays zero. One member alone stays as it is. Raises ValueError where there is no member or
     they do not hold the same images.
     """
-    _check(members)
-    return members[0] if len(members) == 1 else _side_by_side(members, np.ones(len(members)))
+    check_same_images(members)
+    return members[0] if len(members) == 1 else side_by_side(members, np.ones(len(members)))
 
 
 def mean_similarity(members: Sequence[Stored]) -> Stored:
@@ -58,15 +58,15 @@ def mean_similarity(members: Sequence[Stored]) -> Stored:
     alone stays as it is. Raises ValueError where `concatenate` does, and Unsuitable where a member stored no training
     images or no member's similarities vary.
     """
-    _check(members)
-    spreads = np.array([_spread(_normalized(training)) for training in _training(members)])
+    check_same_images(members)
+    spreads = np.array([_spread(unit_rows(training)) for training in training_images(members)])
     if len(members) == 1:
         return members[0]
     varied = spreads > np.finfo(np.float32).eps
     if not varied.any():
         raise Unsuitable("no member's similarities vary over the training images: train them anew, on more images.")
     kept = [one for one, varies in zip(members, varied, strict=True) if varies]
-    return _side_by_side(kept, spreads[varied] ** -0.5)
+    return side_by_side(kept, spreads[varied] ** -0.5)
 
 
 def pca(members: Sequence[Stored], *, dim: Annotated[int, Ge(1)]) -> Stored:
@@ -78,16 +78,16 @@ def pca(members: Sequence[Stored], *, dim: Annotated[int, Ge(1)]) -> Stored:
     zero. Raises ValueError where `concatenate` does and for a `dim` beyond the width of the concatenation, and
     Unsuitable where a member stored no training images or there are too few of them for so many directions.
     """
-    _check(members)
-    _training(members)
+    check_same_images(members)
+    training_images(members)
     whole = concatenate(members)
-    (training,) = _training([whole])
+    (training,) = training_images([whole])
     if dim > training.shape[1]:
         raise ValueError(f"dim = {dim} is more than the {training.shape[1]} dimensions of the members: lower it.")
     if dim >= len(training):
         raise Unsuitable(f"{len(training)} training images are too few to find dim = {dim} directions: lower it.")
-    components = _components(training, dim)
-    return _fused([whole], lambda parts: (parts[0] @ components).astype(np.float32))
+    components, _ = principal_components(training, dim)
+    return each_part([whole], lambda parts: (parts[0] @ components).astype(np.float32))
 
 
 def rank_fusion(
@@ -102,7 +102,7 @@ def rank_fusion(
     Returns the order [Q, depth], by descending score, ties by lower index; fewer columns where there are fewer
     candidates. Memory is that of the result and of a few queries at a time. Raises ValueError where `concatenate` does.
     """
-    _check(members)
+    check_same_images(members)
     queries, gallery, _ = members[0]
     pool = len(queries if gallery is None else gallery)
     order = np.empty((len(queries), min(depth, pool - (gallery is None))), dtype=np.int64)
@@ -112,7 +112,8 @@ def rank_fusion(
     return order
 
 
-def _check(members: Sequence[Stored]) -> None:
+def check_same_images(members: Sequence[Stored]) -> None:
+    """Raises ValueError where there is no member or they do not hold the same images."""
     counts = {
         "queries": {len(one.queries) for one in members},
         "gallery images": {0 if one.gallery is None else len(one.gallery) for one in members},
@@ -125,7 +126,8 @@ def _check(members: Sequence[Stored]) -> None:
             )
 
 
-def _training(members: Sequence[Stored]) -> list[NDArray[np.float32]]:
+def training_images(members: Sequence[Stored]) -> list[NDArray[np.float32]]:
+    """Those of every member. Raises Unsuitable where one stored none."""
     found = [one.training for one in members if one.training is not None]
     if len(found) < len(members):
         lacking = [number for number, one in enumerate(members, 1) if one.training is None]
@@ -133,7 +135,9 @@ def _training(members: Sequence[Stored]) -> list[NDArray[np.float32]]:
     return found
 
 
-def _fused(members: Sequence[Stored], fuse: Callable[[Sequence[NDArray[np.float32]]], NDArray[np.float32]]) -> Stored:
+def each_part(
+    members: Sequence[Stored], fuse: Callable[[Sequence[NDArray[np.float32]]], NDArray[np.float32]]
+) -> Stored:
     """Queries, gallery and training images, each fused alike; None where a member has none."""
     gallery = [one.gallery for one in members if one.gallery is not None]
     training = [one.training for one in members if one.training is not None]
@@ -144,17 +148,19 @@ def _fused(members: Sequence[Stored], fuse: Callable[[Sequence[NDArray[np.float3
     )
 
 
-def _side_by_side(members: Sequence[Stored], weights: NDArray[np.float64]) -> Stored:
+def side_by_side(members: Sequence[Stored], weights: NDArray[np.float64]) -> Stored:
+    """The members' rows, each of norm 1, times the member's weight, next to each other, and of norm 1 again."""
+
     def join(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        weighted = [weight * _normalized(part) for weight, part in zip(weights, parts, strict=True)]
-        return _normalized(np.concatenate(weighted, axis=1)).astype(np.float32)
+        weighted = [weight * unit_rows(part) for weight, part in zip(weights, parts, strict=True)]
+        return unit_rows(np.concatenate(weighted, axis=1)).astype(np.float32)
 
-    return _fused(members, join)
+    return each_part(members, join)
 
 
-def _normalized(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+def unit_rows(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Rows [N, dim] of norm 1; those of zeros stay so."""
     wide = np.asarray(embeddings, dtype=np.float64)
-    # A row of zeros has no direction: it stays zero instead of turning into NaN.
     norms: NDArray[np.float64] = np.linalg.norm(wide, axis=1, keepdims=True)
     return wide / np.maximum(norms, np.finfo(np.float64).tiny)
 
@@ -175,12 +181,16 @@ def _spread(rows: NDArray[np.float64]) -> float:
     return float(np.sqrt(max(square / pairs - (own.sum() / pairs) ** 2, 0)))
 
 
-def _components(points: NDArray[np.float32], dim: int) -> NDArray[np.float64]:
-    """The first principal components of points [M, width] as columns [width, dim], largest entries positive."""
+def principal_components(points: NDArray[np.float32], dim: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The first `dim` of points [M, width]: directions as columns [width, dim], and the variances [dim] along them.
+
+    By descending variance, each direction with its largest entry positive.
+    """
     centred = points - points.mean(0, dtype=np.float64)
-    components: NDArray[np.float64] = np.linalg.eigh(centred.T @ centred)[1][:, : -dim - 1 : -1]
-    largest = np.take_along_axis(components, np.abs(components).argmax(0)[None], axis=0)
-    return components * np.copysign(1, largest)
+    scatter, directions = np.linalg.eigh(centred.T @ centred)
+    directions, variances = directions[:, : -dim - 1 : -1], scatter[: -dim - 1 : -1] / len(points)
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(0)[None], axis=0)
+    return directions * np.copysign(1, largest), variances
 
 
 def _search(member: Stored, depth: int, *, chunk: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:

@@ -45,7 +45,7 @@ KINDS = {
     "ensembles": (LOSSES, "*.py", ("shape", "members")),
     "datasets": (BENCH / "datasets", "*.py", ("data",)),
     "backbones": (BENCH / "job", "backbones.py", None),
-    "model_ensembles": (BENCH / "job", "fusion.py", None),
+    "model_ensembles": (BENCH / "job", "fusion*.py", None),
     "floors": (BENCH / "job", "floors.py", None),
     "metrics": (BENCH / "scoring", "metrics.py", None),
     "diagnostics": (BENCH / "scoring", "diagnostics.py", ("embedded",)),

@@ -53,3 +53,31 @@ def test_ensembles_are_counted_as_they_are_at_equal_size_and_at_equal_cost():
     assert answer(found._replace(gains=same))[-1] == (
         "Ensembles shown to beat their best member: 1 of 1 (a by 2.1 points); at equal size, 1 of 1 (by 2.0 points)."
     )
+
+
+def searched_alone(*labels):
+    alone = {"kind": "model_ensemble", "members": ["a"]}
+    return [row(label, seed, recall_at_1=0.6 + seed / 1000, **alone) for label in labels for seed in range(3)]
+
+
+def test_one_model_with_another_search_is_no_ensemble_that_pays():
+    found = board(*TWO, *searched_alone("k_reciprocal[a]", "whitened[a]"))
+    first, second, plain, _ = found.lines
+    gains = (gained(first, gain=(0.1, True)), gained(second, gain=(0.2, False)))
+    assert answer(found._replace(gains=gains))[-1] == (
+        "One model with another search at test time, shown to beat its plain line: 1 of 2 (k_reciprocal[a] by 10.0 "
+        "points); these are no ensembles."
+    )
+    both = answer(found._replace(gains=(gained(second, gain=(0.2, False)), gained(plain, gain=(0.3, True)))))
+    assert both[-2:] == (
+        "Ensembles shown to beat their best member: 1 of 1 (a by 30.0 points).",
+        "One model with another search at test time, shown to beat its plain line: none of 1; these are no ensembles.",
+    )
+
+
+def test_a_note_names_the_lines_with_another_search():
+    assert board(*TWO, *searched_alone("k_reciprocal[a]")).notes[-1] == (
+        "k_reciprocal[a]: one trained model with another search at test time. It sees no label and trains nothing. "
+        "The plain line stays the main one."
+    )
+    assert not any("test time" in note for note in board(*TWO).notes)

@@ -12,18 +12,20 @@ from sklearn.decomposition import PCA
 
 from bench.job import fusion
 from bench.job.fusion import Stored
-from bench.matrix.catalogue import check, find
+from bench.matrix.catalogue import check, entries, find
 from bench.scoring.ranking import neighbours
 from losses.shape import Unsuitable
 
 PARAMETERS: dict[str, dict[str, Any]] = {"pca": {"dim": 6}}
 """What a fusion cannot do without."""
-LEARNING = ["mean_similarity", "pca"]
+LEARNING = ["mean_similarity", "pca", "whitened"]
 """Those that need training images."""
-EVERY = [(name, getattr(fusion, name)) for name in fusion.__all__]
+AT_TEST_TIME = ["k_reciprocal", "query_expansion", "whitened"]
+"""Those that change the order of one member alone."""
+EVERY = [(name, entry.function()) for name, entry in entries("model_ensembles").items()]
 Fusion = Callable[..., Stored | NDArray[np.int64]]
 
-every = pytest.mark.parametrize(("name", "fuse"), EVERY, ids=fusion.__all__)
+every = pytest.mark.parametrize(("name", "fuse"), EVERY, ids=[name for name, _ in EVERY])
 gallery_or_none = pytest.mark.parametrize("with_gallery", [False, True], ids=["queries alone", "gallery"])
 
 
@@ -82,8 +84,13 @@ def test_the_outcome_is_embeddings_of_all_images_or_an_order(name: str, fuse: Fu
 @gallery_or_none
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_one_member_alone_is_ordered_as_it_is(name: str, fuse: Fusion, with_gallery: bool, scale: float) -> None:
+    """But for what is done at test time, to which directions alone count."""
     alone = member(3, 6, scale=scale, offset=scale, with_gallery=with_gallery)
-    assert np.array_equal(ordered(fuse([alone], **PARAMETERS.get(name, {}))), ordered(alone))
+    found = ordered(fuse([alone], **PARAMETERS.get(name, {})))
+    assert np.array_equal(found, ordered(alone)) == (name not in AT_TEST_TIME)
+    if name in AT_TEST_TIME:
+        directions = Stored(*(None if part is None else unit(part).astype(np.float32) for part in alone))  # type: ignore[arg-type]
+        assert np.array_equal(found, ordered(fuse([directions], **PARAMETERS.get(name, {}))))
 
 
 @every
@@ -260,9 +267,16 @@ def test_a_dataset_too_small_for_the_components_does_not_suit(rows: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "parameter", "value"), [("pca", "dim", 0), ("rank_fusion", "k", -1), ("rank_fusion", "depth", 0)]
+    ("name", "parameter", "value"),
+    [
+        *(("pca", "dim", 0), ("rank_fusion", "k", -1), ("rank_fusion", "depth", 0), ("whitened", "dim", 0)),
+        *(("query_expansion", "k", 0), ("query_expansion", "alpha", -1), ("query_expansion", "depth", 0)),
+        *(("query_expansion", "k", 2.5), ("query_expansion", "alpha", float("nan")), ("k_reciprocal", "k1", 0)),
+        *(("k_reciprocal", "k2", 0), ("k_reciprocal", "distance_weight", 1.1), ("k_reciprocal", "depth", 0)),
+        *(("k_reciprocal", "distance_weight", -0.1), ("k_reciprocal", "k1", "50")),
+    ],
 )
-def test_parameters_out_of_bounds_are_refused(name: str, parameter: str, value: int) -> None:
+def test_parameters_out_of_bounds_are_refused(name: str, parameter: str, value: Any) -> None:
     with pytest.raises(ValueError, match=parameter):
         check(find("model_ensembles", name), {parameter: value})
 
