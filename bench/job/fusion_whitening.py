@@ -60,7 +60,7 @@ def whitened(members: Sequence[Stored], *, dim: Annotated[int, Ge(1)] | None = N
 
 def _kept(training: NDArray[np.float32], dim: int | None) -> int:
     """How many directions are asked for, of training images [M, width] that suffice for them."""
-    count, width = training.shape
+    count, width = map(int, training.shape)
     if dim is None:
         if count <= width:
             raise Unsuitable(

@@ -80,7 +80,7 @@ def test_every_list_of_parts_is_cut_to_ten(kind):
 
 def test_parameters_are_filled_in_and_checked():
     entry = find("losses", "proxy_anchor")
-    assert check(entry, {"margin": 0}) == {"margin": 0.0, "alpha": 32.0}
+    assert check(entry, {"margin": 0}) == {"margin": 0.0, "alpha": 32.0, "initial_weights": None}
     with pytest.raises(LookupError, match="did you mean 'margin'"):
         check(entry, {"margn": 0.1})
     with pytest.raises(ValueError, match=r"proxy_anchor: alpha = -1 is not possible; it should be greater than 0"):

@@ -73,7 +73,8 @@ def test_the_first_trial_is_the_matrixs_own_setting_and_the_others_are_not():
     assert first.objective.label == "proxy_anchor, trial 0"
     assert second.key != job.key
     expected = 32 * 2 ** (math.log2(8 * 8**0.9) - 5)  # 8 to 64, at 0.9 of the logarithm
-    assert second.objective.parameters == {"margin": 0.36, "alpha": pytest.approx(expected, rel=0.01)}
+    moved = {"margin": 0.36, "alpha": pytest.approx(expected, rel=0.01)}
+    assert second.objective.parameters == {**moved, "initial_weights": None}
     assert second.recipe.loss_rate == pytest.approx(1e-2 * 10**0.8, rel=0.01)
     same = {"trunk_rate", "head_rate", "loss_rate"}
     assert second.recipe.model_dump(exclude=same) == job.recipe.model_dump(exclude=same)

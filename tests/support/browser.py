@@ -1,4 +1,6 @@
-"""The tags of a page; and a page in headless Chromium, driven as a person would: keys, clicks, other screens, paper. No package is needed.
+"""The tags of a page; and a page in headless Chromium, driven as a person would: keys, clicks, other screens, paper.
+
+No package is needed.
 
 The browser speaks the Chrome DevTools Protocol over two pipes: JSON messages, each ended by a zero byte.
 """
