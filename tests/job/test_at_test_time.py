@@ -248,7 +248,7 @@ def test_directions_without_variance_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("rows", "dim", "sentence"),
     [
-        (4, None, "4 training images are too few to whiten 4 dimensions: set dim to fewer"),
+        (4, None, "4 training images are too few to whiten 4 dimensions: set dim below 4"),
         (3, 3, "3 training images are too few to find dim = 3 directions: lower it"),
         (1, 1, "1 training images are too few"),
     ],

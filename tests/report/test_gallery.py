@@ -249,6 +249,7 @@ def test_vectors_are_shown_as_labels_and_every_text_is_escaped(vectors):
 def test_without_the_flag_no_data_is_read_and_the_page_stays_as_it_is(vectors, tmp_path):
     results, file = vectors
     moved = file.rename(file.with_suffix(".away"))
+    datasets._load.cache_clear()  # what the jobs of this process have read
     try:
         plain = run("report", "--results", results, "--output", tmp_path / "plain")
         lacking = run("report", "--results", results, "--output", tmp_path / "lacking", "--galleries")
