@@ -99,7 +99,10 @@ def test_the_losses_of_another_package_train_as_the_page_says(tmp_path):
 
 @pytest.mark.parametrize(
     ("page", "kinds"),
-    [("bench/matrices/README.md", ("ensembles", "matrices")), ("bench/datasets/README.md", ("datasets",))],
+    [
+        ("bench/matrices/README.md", ("ensembles", "model_ensembles", "matrices")),
+        ("bench/datasets/README.md", ("datasets",)),
+    ],
 )
 def test_the_tables_name_what_there_is(page, kinds):
     """Not all of it: `bench list` shows that, and the pages say so."""

@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
+from support.jobs import BACKBONE, DATASET, RECIPE
 
+import bench
+from bench.analysis.answer import answer
+from bench.analysis.boards import boards
 from bench.job import fusion_k_reciprocal
 from bench.job.fusion import Stored
 from bench.job.fusion_k_reciprocal import k_reciprocal
 from bench.job.fusion_query_expansion import query_expansion
 from bench.job.fusion_whitening import whitened
+from bench.matrix.file import Matrix
 from losses.shape import Unsuitable
 
 Points = NDArray[np.float64]
@@ -269,3 +274,22 @@ def test_too_many_directions_are_refused() -> None:
         whitened([one._replace(training=flat)], dim=3)
     with pytest.raises(Unsuitable, match="the 90 training images vary in no direction: train the members anew"):
         whitened([one._replace(training=np.ones((90, 4), np.float32))])
+
+
+def test_a_trained_model_is_searched_in_other_ways_beside_its_plain_line(tmp_path):
+    """All of it real: trained, stored, searched again, ranked and reported."""
+    ways = [{"name": name, "members": ["triplet"]} for name in ("query_expansion", "k_reciprocal")]
+    ways.append({"name": "whitened", "members": ["triplet"], "dim": 8})
+    matrix = Matrix.model_validate(
+        {
+            "datasets": [DATASET], "backbones": [BACKBONE], "losses": ["triplet"], "model_ensembles": ways,
+            "recipe": RECIPE, "seeds": 2, "controls": False,
+        }
+    )  # fmt: skip
+    list(bench.run(matrix, results=tmp_path, workers=1))
+    rows = bench.load(tmp_path)
+    assert rows["status"].tolist() == ["done"] * 8, rows["reason"].tolist()
+    kinds = dict(zip(rows["objective"], rows["kind"], strict=True))
+    assert kinds["k_reciprocal[triplet]"] == "model_ensemble"
+    (board,) = boards(rows)
+    assert "no ensembles" in " ".join(answer(board))
