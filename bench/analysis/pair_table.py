@@ -7,7 +7,7 @@ from bench.analysis.compare import BoardComparison
 
 __all__ = ["MOST_PAIRED", "PairTable", "pair_table"]
 
-MOST_PAIRED = 60
+MOST_PAIRED = 100
 """Methods of a board at most whose pairs are kept; the pairs of more fill a page, and no one holds so many in mind."""
 
 
