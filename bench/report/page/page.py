@@ -33,6 +33,8 @@ __all__ = ["page"]
 
 MOST_ROWS = 200
 """Rows of a table on the page at most; the Markdown beside it has all."""
+MOST_DETAILED = 100
+"""Rows of a leaderboard at most that open to their seeds, cost and origin; they are most of a large page."""
 
 
 def page(
@@ -103,7 +105,7 @@ def _section(board: Board, pictures: Sequence[Picture]) -> dict[str, object]:
 def _rows(board: Board, table: Table) -> list[tuple[tuple[Cell, ...], RowDetails | None, int | None]]:
     """Each row with its details and its place among the pairs of the board; the chance level has neither."""
     places = {cell: place for place, cell in enumerate(board.verdict.places)}
-    known = [(row_details(line, board.metrics), places.get(line.cell)) for line in board.lines[:MOST_ROWS]]
+    known = [(row_details(line, board.metrics), places.get(line.cell)) for line in board.lines[:MOST_DETAILED]]
     return [(cells, *ends) for cells, ends in zip_longest(table.rows, known, fillvalue=(None, None))]
 
 
