@@ -64,7 +64,7 @@ def checked_gpus(gpus: float | None, wanted: str) -> float | None:
 
 
 def lacks_bfloat16() -> bool:
-    """Whether the processor is known to have no instructions for bfloat16: a step takes ten times as long with it."""
+    """Whether the processor is known to have no instructions for bfloat16, which make steps with it bearable."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux

@@ -1,7 +1,7 @@
 """Images, or vectors, on their way to the model: drawn, moved to the device, augmented a whole batch at a time."""
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -26,6 +26,7 @@ __all__ = [
     "distortion",
     "epochs",
     "example",
+    "forget_all_but",
     "generators",
     "reader",
     "seen",
@@ -133,6 +134,17 @@ def seen(images: Tensor, crop: int | None) -> Tensor:
     return images if images.ndim == 2 else centre(images, crop).float().div_(255)
 
 
+_kept: dict[tuple[int, torch.device], Tensor] = {}
+"""Images on a GPU, as long as the array that they were copied from, or until a job has others."""
+
+
+def forget_all_but(arrays: Sequence[NDArray[Any]]) -> None:
+    """Make room on GPUs for a job that reads these images: those of other datasets go."""
+    wanted = {id(images) for images in arrays}
+    for place in [place for place in _kept if place[0] not in wanted]:
+        del _kept[place]
+
+
 def reader(images: NDArray[Any], device: torch.device) -> Reader:
     """What reads images [N, H, W, C] or vectors [N, width], from a copy on the device unless they are too large."""
     whole = _whole(images, device)
@@ -146,16 +158,10 @@ def _whole(images: NDArray[Any], device: torch.device) -> Tensor | None:
     if device.type != "cuda":
         return _channels_first(torch.from_numpy(np.array(images))) if images.nbytes <= IN_MEMORY else None
     place = id(images), device
-    if place not in _kept and images.nbytes > OF_A_GPU * room(device):
-        _kept.clear()  # those of other datasets
     if place not in _kept and images.nbytes <= OF_A_GPU * room(device):
         _kept[place] = _channels_first(torch.from_numpy(np.array(images)).to(device))
         weakref.finalize(images, _kept.pop, place, None)
     return _kept.get(place)
-
-
-_kept: dict[tuple[int, torch.device], Tensor] = {}
-"""Images on a GPU, as long as the array that they were copied from."""
 
 
 def _channels_first(images: Tensor) -> Tensor:

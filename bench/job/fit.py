@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from bench import store
 from bench.datasets.held_out import Fold
 from bench.datasets.split import Split
-from bench.job.batches import Draw, Reader, augmented, epochs, example, generators, reader, viewed
+from bench.job.batches import Draw, Reader, augmented, epochs, example, forget_all_but, generators, reader, viewed
 from bench.job.built import built
 from bench.job.class_texts import class_vectors
 from bench.job.embed import embed
@@ -62,6 +62,7 @@ def pictures(split: Split, recipe: Recipe, device: torch.device, *, frozen: Feat
     split = frozen.split if frozen else split
     train = split.train.images
     parts = [split.test.images] + ([split.gallery.images] if split.gallery else [])
+    forget_all_but([train, *parts])
     sides = tuple((reader(images, device), torch.arange(len(images))) for images in parts)
     sample = torch.arange(0, len(train), -(-len(train) // store.TRAINING))
     read = reader(train, device)

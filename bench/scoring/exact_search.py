@@ -136,18 +136,10 @@ def exact_order(space: Space, one: Proposal, doubt: Tensor) -> Settled:
     row, column = doubt.nonzero(as_tuple=True)
     index = one.found[row, column]
     square = exact_squares(space.queries[one.rows], space.pool, row, index)
-    order = _in_order(index, square, row)
-    return Settled(row, column, order, square[order])
-
-
-def _in_order(*keys: Tensor) -> Tensor:
-    """The order [n] of the keys [n], the last of them first, as `numpy.lexsort` has it; found on their device."""
-    if not keys[0].is_cuda:
-        return torch.from_numpy(np.lexsort([key.numpy() for key in keys]))
-    order = keys[0].argsort(stable=True)
-    for key in keys[1:]:
+    order = index.argsort(stable=True)  # by row, then square, then index
+    for key in (square, row):
         order = order[key[order].argsort(stable=True)]
-    return order
+    return Settled(row, column, order, square[order])
 
 
 def exact_squares(queries: Tensor, pool: Tensor, row: Tensor, index: Tensor) -> Tensor:

@@ -93,6 +93,14 @@ def test_images_stay_on_the_gpu_as_long_as_their_array_does():
     assert place not in batches._kept
 
 
+def test_images_of_other_datasets_go_when_a_job_has_its_own(monkeypatch):
+    one, other = np.zeros((2, 4, 4, 3), np.uint8), np.ones((2, 4, 4, 3), np.uint8)
+    kept = {(id(images), CUDA): torch.from_numpy(images) for images in (one, other)}
+    monkeypatch.setattr(batches, "_kept", kept)
+    batches.forget_all_but([other])
+    assert list(kept) == [(id(other), CUDA)]
+
+
 @needs_a_gpu
 @pytest.mark.usefixtures("half_a_gigabyte")
 def test_images_too_large_for_the_gpu_are_read_batch_by_batch():

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.analysis.across_boards import together
@@ -14,6 +13,7 @@ from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.files import GENERATOR
 from bench.report.literature import LITERATURE, LITERATURE_READ, about, literature_sections
+from bench.report.page.templates import template
 from bench.report.plots.draw import Picture
 from bench.report.row_details import RowDetails, row_details
 from bench.report.tables import (
@@ -49,16 +49,9 @@ def page(
 
     `facts` are name and value of the provenance, `galleries` what `report.gallery` makes, by dataset and backbone.
     """
-    environment = Environment(
-        loader=PackageLoader("bench.report.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = galleries or {}
     heard = {(board.dataset, board.backbone) for board in boards} | set(map(about, boards))
-    return environment.get_template("page.html.jinja").render(
+    return template("page.html.jinja").render(
         title=title,
         generator=GENERATOR,
         facts=facts,
