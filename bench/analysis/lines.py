@@ -46,6 +46,8 @@ class Line(NamedTuple):
     scores: Mapping[str, Score]
     values: Mapping[str, Numbers]
     """By metric, that of every run, NaN for none; for a metric that no run has, there is no entry."""
+    recalls: Mapping[int, float]
+    """Recall@1 of every seed that has one."""
     keys: tuple[str, ...]
     """Of its runs that gave scores."""
     ran: tuple[int, ...]
@@ -77,12 +79,6 @@ class Line(NamedTuple):
     def done(self) -> int:
         """How many seeds gave scores."""
         return len(self.ran)
-
-    @property
-    def recalls(self) -> Mapping[int, float]:
-        """Recall@1 of every seed that has one."""
-        found = zip(self.ran, self.values.get(FIRST, ()), strict=False)
-        return {seed: float(value) for seed, value in found if not np.isnan(value)}
 
     @property
     def at_test_time(self) -> bool:
@@ -119,6 +115,8 @@ def lines(latest: pd.DataFrame, done: pd.DataFrame, metrics: Sequence[str], mode
 def _line(cell: str, cells: Mapping[str, NDArray[Any]], asked: int, metrics: Sequence[str]) -> Line:
     values = {name: cells[name].astype(float) for name in (*metrics, *LOOKS)}
     dim, trained, whole = cells["embedding_dim"][0], cells["seconds_train"], cells["seconds"]
+    ran = tuple(map(int, cells["seed"]))
+    firsts = zip(ran, map(float, values.get(FIRST, ())), strict=False)
     return Line(
         cell=cell,
         method=str(cells["method"][0]),
@@ -128,8 +126,9 @@ def _line(cell: str, cells: Mapping[str, NDArray[Any]], asked: int, metrics: Seq
         members=tuple(map(str, cells["members"][0])),
         scores={},
         values={name: found for name, found in values.items() if not np.isnan(found).all()},
+        recalls={seed: value for seed, value in firsts if not np.isnan(value)},
         keys=tuple(cells["key"]),
-        ran=tuple(map(int, cells["seed"])),
+        ran=ran,
         models=frozenset(),
         seeds=asked,
         dim=None if pd.isna(dim) else int(dim),
