@@ -61,22 +61,22 @@ def set_aside_beside(results: Path, keys: Iterable[str]) -> Again:
     known, folders = seen(results), [results / key for key in sorted(keys)]
     new = {folder: one for folder in folders if (one := mark(folder, LOOK)) not in known}
     with ThreadPoolExecutor() as threads:
-        found = dict(zip(new, threads.map(_faults, new), strict=True))
-    note_seen(results, [new[folder] for folder, faults in found.items() if not faults])
+        found = dict(zip(new, threads.map(_looked_at, new), strict=True))
+    note_seen(results, [new[folder] for folder, (_, faults) in found.items() if not faults])
     again, sentences = set(), []
-    for folder, faults in found.items():
+    for folder, (seen_one, faults) in found.items():
         if damaged := [fault.sentence for fault in faults if fault.damaged]:
             again.add(folder.name)
-            if place := _moved(folder):
+            if place := _moved(folder, seen_one):
                 sentences.append(f"{'; '.join(damaged)}; its folder is set aside as {place}, and the job runs again")
         sentences += [f"{fault.sentence}; it is left out" for fault in faults if not fault.damaged and not damaged]
     return Again(frozenset(again), tuple(sentences))
 
 
-def _moved(folder: Path) -> str | None:
-    """Its new name; None where another process has just moved it."""
+def _moved(folder: Path, seen_one: os.stat_result | None) -> str | None:
+    """Its new name; None where another process has just moved or replaced it."""
     try:
-        return move_aside(folder)
+        return move_aside(folder, seen=seen_one)
     except StoreError:
         raise
     except OSError as error:
@@ -84,8 +84,13 @@ def _moved(folder: Path) -> str | None:
         raise StoreError(f"{folder}: is damaged and cannot be renamed ({why}); rename or delete it yourself") from error
 
 
-def _faults(folder: Path) -> list[_Fault]:
-    return [fault for name, read in LOOK.items() if (fault := _fault(folder / name, read))]
+def _looked_at(folder: Path) -> tuple[os.stat_result | None, list[_Fault]]:
+    """Which folder it is, None where it has gone, and what is wrong in it."""
+    try:
+        which = os.stat(folder)
+    except OSError:
+        which = None
+    return which, [fault for name, read in LOOK.items() if (fault := _fault(folder / name, read))]
 
 
 def _fault(file: Path, read: Callable[[Path], Any]) -> _Fault | None:

@@ -117,8 +117,12 @@ def _clear(home: Path, place: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def move_aside(folder: Path) -> str | None:
-    """Give a folder a name that is no key; returns the name, None where another process has just moved it."""
+def move_aside(folder: Path, *, seen: os.stat_result | None = None) -> str | None:
+    """Give a folder a name that is no key; returns the name, None where another process has just moved it.
+
+    One that is not the folder that was `seen`, because another process has just put its result there, gets its own name
+    back.
+    """
     for number in range(10**6):
         place = folder.with_name(f".broken-{folder.name}-{number}")
         if os.path.lexists(place):
@@ -131,7 +135,10 @@ def move_aside(folder: Path) -> str | None:
             if error.errno not in TAKEN:  # another process has just taken the name
                 raise
         else:
-            return place.name
+            if seen is None or os.path.samestat(os.stat(place), seen):
+                return place.name
+            _placed(place, folder)  # or a third process was quicker
+            return None
     raise StoreError(f"{folder}: a million folders of this name are set aside; delete some")
 
 

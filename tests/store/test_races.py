@@ -14,6 +14,7 @@ from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.store.places import DRAFT
 from bench.store.processes import Process, marked, ours
+from bench.store.publish import move_aside
 from bench.store.row import failure
 
 MATRIX = Matrix.model_validate({"datasets": ["glyphs"], "backbones": ["conv4"], "losses": ["triplet"], "seeds": 3})
@@ -131,3 +132,16 @@ def test_a_process_that_has_ended_and_waits_for_its_parent_is_dead():
     assert marked(f"{ours().mark}k3x9") == ours()
     assert marked("0123abcd") is None
     assert not Process("01234567", child.pid, 0).dead
+
+
+def test_a_result_that_came_after_the_look_at_a_damaged_one_stays_in_its_place(tmp_path):
+    store.write(tmp_path, finished(JOB))
+    home = tmp_path / JOB.key
+    looked_at = os.stat(home)
+    os.rename(home, tmp_path / "the damaged one")  # as another run does, which then stores the job anew
+    store.write(tmp_path, finished(JOB))
+    there = os.stat(home)
+    assert move_aside(home, seen=looked_at) is None
+    assert os.path.samestat(os.stat(home), there)
+    assert move_aside(home, seen=there) == f".broken-{JOB.key}-0"
+    assert move_aside(home, seen=there) is None
