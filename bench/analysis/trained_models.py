@@ -28,7 +28,8 @@ def trained_models(rows: pd.DataFrame) -> Models:
     began = dict(zip(rows["key"], rows["started"].fillna("").astype(str), strict=True))
     made_of = rows["kind"].isin(("model_ensemble", "control")) & rows["members"].map(len).gt(0)
     fused = rows[made_of & rows["job"].notna()]
-    made = {key: _trained(job) for key, text in zip(fused["key"], fused["job"], strict=True) if (job := Job.stored(text))}
+    jobs = ((key, Job.stored(text)) for key, text in zip(fused["key"], fused["job"], strict=True))
+    made = {key: _trained(job) for key, job in jobs if job}
     parts = {key: made.get(key, [key]) for key in rows["key"]}
     return {key: tuple(TrainedModel(one, began.get(one, "")) for one in found) for key, found in parts.items()}
 
