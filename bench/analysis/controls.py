@@ -126,7 +126,7 @@ def waiting(jobs: Sequence[Job], rows: pd.DataFrame) -> int:
 def measured(rows: pd.DataFrame) -> dict[str, Measured]:
     """By key, the finished jobs among `rows` that have a Recall@1."""
     done = rows[rows["status"] == "done"]
-    if done.empty:
+    if done.empty or "recall_at_1" not in done:
         return {}
     known = done[done["recall_at_1"].notna()]
     dims = known["embedding_dim"].fillna(0).astype(int)

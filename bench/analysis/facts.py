@@ -38,11 +38,11 @@ def _counts(status: "pd.Series[str]") -> str:
 
 
 def _commits(rows: pd.DataFrame) -> str:
-    known = rows[["commit", "dirty"]].dropna(subset=["commit"]).drop_duplicates()
-    dirty = known["dirty"].eq(True)
-    return _listed(known["commit"].astype(str).str[:10] + dirty.map({True: " with uncommitted changes", False: ""}))
+    stated = rows[["commit", "dirty"]].dropna(subset=["commit"]).drop_duplicates()
+    dirty = stated["dirty"].eq(True)
+    return _listed(stated["commit"].astype(str).str[:10] + dirty.map({True: " with uncommitted changes", False: ""}))
 
 
 def _data(rows: pd.DataFrame) -> str:
-    known = rows[["dataset", "dataset_sha"]].dropna().drop_duplicates().astype(str)
-    return _listed(known["dataset"] + " " + known["dataset_sha"].str[:8])
+    read = rows[["dataset", "dataset_sha"]].dropna().drop_duplicates().astype(str)
+    return _listed(read["dataset"] + " " + read["dataset_sha"].str[:8])

@@ -63,6 +63,8 @@ def _differences(runs: Runs) -> Numbers:
 
 def _apart(several: Sequence[Runs], lines: Sequence[Line]) -> dict[Key, Estimate]:
     """Variances of single runs, shrunk over the board, of either side in every seed."""
+    if not several:
+        return {}
     known = [line for line in lines if FIRST in line.scores]
     found = summary(line_methods(known, FIRST))
     places = {line.cell: place for place, line in enumerate(known)}

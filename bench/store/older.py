@@ -4,18 +4,20 @@ import hashlib
 
 import pandas as pd
 
+from bench.store.columns import known
+
 __all__ = ["identified"]
 
 TOLD_BY = ("dataset", "dataset_sha", "backbone", "objective", "kind", "members", "recipe", "protocol")
 
 
 def identified(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with `job` and `cell`: where there is no cell, one of all that a row says of its job but the seed.
+    """`rows` with every column that is no score, and a cell: if none was stored, one of all that a row says of its job.
 
-    Nothing is averaged wrongly so, but what differs in nothing else stays apart, as a relabelled objective does.
-    `bench.analysis.older_jobs` finds the jobs themselves.
+    The seed is no part of it. Nothing is averaged wrongly so, but what differs in nothing else stays apart, as a
+    relabelled objective does. `bench.analysis.older_jobs` finds the jobs themselves.
     """
-    whole = rows.reindex(columns=[*rows.columns, *({"job", "cell"} - set(rows.columns))])
+    whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *known()))))
     lacking = whole["cell"].isna()
     if not lacking.any():
         return whole

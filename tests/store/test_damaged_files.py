@@ -21,13 +21,19 @@ from typer.testing import CliRunner
 
 import bench
 from bench import store
+from bench.analysis.boards import boards
+from bench.analysis.facts import facts
 from bench.cli.app import app
+from bench.execute.standing import standing
 from bench.matrix.file import Matrix
 from bench.matrix.job import Job
+from bench.report import markdown, terminal
+from bench.store.columns import known
 from bench.store.noted_rows import NOTED
 from bench.store.places import StoreError
 from bench.store.queries import Queries
 from bench.store.seen_files import SEEN
+from bench.store.sound import ESSENTIAL
 
 CHANGES = {"losses": ["triplet", "contrastive"], "seeds": 2}
 ENSEMBLES = [{"name": "sum", "members": ["triplet", "contrastive"]}]
@@ -545,3 +551,25 @@ def test_a_run_repairs_what_is_damaged_bit_for_bit(results, trained):
     for job in JOBS:
         assert np.array_equal(store.embeddings(results, job.key), store.embeddings(trained, job.key))
     assert planned(results) == (set(), [])
+
+
+@pytest.fixture(scope="module")
+def packed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    file = tmp_path_factory.mktemp("packed") / "rows.parquet"
+    store.pack(trained, file)
+    return pq.read_table(file)
+
+
+@pytest.mark.parametrize("emptied", [False, True], ids=["without the column", "with an empty column"])
+@pytest.mark.parametrize("name", sorted({*known(), "recall_at_1"} - set(ESSENTIAL)))
+def test_rows_of_others_may_lack_any_column_that_is_not_essential(packed, tmp_path, name, emptied):
+    file, place = tmp_path / "theirs.parquet", packed.column_names.index(name)
+    theirs = packed.drop_columns([name])
+    if emptied:
+        theirs = theirs.add_column(place, packed.schema.field(name), pa.nulls(len(packed), packed[name].type))
+    pq.write_table(theirs, file)
+    rows = bench.load(file)
+    found = boards(rows)
+    assert "Theirs" in markdown(found, title="Theirs", facts=facts(rows), plots={})
+    assert terminal(found)
+    assert set(standing(JOBS, file, choose=True).statuses) >= {job.key for job in JOBS}
