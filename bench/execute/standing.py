@@ -79,7 +79,7 @@ def standing(jobs: Sequence[Job], results: Path, *, choose: bool) -> Standing:
     under_way = [Running(job, taken[job.key]) for job in whole if job.key in taken and stored.get(job.key) not in FINAL]
     found: dict[str, str] = {job.key: stored.get(job.key, "new") for job in whole}
     found |= {one.job.key: "running" for one in under_way}
-    reasons = dict(zip(rows["key"], rows["reason"].fillna("no reason was stored"), strict=True))
+    reasons = dict(zip(rows["key"], rows["reason"].astype(object).fillna("no reason was stored"), strict=True))
     return Standing(
         jobs=whole,
         statuses=found,
