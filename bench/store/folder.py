@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.store.checkpoints import sweep_checkpoints
+from bench.store.columns import types
 from bench.store.damage import LOOK
 from bench.store.job_row import NONE, read_rows
 from bench.store.kept_rows import stamp
@@ -208,8 +209,11 @@ def load(source: str | Path) -> pd.DataFrame:
 
 
 def _frame(rows: pa.Table) -> pd.DataFrame:
+    for name, kind in types().items():  # what others have written may lack some
+        if name not in rows.column_names:
+            rows = rows.append_column(name, pa.nulls(len(rows), kind))
     frame = identified(rows.to_pandas())
-    frame = readable(frame.astype({name: object for name in LONG if name in frame}))
+    frame = readable(frame.astype(dict.fromkeys(LONG, object)))
     pa.default_memory_pool().release_unused()  # else what reading took stays with the pool: 80 MB for 10,000 rows
     return frame
 

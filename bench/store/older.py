@@ -4,24 +4,21 @@ import hashlib
 
 import pandas as pd
 
-from bench.store.columns import known
-
 __all__ = ["identified"]
 
 TOLD_BY = ("dataset", "dataset_sha", "backbone", "objective", "kind", "members", "recipe", "protocol")
 
 
 def identified(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with every column that is no score, and a cell: if none was stored, one of all that a row says of its job.
+    """`rows` with a cell: where none was stored, one of all that a row says of its job.
 
     The seed is no part of it. Nothing is averaged wrongly so, but what differs in nothing else stays apart, as a
     relabelled objective does. `bench.analysis.older_jobs` finds the jobs themselves.
     """
-    whole = rows.reindex(columns=list(dict.fromkeys((*rows.columns, *known()))))
-    lacking = whole["cell"].isna()
+    lacking = rows["cell"].isna()
     if not lacking.any():
-        return whole
-    told = whole.loc[lacking].reindex(columns=list(TOLD_BY)).astype(str).fillna("").agg("\n".join, axis=1)
+        return rows
+    told = rows.loc[lacking, list(TOLD_BY)].astype(str).fillna("").agg("\n".join, axis=1)
     cells = {text: f"unknown-{hashlib.sha256(text.encode()).hexdigest()[:12]}" for text in told.unique()}
-    objects = whole.astype({"job": object, "cell": object})
+    objects = rows.astype({"job": object, "cell": object})
     return objects.assign(cell=objects["cell"].where(~lacking, told.map(cells)))

@@ -1,6 +1,5 @@
 """Rows for readers: whoever wrote them, their texts can be printed anywhere."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -24,13 +23,9 @@ def readable(rows: pd.DataFrame) -> pd.DataFrame:
     """
     changed: dict[str, pd.Series[Any]] = {}
     for name in TEXTS:
-        found = {text: without_control(text) for text in rows[name].dropna().unique()} if name in rows else {}
+        found = {text: without_control(text) for text in rows[name].dropna().unique()}
         if any(text != shown for text, shown in found.items()):
             changed[name] = rows[name].map(found)
-    changed["members"] = pd.Series(_members(rows), rows.index, dtype=object)
+    members = [[without_control(text) for text in labels] if np.ndim(labels) else [] for labels in rows["members"]]
+    changed["members"] = pd.Series(members, rows.index, dtype=object)
     return rows.assign(**changed)
-
-
-def _members(rows: pd.DataFrame) -> list[list[str]]:
-    stored: Iterable[Any] = rows["members"] if "members" in rows else [None] * len(rows)
-    return [[without_control(text) for text in labels] if np.ndim(labels) else [] for labels in stored]
