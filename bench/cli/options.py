@@ -64,10 +64,7 @@ MatrixArgument = Annotated[
     typer.Argument(metavar="MATRIX", help="Name of a matrix (see `bench list matrices`), or path of a matrix file."),
 ]
 ResultsOption = Annotated[
-    Path,
-    typer.Option(
-        "--results", metavar="DIR|ADDRESS", help="Folder of stored results, or an address such as s3://bucket/prefix."
-    ),
+    Path, typer.Option("--results", metavar="DIR|ADDRESS", help="Folder of results, or an address: s3://bucket/prefix.")
 ]
 DataOption = Annotated[
     Path | None,
@@ -157,11 +154,7 @@ VersionsOption = Annotated[
 ]
 SourceOption = Annotated[
     Path,
-    typer.Option(
-        "--results",
-        metavar="DIR|FILE|ADDRESS",
-        help="Folder of stored results, a packed file, or an address such as s3://bucket/prefix.",
-    ),
+    typer.Option("--results", metavar="DIR|FILE|ADDRESS", help="Folder of results, a packed file, or s3://bucket/prefix."),
 ]
 OnlyOption = Annotated[
     list[str],
