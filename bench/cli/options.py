@@ -154,7 +154,9 @@ VersionsOption = Annotated[
 ]
 SourceOption = Annotated[
     Path,
-    typer.Option("--results", metavar="DIR|FILE|ADDRESS", help="Folder of results, a packed file, or s3://bucket/prefix."),
+    typer.Option(
+        "--results", metavar="DIR|FILE|ADDRESS", help="Folder of results, a packed file, or s3://bucket/prefix."
+    ),
 ]
 OnlyOption = Annotated[
     list[str],

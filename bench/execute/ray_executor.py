@@ -119,6 +119,7 @@ class _Crew:
         self.known: set[str] = set()
         """Nodes that see what they have to."""
         self.room, self.looked = 0, -math.inf
+        self.own = ray.get_runtime_context().get_node_id()
         self.share = share(cluster, self._nodes(), threads=setup.threads)
         self.mirror = mirror_of(setup.results)
         device = "cuda:0" if self.share.gpus else "cpu"
@@ -272,4 +273,8 @@ class _Crew:
             self.ray.kill(seat.actor)
 
     def _nodes(self) -> list[dict[str, Any]]:
-        return [node for node in self.ray.nodes() if node["Alive"]]
+        """Those that are there. Without its own one, a driver's actors are ended, and no new one begins."""
+        alive = [node for node in self.ray.nodes() if node["Alive"]]
+        if self.own not in {node["NodeID"] for node in alive}:
+            raise ConfigError("the node of this run has left the cluster: give the same command again, on another one")
+        return alive
