@@ -188,7 +188,7 @@ def until_own_node_is_lost(jobs, results, cluster):
     """The events of a run whose node is killed in the middle."""
     with connected(cluster.address) as ray:
         own = ray.get_runtime_context().get_node_id()
-        (node,) = (one for one in cluster.list_all_nodes() if one.unique_id == own)
+        (node,) = (one for one in cluster.list_all_nodes() if one.node_id == own)
         with closing(run(jobs, results, cluster, limits=Limits(checkpoint_every=OFTEN))) as events:
             for event in events:
                 yield event
