@@ -120,8 +120,7 @@ ExecutorOption = Annotated[
     typer.Option(
         "--executor",
         metavar="WHAT",
-        help="What runs the jobs: local, or ray: the nodes of a Ray cluster, which share the folders of results and "
-        "data.",
+        help="What runs the jobs: local, or ray: the nodes of a Ray cluster, which all see the same results and data.",
     ),
 ]
 AddressOption = Annotated[
