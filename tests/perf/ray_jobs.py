@@ -5,7 +5,7 @@
 Nothing is trained. The driver is the executor as it is. Its actors are real ones, but where `Host` has a process that
 trains beside it, they sleep for a second and tell the news of a job of one epoch: 64 processes with torch fit on no
 small machine. So all that lies between the driver and a job is measured, and not what a job takes on its node. No rows
-are written.
+are written. What is added is told of the second half of the jobs, when all actors have begun.
 """
 
 import resource
@@ -75,23 +75,25 @@ def seconds_used() -> float:
 def main(count: int, cpus: int) -> None:
     ray_executor.Host = Sleeper  # type: ignore[attr-defined, misc, assignment]
     jobs = [tiny()[0].model_copy(update={"seed": seed}) for seed in range(count)]
-    queue, began, before, ended, at = iter(jobs), 0.0, 0.0, 0, time.monotonic()
+    queue, began, half, before, ended, at = iter(jobs), 0.0, 0.0, 0.0, 0, time.monotonic()
     with tempfile.TemporaryDirectory() as name, local_cluster(cpus) as address:
         options = {"results": Path(name), "data": None, "places": Cluster(address)}
         for event in ray_executor.execute(lambda: next(queue, None), jobs[:cpus], **options):
             if event.kind == "started" and not began:
-                began, before = time.monotonic(), seconds_used()
+                began = time.monotonic()
                 print(f"{began - at:.0f} s until the first job starts", file=sys.stderr)
             if event.kind in ENDINGS:
                 ended += 1
                 at = time.monotonic()
+                if ended == count // 2:
+                    half, before = at, seconds_used()
                 if not ended % 1000:
                     print(f"{at - began:.0f} s: {ended:,} jobs", file=sys.stderr, flush=True)
-    used, seconds = seconds_used() - before, at - began
-    place, memory = seconds * cpus / ended, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(f"{ended:,} jobs of {SECOND:g} s on {cpus} logical CPUs took {seconds:.0f} s")
-    print(f"a place takes {place:.2f} s for a job, so {place - SECOND:.2f} s are added")
-    print(f"the driver used {1000 * used / ended:.1f} ms of the processor for a job, and {memory:.0f} MB")
+    later, memory = ended - count // 2, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    place, used = (at - half) * cpus / later, (seconds_used() - before) / later
+    print(f"{ended:,} jobs of {SECOND:g} s on {cpus} logical CPUs took {at - began:.0f} s")
+    print(f"in the second half a place takes {place:.3f} s for a job, so {place - SECOND:.3f} s are added")
+    print(f"the driver used {1000 * used:.1f} ms of the processor for a job, and {memory:.0f} MB")
 
 
 if __name__ == "__main__":
