@@ -6,7 +6,7 @@ ARG BASE=python:3.11-slim
 FROM ${BASE}
 COPY . /lossbench
 RUN python3 -m venv /opt/bench \
- && /opt/bench/bin/pip install --no-cache-dir --constraint /lossbench/constraints.txt '/lossbench[ray,trunks]' 'ray[default]' \
+ && /opt/bench/bin/pip install --no-cache-dir --constraint /lossbench/constraints.txt '/lossbench[ray,remote,trunks]' 'ray[default]' \
  && rm -r /lossbench
 ENV PATH=/opt/bench/bin:$PATH
 # As a command of a cluster, such as that of KubeRay, the image is started with another entry point.

@@ -18,7 +18,7 @@ from bench.matrix.catalogue import did_you_mean
 from bench.matrix.job import ConfigError
 from bench.stats.across_datasets import across
 from bench.stats.estimate import Estimate
-from bench.store import load
+from bench.store import load, mirrored
 from bench.store.columns import scores
 
 __all__ = ["Compared", "ComparedBoard", "NothingToCompare", "compare", "compare_all", "compare_pair"]
@@ -73,8 +73,8 @@ def compare(
     Args:
         a: label, key or cell of a method in `results`.
         b: the same in `against`, else in `results`.
-        results: folder of results, or a file of `bench pack`.
-        against: another folder or file.
+        results: folder of results, a file of `bench pack`, or an address such as s3://bucket/prefix.
+        against: another one.
         dataset: label of the only dataset to look at.
         metric: a column of scores.
 
@@ -82,13 +82,18 @@ def compare(
         ConfigError: there is no such method, dataset or metric, or a label that two methods share.
         NothingToCompare: no board has both.
     """
-    source = Source(Path(results), load(results))
+    source = _source(results)
     if a is None or b is None:
         if a or b or against:
             raise ConfigError("a comparison needs A and B; leave out both, and `against`, to compare all methods.")
         return compare_all(source, dataset=dataset, metric=metric)
-    other = None if against is None else Source(Path(against), load(against))
+    other = None if against is None else _source(against)
     return compare_pair(a, b, source=source, other=other, dataset=dataset, metric=metric)
+
+
+def _source(results: str | Path) -> Source:
+    place = mirrored(results)
+    return Source(place, load(place))
 
 
 def compare_all(source: Source, *, dataset: str | None = None, metric: str = "recall_at_1") -> Compared:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from bench.cli.addresses import folders_of_addresses
 from bench.cli.interrupts import at_work, exit_code, was_interrupted
 from bench.cli.output import UNREAD, console, spell_out
 
@@ -62,7 +63,9 @@ MatrixArgument = Annotated[
     str,
     typer.Argument(metavar="MATRIX", help="Name of a matrix (see `bench list matrices`), or path of a matrix file."),
 ]
-ResultsOption = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of stored results.")]
+ResultsOption = Annotated[
+    Path, typer.Option("--results", metavar="DIR|ADDRESS", help="Folder of results, or an address: s3://bucket/prefix.")
+]
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", envvar="BENCH_DATA", help="Data folder with one subfolder per dataset."),
@@ -117,8 +120,7 @@ ExecutorOption = Annotated[
     typer.Option(
         "--executor",
         metavar="WHAT",
-        help="What runs the jobs: local, or ray: the nodes of a Ray cluster, which share the folders of results and "
-        "data.",
+        help="What runs the jobs: local, or ray: the nodes of a Ray cluster, which all see the same results and data.",
     ),
 ]
 AddressOption = Annotated[
@@ -150,7 +152,10 @@ VersionsOption = Annotated[
     ),
 ]
 SourceOption = Annotated[
-    Path, typer.Option("--results", metavar="DIR|FILE", help="Folder of stored results, or a packed file.")
+    Path,
+    typer.Option(
+        "--results", metavar="DIR|FILE|ADDRESS", help="Folder of results, a packed file, or s3://bucket/prefix."
+    ),
 ]
 OnlyOption = Annotated[
     list[str],
@@ -193,7 +198,7 @@ def guarded(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., N
             spell_out()
             try:
                 with at_work(), _told_in_sentences():
-                    function(*args, **kwargs)
+                    function(*args, **kwargs | folders_of_addresses(function.__name__, kwargs))
             except (Exception, KeyboardInterrupt) as error:
                 end = _end(error, expected)
                 if end is None:

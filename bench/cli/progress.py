@@ -73,6 +73,7 @@ class Display:
             "started": self._start,
             "embedding": self._embed,
             "epoch": self._advance,
+            "checkpoint": lambda _event: None,
             "stopping": self._stop,
             "stopped": self._stop,
         }

@@ -127,6 +127,7 @@ def complement(
     plan.check_same_data(jobs, splits, store.load(results))
     if results.is_file():
         raise ConfigError(f"{results}: is a packed file, which holds no embeddings; name a folder of results")
+    store.fetch_arrays(results, [job.key for job in jobs])
     studies = study(jobs, splits, results, size=size)
     console().print(terminal(studies))
     for path in write(studies, output, title=title):

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from bench import store
 from bench.datasets.acquire.inventory import inventory
-from bench.datasets.reading.scratch import cache_folder
 from bench.execute.devices import devices, places
 from bench.matrix.packaged_weights import EXTRA, PACKAGED, content
+from bench.store.places import cache_folder
 
 __all__ = ["Fact", "environment"]
 

@@ -16,6 +16,7 @@ EventKind = Literal[
     "started",
     "embedding",
     "epoch",
+    "checkpoint",
     "decided",
     "remark",
     "stopping",
@@ -38,7 +39,7 @@ class Event(NamedTuple):
     known of a job that goes on. Of a run that is to stop, every running job is `stopping`, and then `stopped`, unless
     it just ends: it has a checkpoint and no row, and the same call continues. Where several runs share a folder of
     results, `elsewhere` says that another run has a planned job, who, and how far it is; how it ends is told as if it
-    ran here.
+    ran here. `checkpoint` says that a running job can be continued from where it is now.
     """
 
     kind: EventKind

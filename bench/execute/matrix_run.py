@@ -19,7 +19,7 @@ from bench.execute.devices import lacks_bfloat16
 from bench.execute.event import ENDINGS, Event
 from bench.execute.plan import check, check_same_data, forecast
 from bench.execute.seeds_by_look import ByLook, by_look, stages
-from bench.execute.share import share
+from bench.execute.share import Share, share
 from bench.execute.turns import Turns
 from bench.execute.way import EXECUTORS, Way, WayOptions
 from bench.matrix import file
@@ -72,7 +72,8 @@ def run(
 
     Args:
         matrix: a matrix, the name of one that comes with the project, or the path of a file.
-        results: folder of results.
+        results: folder of results, or an address of fsspec such as s3://bucket/prefix, which one run at a time may
+            write to.
         seeds: run the seeds 0 to this number - 1 instead of the matrix's own.
         changes: of single values of the matrix, such as "recipe.epochs=3".
         skip_broken: leave out images that cannot be read.
@@ -105,7 +106,8 @@ def run(
 
     Raises:
         ConfigError: the request is wrong: an unknown name or value, unfit data, or what cannot be built.
-        StoreError: results cannot be written, their folder has gone, or the disk is too small for the embeddings.
+        StoreError: results cannot be written, their folder has gone, or the disk is too small for the embeddings; or
+            another run writes to the address.
         Stopped: `stop` was asked for, and nothing runs any more; the same call continues.
     """
     choice: dict[str, Any] = {"seeds": seeds, "skip_broken": skip_broken, "until": until, "plugins": plugins}
@@ -139,24 +141,46 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
         way: where and how.
     """
     limits, where = way.checked_limits(), way.places()
-    jobs, controls, boards, rule = ask()
-    own = share(way.retry, way.shard, by_rule=rule is not None)
-    results, data = way.results, None if way.data is None else Path(way.data)
-    everything = [*jobs, *(job for board in boards for job in board)]
-    splits = check(everything, data)
+    asked = ask()
+    own = share(way.retry, way.shard, by_rule=asked.rule is not None)
+    everything = [*asked.jobs, *(job for board in asked.boards for job in board)]
+    splits = check(everything, None if way.data is None else Path(way.data))
     doubtful = [f"{label}: {remark}" for label, split in splits.items() for remark in remarks(split)]
     for sentence in (*unused(named(), everything), *doubtful):
         warn(sentence, stacklevel=2)
-    stored, read = _stored(everything, splits, results, choose=controls), partial(_row, results)
+    results = store.mirrored(way.results, fetch=False)
+    with store.driving(results):
+        stored = _stored(everything, splits, results, choose=asked.controls)
+        queue = _queue(asked, stored, results, own)
+        options: dict[str, Any] = {"places": where, "threads": way.threads, "limits": limits, "stop": way.stop}
+        begin = partial(EXECUTORS[way.executor], results=results, data=way.data and Path(way.data), **options)
+        yield from _run(queue, begin, where, most=way.max_failures, results=results, splits=splits)
+    if left := queue.left_to_others():
+        warn(left, stacklevel=2)
+
+
+def _queue(asked: Asked, stored: pd.DataFrame, results: Path, own: Share) -> Queue:
+    """The jobs, in the order in which they may start."""
     looks = []
-    if rule:
-        score = partial(_score, _scores(stored, rule.metric), results, rule.metric)
-        looks = [stages(board, rule, score) for board in boards]
-    queue = Queue(
-        jobs, stored, read, choose=controls, looks=looks, share=own, kept=partial(store.has_embeddings, results)
-    )
+    if asked.rule:
+        score = partial(_score, _scores(stored, asked.rule.metric), results, asked.rule.metric)
+        looks = [stages(board, asked.rule, score) for board in asked.boards]
+    kept = partial(store.has_embeddings, results)
+    return Queue(asked.jobs, stored, partial(_row, results), choose=asked.controls, looks=looks, share=own, kept=kept)
+
+
+def _run(
+    queue: Queue,
+    begin: Callable[..., Any],
+    where: Any,
+    *,
+    most: int | None,
+    results: Path,
+    splits: Mapping[str, Split],
+) -> Iterator[Event]:
+    """The events of a queue whose jobs an executor runs."""
     ended = 0
-    with closing(Turns(queue, results, most=way.max_failures)) as turns:
+    with closing(Turns(queue, results, most=most)) as turns:
         yield from turns.seen(queue.plan())
         yield from turns.seen(turns.others())
         if waiting := list(queue.waiting.values()):
@@ -164,9 +188,7 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
             _warn_if_slow(waiting, where)
             store.check_room(results, forecast(trained, splits, store.empty()).bytes)
             yield from _compare(waiting, splits)
-            options: dict[str, Any] = {"places": where, "threads": way.threads, "limits": limits, "stop": way.stop}
-            begin = partial(EXECUTORS[way.executor], turns.take, waiting, results=results, data=data)
-            with closing(begin(**options)) as events:
+            with closing(begin(turns.take, waiting)) as events:
                 for event in events:
                     turns.see(event)
                     yield event
@@ -175,8 +197,6 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
                         yield from turns.seen(queue.end(event.job))
                         if not ended % KEEP_EVERY:
                             store.keep(results)
-    if left := queue.left_to_others():
-        warn(left, stacklevel=2)
 
 
 def _warn_if_slow(jobs: Sequence[Job], where: Any) -> None:

@@ -18,11 +18,12 @@ from time import monotonic
 from typing import Any
 
 from bench import store
-from bench.execute.event import Event
+from bench.execute.event import ENDINGS, Event
 from bench.execute.stop import Stop, Stopped
 from bench.execute.worker import Limits, News, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins_in_use import named
+from bench.store.mirror import mirror_of
 from bench.store.row import failure
 
 __all__ = ["PATIENCE", "Worker", "execute", "refuse"]
@@ -171,7 +172,7 @@ class Worker:
     told_to_stop = False
 
     def __init__(self, setup: Setup) -> None:
-        self.setup = setup
+        self.setup, self.mirror = setup, mirror_of(setup.results)
 
     @property
     def current(self) -> Job:
@@ -183,6 +184,9 @@ class Worker:
         """Be ready for a job, in a new process if the last one has ended."""
         if self.process is None or self.process.poll() is not None:
             self.start()
+        if self.mirror:
+            self.mirror.fetch_checkpoint(job.key)
+            self.mirror.fetch_arrays(member.key for member in job.members)
         self.job = job
 
     def start(self) -> None:
@@ -219,15 +223,28 @@ class Worker:
             told = News("stopped", epochs) if self.told_to_stop else self._died()
         if isinstance(told, Exception):
             raise told
+        told = self._sent(told, job.key) if self.mirror else told
         if told.kind == "embedding":
             return Event("embedding", job, told.epochs, of=told.of)
-        if told.kind == "remark":
-            return Event("remark", job, epochs, told.reason)
+        if told.kind in ("remark", "checkpoint"):
+            return Event(told.kind, job, epochs, told.reason)
         if told.kind == "epoch":
             self.epochs = told.epochs
             return Event("epoch", job, told.epochs)
         self.job, self.epochs = None, 0
         return Event(told.kind, job, epochs, told.reason)
+
+    def _sent(self, told: News, key: str) -> News:
+        """The news, once what they are of is at the address; of a checkpoint that is not, a remark."""
+        assert self.mirror is not None
+        if told.kind in ENDINGS:
+            self.mirror.send(key)
+        elif told.kind == "checkpoint":
+            try:
+                self.mirror.send_checkpoint(key)
+            except store.StoreError as error:
+                return News("remark", reason=f"{key}: its checkpoint is only on this machine: {error}")
+        return told
 
     def _died(self) -> News:
         """The news, and the row, of a job whose worker is no more."""

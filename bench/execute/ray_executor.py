@@ -1,8 +1,8 @@
 """The jobs that are ready, on the nodes of a Ray cluster: on each as many actors as fit, one job each at a time.
 
 An actor has a worker process of `pool` beside it, so a job finds the same process on every node as on one machine, and
-a job that kills its process is told as there. Results go to one folder that all nodes see. A node that is lost is no
-job's fault: its jobs go on from their checkpoints on another one.
+a job that kills its process is told as there. Results go to one folder that all nodes see, or to one address by way of
+a folder on each node. A node that is lost is no job's fault: its jobs go on from their checkpoints on another one.
 """
 
 import math
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import store
-from bench.execute.event import Event
+from bench.execute.event import ENDINGS, Event
 from bench.execute.pool import PATIENCE
 from bench.execute.ray_cluster import TICK, Cluster, connected, see_fit, share
 from bench.execute.ray_node import Host
@@ -22,6 +22,7 @@ from bench.execute.stop import Stop, Stopped
 from bench.execute.worker import Limits, News, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins_in_use import named
+from bench.store.mirror import mirror_of
 from bench.store.row import failure
 
 __all__ = ["execute"]
@@ -51,7 +52,7 @@ def execute(
     Args:
         take: as there, as all that is not named here.
         jobs: what is known of the jobs to come.
-        results: folder of results, which all nodes see.
+        results: folder of results, which all nodes see unless it stands for an address.
         data: folder with one subfolder per dataset; every node has it at the same place.
         places: the cluster.
         threads: of each worker on the processor.
@@ -65,7 +66,9 @@ def execute(
         StoreError: results cannot be written any more; finished jobs are kept.
     """
     stop = stop or Stop()
-    setup = Setup("cpu", threads, results.absolute(), data and data.absolute(), named(), limits)
+    mirror = mirror_of(results)
+    address = mirror.address.text if mirror else None
+    setup = Setup("cpu", threads, results.absolute(), data and data.absolute(), named(), limits, address=address)
     with connected(places.address or "auto") as ray, stop.listening(), _Crew(ray, places, setup, stop) as crew:
         crew.refuse(jobs)
         while not stop.asked:
@@ -116,7 +119,9 @@ class _Crew:
         self.known: set[str] = set()
         """Nodes that see what they have to."""
         self.room, self.looked = 0, -math.inf
+        self.own = ray.get_runtime_context().get_node_id()
         self.share = share(cluster, self._nodes(), threads=setup.threads)
+        self.mirror = mirror_of(setup.results)
         device = "cuda:0" if self.share.gpus else "cpu"
         self.setup = setup._replace(device=device, share=self.share.gpus or 1.0)
 
@@ -223,10 +228,12 @@ class _Crew:
         if news.kind == "stopped" and not self.stopping:  # its node is about to be taken away
             yield from self._lose(seat)
             return
+        if self.mirror and news.kind in ENDINGS:
+            self.mirror.fetch([seat.current.key])
         yield Event(news.kind, seat.current, news.epochs, news.reason, of=news.of)
         if news.kind == "epoch":
             seat.epochs = news.epochs
-        elif news.kind not in {"embedding", "remark"}:
+        elif news.kind not in {"embedding", "remark", "checkpoint"}:
             seat.job = None
 
     def _lose(self, seat: _Seat, error: Exception | None = None) -> Iterator[Event]:
@@ -246,6 +253,8 @@ class _Crew:
             return
         reason = f"its node was lost {self.lost[job.key]} times; the same command runs it again"
         store.write(self.setup.results, failure(job, "failed", reason))
+        if self.mirror:
+            self.mirror.send(job.key)
         yield Event("failed", job, seat.epochs, reason)
 
     def _see_start(self, seat: _Seat, error: Exception | None) -> None:
@@ -264,4 +273,8 @@ class _Crew:
             self.ray.kill(seat.actor)
 
     def _nodes(self) -> list[dict[str, Any]]:
-        return [node for node in self.ray.nodes() if node["Alive"]]
+        """Those that are there. Without its own one, a driver's actors are ended, and no new one begins."""
+        alive = [node for node in self.ray.nodes() if node["Alive"]]
+        if self.own not in {node["NodeID"] for node in alive}:
+            raise ConfigError("the node of this run has left the cluster: give the same command again, on another one")
+        return alive

@@ -14,7 +14,9 @@ from bench.execute.pool import Worker, refuse
 from bench.execute.stop import Stop
 from bench.execute.worker import News, Setup
 from bench.matrix.job import ConfigError, Job
-from bench.store.places import DRAFT, unwritten
+from bench.store.address import Address
+from bench.store.mirror import mirrored
+from bench.store.places import DRAFT, StoreError, unwritten
 from bench.store.processes import ours
 
 __all__ = ["Host", "Sight", "sight", "unfit"]
@@ -37,22 +39,39 @@ class Sight(NamedTuple):
     plugins: tuple[Path, ...]
     versions: Mapping[str, str | None]
     """None where any will do."""
+    address: str | None = None
+    """Where the marker is, if not in the folder."""
 
 
 @contextmanager
 def sight(setup: Setup, *, any_versions: bool = False) -> Iterator[Sight]:
-    """What this process sees, with a marker in the folder of results as long as it is compared."""
-    marker = setup.results / f"{DRAFT}{ours().mark}{secrets.token_hex(8)}"
+    """What this process sees, with a marker where the results go as long as it is compared."""
+    names = frozenset(os.listdir(setup.data) if setup.data is not None and setup.data.is_dir() else ())
+    plugins, wanted = tuple(plugin.file for plugin in setup.plugins), {} if any_versions else versions()
+    marker = f"{DRAFT}{ours().mark}{secrets.token_hex(8)}"
+    with _there(setup, marker):
+        yield Sight(setup.results, marker, setup.data, names, plugins, wanted, setup.address)
+
+
+@contextmanager
+def _there(setup: Setup, marker: str) -> Iterator[None]:
+    """Within it, there is a file or object of this name where the results go."""
+    address = setup.address and Address(setup.address)
+    file = setup.results / marker
     try:
-        marker.touch(exist_ok=False)
+        if address:
+            address.write(marker, b"")
+        else:
+            file.touch(exist_ok=False)
     except OSError as error:
-        raise unwritten(setup.results, error) from error
+        raise error if isinstance(error, StoreError) else unwritten(setup.results, error) from error
     try:
-        names = frozenset(os.listdir(setup.data) if setup.data is not None and setup.data.is_dir() else ())
-        plugins = tuple(plugin.file for plugin in setup.plugins)
-        yield Sight(setup.results, marker.name, setup.data, names, plugins, {} if any_versions else versions())
+        yield
     finally:
-        marker.unlink(missing_ok=True)
+        if address:
+            address.remove([marker])
+        else:
+            file.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str | None]:
@@ -74,7 +93,9 @@ def unfit(seen: Sight) -> list[str]:
 
 def _unseen(seen: Sight) -> Iterator[str]:
     advice = "name a folder that all nodes share"
-    if not (seen.results / seen.marker).exists():
+    if seen.address:
+        yield from _unreached(seen.address, seen.marker)
+    elif not (seen.results / seen.marker).exists():
         yield f"it does not see the folder of results {seen.results}: {advice} with --results"
     elif not os.access(seen.results, os.W_OK | os.X_OK):
         yield f"it may not write in the folder of results {seen.results}: let its user write there"
@@ -85,6 +106,16 @@ def _unseen(seen: Sight) -> Iterator[str]:
     for file in seen.plugins:
         if not file.exists():
             yield f"it does not see the plugin {file}: put it where all nodes see it"
+
+
+def _unreached(address: str, marker: str) -> Iterator[str]:
+    try:
+        there = Address(address).item(marker) is not None
+    except StoreError as error:
+        yield f"it cannot use the address of results: {error}"
+        return
+    if not there:
+        yield f"it sees other results at {address}: let the environment of all nodes lead to the same"
 
 
 def _other_versions(wanted: Mapping[str, str | None]) -> Iterator[str]:
@@ -99,7 +130,9 @@ class Host:
     """On a node: one worker process, and what it says. This is the actor."""
 
     def __init__(self, setup: Setup) -> None:
-        """Start the process."""
+        """Start the process. Results that go to an address do so by way of a folder of this node."""
+        if setup.address:
+            setup = setup._replace(results=mirrored(setup.address, fetch=False))
         self.worker = Worker(setup)
         self.worker.start()
 

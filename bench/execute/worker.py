@@ -48,6 +48,8 @@ class Setup(NamedTuple):
     limits: Limits = Limits()
     share: float = 1.0
     """Of its GPU's memory."""
+    address: str | None = None
+    """What the folder of results stands for, where another machine has a folder of its own for it."""
 
 
 class News(NamedTuple):
@@ -128,6 +130,7 @@ def _terms(limits: Limits, pool: "Connection[Any, Any]", stop: Stop) -> Any:
         memory=math.inf if memory is None else 1e9 * memory,
         stop=lambda: stop.asked,
         remark=lambda sentence: pool.send(News("remark", reason=sentence)),
+        kept=lambda: pool.send(News("checkpoint")),
     )
 
 

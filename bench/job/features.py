@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from bench.datasets.reading.scratch import SCRATCH, cache_folder, unwritable
+from bench.datasets.reading.scratch import SCRATCH, unwritable
 from bench.datasets.split import Images, Split
 from bench.job.augment import Distortion, affine
 from bench.job.batches import Reader, distortion, example, reader, seen
@@ -31,6 +31,7 @@ from bench.job.weights import sha_of
 from bench.matrix.job import Job, Part
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import derive
+from bench.store.places import cache_folder
 
 __all__ = ["Features", "Tell", "features", "probe"]
 

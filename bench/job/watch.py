@@ -45,6 +45,8 @@ class Terms(NamedTuple):
     """Whether it is asked to stop."""
     remark: Callable[[str], None] = lambda _sentence: None
     """Told what the user should know."""
+    kept: Callable[[], None] = lambda: None
+    """Told that a checkpoint is written."""
 
 
 class Stateful(Protocol):
@@ -164,6 +166,8 @@ class Watch:
             keep_checkpoint(self.results, self.job.key, lambda file: save(file, self._state(), self.identity))
         except Exception as error:  # the disk is full, say: the job itself can go on
             self._warn(getattr(error, "strerror", None) or str(error).strip().partition("\n")[0])
+        else:
+            self.terms.kept()
         self.written = time.monotonic()
 
     def _state(self) -> dict[str, Any]:

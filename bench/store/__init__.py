@@ -5,6 +5,8 @@ from bench.store.checkpoints import forget_checkpoint
 from bench.store.damage import set_aside_beside, usable
 from bench.store.folder import TRAINING, empty, keep, load, prepare, set_aside, statuses, write
 from bench.store.logs import history, members
+from bench.store.mirror import fetch_arrays, mirrored
+from bench.store.one_driver import driving
 from bench.store.packing import pack
 from bench.store.places import StoreError, check_room, check_writable
 from bench.store.queries import read_queries
@@ -14,14 +16,17 @@ __all__ = [
     "StoreError",
     "check_room",
     "check_writable",
+    "driving",
     "embeddings",
     "empty",
+    "fetch_arrays",
     "forget_checkpoint",
     "has_embeddings",
     "history",
     "keep",
     "load",
     "members",
+    "mirrored",
     "pack",
     "prepare",
     "read_queries",

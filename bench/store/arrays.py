@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.matrix.job import ConfigError
+from bench.store.mirror import mirror_of
 from bench.store.places import StoreError
 from bench.store.stored_file import DamagedError, matrix
 
@@ -24,7 +25,10 @@ def embeddings(results: Path, key: str) -> NDArray[np.float32]:
 
 def has_embeddings(results: Path, key: str) -> bool:
     """Whether a job has stored test embeddings: someone may have deleted them to save space."""
-    return (results / key / "embeddings.npy").exists()
+    if (results / key / "embeddings.npy").exists():
+        return True
+    mirror = mirror_of(results)
+    return mirror is not None and mirror.has_embeddings(key)
 
 
 def training(results: Path, key: str) -> NDArray[np.float32]:

@@ -33,6 +33,7 @@ from bench.store.job_row import NONE, read_rows
 from bench.store.kept_rows import stamp
 from bench.store.leases import sweep_leases
 from bench.store.logs import LOGS
+from bench.store.mirror import mirrored
 from bench.store.noted_rows import note
 from bench.store.older import identified
 from bench.store.packed import read_packed, schema
@@ -197,15 +198,16 @@ def keep(results: Path) -> None:
 
 
 def load(source: str | Path) -> pd.DataFrame:
-    """One row per job, from a folder of results or a packed file; results/README.md explains the columns.
+    """One row per job, from a folder of results, a packed file or an address; results/README.md explains the columns.
 
-    A folder whose row cannot be read is named in a warning and left out.
+    A folder whose row cannot be read is named in a warning and left out. An address is one of fsspec, such as
+    s3://bucket/prefix; its rows are fetched first.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        StoreError: the file is none that `pack` makes.
+        StoreError: the file is none that `pack` makes, or the address cannot be used.
     """
-    return _frame(rows_of(Path(source)))
+    return _frame(rows_of(mirrored(source)))
 
 
 def _frame(rows: pa.Table) -> pd.DataFrame:

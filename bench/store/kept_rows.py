@@ -33,6 +33,8 @@ LAYOUT = {b"lossbench rows": b"2"}
 """Its mark. The number is raised when a row is checked for more than before, so that all are checked again."""
 MANY = 200
 """So many rows, and a tenth of those in the file, have to be new before it is written anew."""
+AT_A_TIME = 1000
+"""Rows that are read from files of their own before they become one table: a table of one row takes 70 KB."""
 SETTLED = 2.0
 """Seconds: a younger file may still change within the resolution of its time of change."""
 STAMP, COLUMNS = "kept: file", "kept: columns"
@@ -88,16 +90,19 @@ def _gathered(
     stamps = [stamp(folder, until=settled) for folder in folders]
     old = [number for number, mark in enumerate(stamps) if mark in places]
     new = [number for number, mark in enumerate(stamps) if mark not in places]
-    with ThreadPoolExecutor() as threads:
-        read_now = dict(zip(new, threads.map(read, [folders[number] for number in new]), strict=True))
-    fresh = {number: row for number, row in read_now.items() if isinstance(row, pa.Table)}
-    others = {folders[number]: row for number, row in read_now.items() if number not in fresh}
-    if not old and not fresh:
-        return Gathered(None, others, {})
     parts = [kept.take(pa.array([places[stamps[number] or ""] for number in old], pa.int64()))] if old else []
-    groups = _by_columns(fresh)
-    parts += [_marked([fresh[number] for number in group], [stamps[number] for number in group]) for group in groups]
-    numbers = [*old, *(number for group in groups for number in group)]
+    numbers, others = [*old], dict[Path, object]()
+    for start in range(0, len(new), AT_A_TIME):
+        some = new[start : start + AT_A_TIME]
+        with ThreadPoolExecutor() as threads:
+            read_now = dict(zip(some, threads.map(read, [folders[number] for number in some]), strict=True))
+        fresh = {number: row for number, row in read_now.items() if isinstance(row, pa.Table)}
+        others |= {folders[number]: row for number, row in read_now.items() if number not in fresh}
+        for group in _by_columns(fresh):
+            parts.append(_marked([fresh[number] for number in group], [stamps[number] for number in group]))
+            numbers += group
+    if not parts:
+        return Gathered(None, others, {})
     found, bad = check(parts, [folders[number] for number in numbers])
     if any(at < len(old) for at in bad):
         return _gathered(NONE, (), results, folders, read, check)

@@ -13,15 +13,17 @@ from support.terminal import BENCH, surroundings
 import bench
 from bench.execute import pool, ray_executor
 from bench.execute.event import ENDINGS
-from bench.execute.ray_cluster import Cluster
+from bench.execute.ray_cluster import Cluster, connected
 from bench.execute.worker import Limits
 from bench.matrix.job import ConfigError
+from bench.store.mirror import mirrored
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'lossbench[ray]'")
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray has warnings of its own
 LONG = {"epochs": 40}
 """Epochs that last longer than it takes to kill a node."""
+JOBS = tiny(losses=["triplet", "contrastive", "proxy_nca", "multi_similarity"], recipe=LONG)
 OFTEN = 1e-6
 """Minutes between checkpoints: one after each step."""
 SMALL = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
@@ -55,7 +57,7 @@ def cluster():
 
 def run(jobs, results, cluster, **options):
     """The events of these jobs, none of which waits for another."""
-    results.mkdir()
+    results.mkdir(exist_ok=True)
     queue = iter(jobs)
     place = options.pop("places", Cluster(cluster.address))
     return ray_executor.execute(lambda: next(queue, None), jobs, results=results, data=None, places=place, **options)
@@ -66,12 +68,14 @@ def bits(folder):
     return bench.load(folder).set_index("key").sort_index()[["status", "embeddings_sha", "recall_at_1", "nmi"]]
 
 
-def local(jobs, results):
-    """The same of a run without Ray."""
-    queue = iter(jobs)
-    for _ in pool.execute(lambda: next(queue, None), jobs, results=results, data=None, places=["cpu"]):
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """The same of these jobs without Ray."""
+    results, queue = tmp_path_factory.mktemp("local"), iter(JOBS)
+    for _ in pool.execute(lambda: next(queue, None), JOBS, results=results, data=None, places=["cpu"]):
         pass
-    return bits(results)
+    found = bits(results)
+    return lambda jobs: found[found.index.isin([job.key for job in jobs])]
 
 
 def actors():
@@ -85,9 +89,8 @@ def _line(process):
         return ""
 
 
-def test_a_node_is_lost_in_the_middle_of_a_job_and_the_bits_are_those_of_a_local_run(cluster, tmp_path):
-    jobs = tiny(losses=[{"name": "triplet", "recipe": LONG}, {"name": "contrastive", "recipe": LONG}, "proxy_nca"])
-    far, told = set(), []
+def test_a_node_is_lost_in_the_middle_of_a_job_and_the_bits_are_those_of_a_local_run(cluster, local, tmp_path):
+    jobs, far, told = JOBS[:3], set(), []
     with closing(run(jobs, tmp_path / "ray", cluster, limits=Limits(checkpoint_every=OFTEN))) as events:
         for event in events:
             told.append(event)
@@ -101,16 +104,18 @@ def test_a_node_is_lost_in_the_middle_of_a_job_and_the_bits_are_those_of_a_local
     assert "its node was lost" in remark.reason
     rows = bench.load(tmp_path / "ray").set_index("key")
     assert rows.loc[remark.job.key, "resumed"] == 1
-    assert bits(tmp_path / "ray").equals(local(jobs, tmp_path / "local"))
+    assert bits(tmp_path / "ray").equals(local(jobs))
 
 
-def test_of_three_nodes_two_leave_one_after_the_other(cluster, tmp_path):
-    for _ in range(2 - len(cluster.worker_nodes)):
-        cluster.add_node(**small())
-    losses = ["triplet", "contrastive", "proxy_nca", "multi_similarity"]
-    jobs = tiny(losses=[{"name": name, "recipe": LONG} for name in losses])
+def test_of_three_nodes_that_share_no_folder_two_leave_one_after_the_other(cluster, local, tmp_path, monkeypatch):
+    """Each of them has a cache of its own, and so has the driver; the results go to an address."""
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "driver"))
+    address = f"file://{tmp_path}/far"
+    while len(cluster.worker_nodes) < 2:
+        cache = tmp_path / f"node{len(cluster.worker_nodes)}"
+        cluster.add_node(**small(), env_vars={"BENCH_CACHE": str(cache)})
     far, told = {}, []
-    with closing(run(jobs, tmp_path / "ray", cluster, limits=Limits(checkpoint_every=OFTEN))) as events:
+    with closing(run(JOBS, mirrored(address), cluster, limits=Limits(checkpoint_every=OFTEN))) as events:
         for event in events:
             told.append(event)
             if event.kind == "epoch":
@@ -122,8 +127,9 @@ def test_of_three_nodes_two_leave_one_after_the_other(cluster, tmp_path):
     assert [event.kind for event in told if event.kind in ENDINGS] == ["done"] * 4
     assert len({event.job.key for event in told if event.kind == "done"}) == 4
     assert [event.kind for event in told].count("remark") == 2
-    assert bench.load(tmp_path / "ray")["resumed"].sum() >= 2
-    assert bits(tmp_path / "ray").equals(local(jobs, tmp_path / "local"))
+    assert bench.load(address)["resumed"].sum() >= 2
+    assert bits(address).equals(local(JOBS))
+    assert sum((place / "results").exists() for place in tmp_path.iterdir()) >= 3
 
 
 def test_a_job_that_loses_its_actor_again_and_again_has_failed(cluster, tmp_path, monkeypatch):
@@ -176,3 +182,30 @@ def test_a_driver_is_stopped_then_killed_and_the_same_command_continues(cluster,
 def test_more_than_any_node_has_is_refused_before_anything_trains(cluster, tmp_path):
     with pytest.raises(ConfigError, match="--cpus-per-job 64: no node of the cluster has more than 1"):
         list(run(tiny(), tmp_path / "ray", cluster, places=Cluster(cluster.address, cpus=64)))
+
+
+def until_own_node_is_lost(jobs, results, cluster):
+    """The events of a run whose node is killed in the middle."""
+    with connected(cluster.address) as ray:
+        own = ray.get_runtime_context().get_node_id()
+        (node,) = (one for one in cluster.list_all_nodes() if one.node_id == own)
+        with closing(run(jobs, results, cluster, limits=Limits(checkpoint_every=OFTEN))) as events:
+            for event in events:
+                yield event
+                if event.epochs >= 3 and not node.dead_processes():
+                    node.kill_raylet()
+
+
+def test_the_node_of_the_driver_is_lost_and_the_same_command_goes_on_from_another_one(cluster, local, tmp_path):
+    """The last test with this cluster: its first node may be the one."""
+    if not cluster.worker_nodes:
+        cluster.add_node(**small())
+    jobs = JOBS[:3]
+    with pytest.raises(ConfigError, match="the node of this run has left"):
+        list(until_own_node_is_lost(jobs, tmp_path / "ray", cluster))
+    stored = set(bench.load(tmp_path / "ray")["key"])
+    assert len(stored) < len(jobs)
+    told = list(run([job for job in jobs if job.key not in stored], tmp_path / "ray", cluster))
+    assert [event.kind for event in told].count("done") == len(jobs) - len(stored)
+    assert bench.load(tmp_path / "ray")["resumed"].sum() >= 1
+    assert bits(tmp_path / "ray").equals(local(jobs))

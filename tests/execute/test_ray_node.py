@@ -82,6 +82,17 @@ def test_a_folder_of_results_that_is_another_one_is_told(tmp_path, here):
     assert sentence.startswith(f"it does not see the folder of results {ours}: name a folder that all nodes share")
 
 
+def test_a_node_that_reaches_the_address_of_results_needs_no_folder_of_them(tmp_path):
+    setup = Setup("cpu", 1, tmp_path, None, address=f"file://{tmp_path}/far")
+    with sight(setup) as seen:
+        assert unfit(seen._replace(results=tmp_path / "nowhere")) == []
+        (other,) = unfit(seen._replace(address=f"file://{tmp_path}/other"))
+        (none,) = unfit(seen._replace(address="nothing://bucket"))
+    assert other.startswith(f"it sees other results at file://{tmp_path}/other")
+    assert none.startswith("it cannot use the address of results: nothing://bucket: no such protocol")
+    assert list((tmp_path / "far").iterdir()) == []
+
+
 def test_data_that_a_node_lacks_is_named(tmp_path):
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     (theirs / "sop").mkdir(parents=True)

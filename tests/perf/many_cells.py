@@ -90,7 +90,7 @@ def fill(results: Path, jobs: Sequence[Job], *, shas: dict[str, str], whole: boo
     """
     generator, rows = np.random.default_rng(0), []
     for number, job in enumerate(jobs):
-        result = _result(job, number, generator, sha=shas[job.dataset.label], whole=whole)
+        result = made_up(job, number, generator, sha=shas[job.dataset.label], whole=whole)
         store.write(results, result)
         rows.append(result.row.flat())
         if not len(rows) % KEEP_EVERY:
@@ -98,7 +98,8 @@ def fill(results: Path, jobs: Sequence[Job], *, shas: dict[str, str], whole: boo
     return pd.DataFrame(rows)
 
 
-def _result(job: Job, number: int, generator: np.random.Generator, *, sha: str, whole: bool) -> Result:
+def made_up(job: Job, number: int, generator: np.random.Generator, *, sha: str, whole: bool = False) -> Result:
+    """What a job might leave: of 50 one failed, one was skipped; or `whole`, all are done, without queries."""
     provenance = Provenance(commit="0" * 40, python="3.11", torch="2", device="CPU", threads=1, dataset_sha=sha)
     if number % 25 == 24 and not whole:
         status, reason = ("failed", f"ValueError: number {number}") if number % 50 == 24 else ("skipped", "needs texts")

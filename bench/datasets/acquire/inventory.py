@@ -6,9 +6,9 @@ from typing import Any
 
 from bench.datasets.acquire.sources import SOURCES, Source, present
 from bench.datasets.reading import cache
-from bench.datasets.reading.scratch import cache_folder
 from bench.datasets.split import Split, are_vectors
 from bench.matrix.catalogue import entries
+from bench.store.places import cache_folder
 
 __all__ = ["decoded", "inventory", "inventory_lines"]
 

@@ -18,11 +18,12 @@ from bench.datasets.reading.columns import read_columns
 from bench.datasets.reading.decode import read_pictures, watching
 from bench.datasets.reading.file_kinds import ARCHIVE, is_picture
 from bench.datasets.reading.picture_files import picture_files
-from bench.datasets.reading.scratch import cache_folder, scratch_folder
+from bench.datasets.reading.scratch import scratch_folder
 from bench.datasets.reading.wording import printable
 from bench.datasets.split import DataError, are_vectors, remarks
 from bench.matrix.catalogue import check, find
 from bench.matrix.job import Part
+from bench.store.places import cache_folder
 
 __all__ = ["Verdict", "verify_dataset"]
 

@@ -17,8 +17,9 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.datasets.reading.cache import digest
-from bench.datasets.reading.scratch import cache_folder, scratch_folder, unwritable
+from bench.datasets.reading.scratch import scratch_folder, unwritable
 from bench.datasets.split import Images, Split, are_vectors
+from bench.store.places import cache_folder
 
 __all__ = ["DISTANCE", "NearDuplicates", "Pair", "near_duplicates"]
 

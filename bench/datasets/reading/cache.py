@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from bench.datasets.reading.scratch import building, cache_folder, file_of, save, scratch_folder, unwritable
+from bench.datasets.reading.scratch import building, file_of, save, scratch_folder, unwritable
 from bench.datasets.split import Images, Split
+from bench.store.places import cache_folder
 
 __all__ = ["cached", "digest", "read_cached"]
 

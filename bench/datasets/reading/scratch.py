@@ -14,11 +14,11 @@ from uuid import uuid4
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from platformdirs import user_cache_dir
 
 from bench.datasets.split import DataError, reason
+from bench.store.places import cache_folder
 
-__all__ = ["SCRATCH", "building", "cache_folder", "file_of", "room", "save", "scratch_folder", "unwritable"]
+__all__ = ["SCRATCH", "building", "file_of", "room", "save", "scratch_folder", "unwritable"]
 
 IN_MEMORY_BYTES = 2**30
 SCRATCH = ".writing-"
@@ -26,11 +26,6 @@ SCRATCH = ".writing-"
 
 _under_way: ContextVar[Path | None] = ContextVar("under_way", default=None)
 """The folder of the split that is being built."""
-
-
-def cache_folder() -> Path:
-    """BENCH_CACHE, else the user's cache folder."""
-    return Path(os.environ.get("BENCH_CACHE") or user_cache_dir("lossbench", appauthor=False))
 
 
 @contextlib.contextmanager
