@@ -94,11 +94,13 @@ def _galleries(
 def _logs(boards: "Sequence[Board]", results: Path) -> "Logs":
     """What the plots need of the courses of jobs."""
     from bench import store
+    from bench.analysis.class_losses import stored_classes
     from bench.report.plots.draw import drawn
     from bench.report.plots.svg import Logs
 
     keys = drawn(boards)
-    return Logs(store.history(results, keys=keys.epochs), store.members(results, keys=keys.members))
+    epochs, members = store.history(results, keys=keys.epochs), store.members(results, keys=keys.members)
+    return Logs(epochs, members, stored_classes(boards, results))
 
 
 def complement(

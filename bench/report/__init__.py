@@ -66,9 +66,10 @@ def write_boards(
 
     drawn = pictures(found, logs)
     links: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-    for picture in drawn:
+    seen = [picture for picture in drawn if picture.svg]
+    for picture in seen:
         links.setdefault(picture.about, []).append((picture.caption, picture.name))
-    texts = {picture.name: standalone(picture.svg) for picture in drawn}
+    texts = {picture.name: standalone(picture.svg) for picture in seen}
     texts["README.md"] = markdown(found, title=title, facts=facts, plots=links)
     texts["index.html"] = page(found, title=title, facts=facts, pictures=drawn, galleries=galleries)
     return write_files(output, texts)

@@ -81,7 +81,7 @@ def test_the_page_loads_nothing_from_elsewhere(html: str) -> None:
 
 def test_plots_are_inline_with_their_captions(html: str) -> None:
     tags = [tag for tag, _ in Tags(html).found]
-    assert tags.count("svg") == tags.count("figcaption") == 5
+    assert tags.count("svg") == tags.count("figcaption") == 7
     assert "NMI with its 95 % interval over seeds" in html
 
 

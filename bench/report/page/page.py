@@ -102,5 +102,5 @@ def _rows(board: Board, table: Table) -> list[tuple[tuple[Cell, ...], RowDetails
     return [(cells, *ends) for cells, ends in zip_longest(table.rows, known, fillvalue=(None, None))]
 
 
-def _inline(picture: Picture) -> tuple[str, Markup]:
-    return picture.caption, Markup(picture.svg)
+def _inline(picture: Picture) -> tuple[str, Markup, Table | None, str]:
+    return picture.caption, Markup(picture.svg), picture.table, picture.why
