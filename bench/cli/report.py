@@ -21,7 +21,7 @@ from bench.cli.options import (
     asked_for,
     say,
 )
-from bench.cli.output import LONG, console
+from bench.cli.output import LONG, PLAIN, console
 from bench.cli.stored import ended, stored
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def report(
     asked = stored(results, matrix, only=only, seeds=seeds, changes=changes, plugin=plugin)
     found = reporting.boards(*asked)
     if sum(len(board.lines) for board in found) <= LONG:  # more would fill no terminal, and the files have them
-        console().print(reporting.terminal(found))
+        console().print(reporting.terminal(found, spelt=PLAIN))
     shown = _galleries(found, asked.rows, results, data) if galleries else None
     logs = _logs(found, results)
     for path in reporting.write_boards(found, facts(asked.rows), logs, output, title=title, galleries=shown):

@@ -8,7 +8,8 @@ import pandas as pd
 
 from bench.analysis.boards import Searches
 from bench.matrix.job import Job
-from bench.report.markdown import boards, markdown, terminal
+from bench.report.markdown import boards, markdown
+from bench.report.terminal import terminal
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -1,18 +1,12 @@
-"""The leaderboard in Markdown, and in short for a terminal."""
+"""The leaderboard in Markdown."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from rich.console import Group, RenderableType
-from rich.table import Table as Grid
-from rich.text import Text
-
 from bench.analysis.across_boards import Together, together
 from bench.analysis.answer import answer
 from bench.analysis.boards import Board, boards
-from bench.analysis.gain_intervals import Gain
-from bench.analysis.gains import EnsembleGain
 from bench.analysis.literature import literature
 from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
@@ -25,18 +19,13 @@ from bench.report.tables import (
     contamination_text,
     glance,
     ladder,
-    percent,
     scoreboard,
-    shortened,
     unfinished,
 )
 
-__all__ = ["boards", "markdown", "markdown_pictures", "markdown_table", "plain", "terminal"]
+__all__ = ["boards", "markdown", "markdown_pictures", "markdown_table", "plain"]
 
 Links = Mapping[tuple[str, ...], Sequence[tuple[str, str]]]
-ON_SCREEN = 100
-"""Lines of a table, and sentences of a kind, on a terminal at most."""
-ON_A_TERMINAL = ("Objective", "Rank", "Recall@1", "MAP@R", "NMI", "Seeds", "Time")
 
 
 def markdown(
@@ -139,51 +128,3 @@ def markdown_pictures(plots: Iterable[tuple[str, str]]) -> list[str]:
 def plain(text: str) -> str:
     """`text` so that Markdown shows it letter by letter, on one line."""
     return re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", " ".join(text.split())).replace("&", "&amp;")
-
-
-def terminal(boards: Sequence[Board]) -> Group:
-    """One narrow table per board, for `rich.console.Console.print`, with gains and what has no scores below it."""
-    return Group(*(part for board in boards for part in _narrow(board)))
-
-
-def _narrow(board: Board) -> list[RenderableType]:
-    table = shortened(scoreboard(board), ON_SCREEN)
-    kept = [index for index, head in enumerate(table.heads) if head in ON_A_TERMINAL]
-    grid = Grid(title=Text(f"{board.dataset}, {board.backbone}"), title_justify="left", box=None, header_style="dim")
-    for index in kept:
-        grid.add_column(table.heads[index], justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
-    for row in table.rows:
-        grid.add_row(*(Text(row[index].text, style="bold" if row[index].marked else "") for index in kept))
-    gained = [_gained(entry) for entry in board.gains]
-    holes = [
-        f"{cell.label}, seed {', '.join(map(str, cell.seeds))}, {cell.status}: {cell.reason}"
-        for cell in board.unfinished
-    ]
-    scores = grid if board.lines else Text(f"{board.dataset}, {board.backbone}: no cell has scores.")
-    rest = [f"and {table.left_out:,} more lines, which the files of `bench report` have"] if table.left_out else []
-    said = filter(None, (*rest, board.verdict.sentence, *_some(gained)))
-    return [scores, *map(Text, (*said, *_some(holes), *board.notes)), Text()]
-
-
-def _some(sentences: Sequence[str]) -> list[str]:
-    """So many as a terminal holds, and how many more there are."""
-    more = len(sentences) - ON_SCREEN
-    return [*sentences[:ON_SCREEN], *([f"and {more:,} more of this kind"] if more > 0 else [])]
-
-
-def _gained(entry: EnsembleGain) -> str:
-    """One sentence on an ensemble: its gain over the best member, then at equal size and cost where these differ."""
-    label = entry.line.label
-    if entry.gain is None:
-        return f"{label}: {_points(entry.naive)} over the best of its members by these scores" if entry.naive else ""
-    others = (
-        (entry.size, entry.reduced, "reduced to member size"),
-        (entry.size, entry.grown, "vs best member, same size"),
-        (entry.cost, entry.longer, "vs best member, same cost"),
-    )
-    parts = [f"{_points(gain)} {name}" for ratio, gain, name in others if gain and ratio != 1]
-    return "; ".join([f"{label}: {_points(entry.gain)} over {', '.join(line.label for line in entry.best)}", *parts])
-
-
-def _points(gain: Gain) -> str:
-    return f"{percent(gain.mean, gain.half_width, sign='+')} points"

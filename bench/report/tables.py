@@ -26,6 +26,7 @@ __all__ = [
     "ladder",
     "percent",
     "rank_set",
+    "recall_axis",
     "scoreboard",
     "shortened",
     "unfinished",
@@ -96,13 +97,18 @@ def scoreboard(board: Board) -> Table:
     placed = ("Rank", "Ties") if ranked else ()
     metrics = [(metric_name(name), *(("SD",) if ranked and name == FIRST else ())) for name in board.metrics]
     heads = ("Objective", "Kind", *placed, *chain(*metrics), "Seeds", "Dim", "Time")
-    ends = [end for line in board.lines if FIRST in line.scores for end in _ends(line.scores[FIRST])]
-    axis = (min(ends, default=0.0), max(ends, default=1.0))
+    axis = recall_axis(board)
     rows = [_line(line, board, ranked=ranked, axis=axis) for line in board.lines]
     if board.chance:
         levels = [_chance(board, name, ranked=ranked) for name in board.metrics]
         rows.append((Cell("chance level"), *(Cell("") for _ in ("Kind", *placed)), *chain(*levels), *[Cell("")] * 3))
     return Table(heads, tuple(rows), texts=2)
+
+
+def recall_axis(board: Board) -> tuple[float, float]:
+    """The ends of the axis on which the intervals of Recall@1 are drawn in the rows, in [0, 1]."""
+    ends = [end for line in board.lines if FIRST in line.scores for end in _ends(line.scores[FIRST])]
+    return min(ends, default=0.0), max(ends, default=1.0)
 
 
 def shortened(table: Table, most: int) -> Table:

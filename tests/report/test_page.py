@@ -9,9 +9,10 @@ from support.browser import CHROMIUM, FLAGS, Tags
 from support.sample_rows import large, logs, row, table, unfinished
 
 from bench.analysis.boards import boards
-from bench.report.markdown import ON_SCREEN, markdown, plain, terminal
+from bench.report.markdown import markdown, plain
 from bench.report.page.page import MOST_ROWS, page
 from bench.report.plots.draw import pictures
+from bench.report.terminal import ON_SCREEN, terminal
 
 REASON = "Lower <script>alert(1)</script> & retry."
 
