@@ -1,8 +1,9 @@
 """The leaderboard in Markdown."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
+from itertools import islice, zip_longest
 
 from bench.analysis.across_boards import Together, together
 from bench.analysis.answer import answer
@@ -11,6 +12,7 @@ from bench.analysis.literature import literature
 from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.literature import LITERATURE, LITERATURE_READ, about, caution, literature_table, rows
+from bench.report.short_table import short_table
 from bench.report.tables import (
     Cell,
     Table,
@@ -26,37 +28,56 @@ from bench.report.tables import (
 __all__ = ["boards", "markdown", "markdown_pictures", "markdown_table", "plain"]
 
 Links = Mapping[tuple[str, ...], Sequence[tuple[str, str]]]
+SHOWN = 3
+"""Plots that are not folded."""
 
 
 def markdown(
     boards: Sequence[Board], *, title: str, facts: Sequence[tuple[str, str]] = (), plots: Links | None = None
 ) -> str:
-    """The whole leaderboard as GitHub Markdown.
+    """The leaderboard as GitHub Markdown, short enough for a pull request: what is long is folded.
 
     `facts` are name and value of the provenance; `plots` maps what a plot is about, (dataset, backbone) or (), to
-    pairs of caption and file name.
+    pairs of caption and file name. The first SHOWN of them are seen at once: the first of each board, then the second.
     """
     links = plots or {}
-    heard = {(board.dataset, board.backbone) for board in boards} | set(map(about, boards))
+    heard = {_place(board) for board in boards} | set(map(about, boards))
     overall = [link for place, found in links.items() if place not in heard for link in found]
     published = [part for board in boards for part in _literature(board, links.get(about(board), ()))]
+    seen = _seen([links.get(_place(board), ()) for board in boards])
     parts = [
         f"# {plain(title)}",
-        "Made by `bench report` from stored results. [index.html](index.html) has the same tables, sortable.",
+        "Made by `bench report` from stored results. [index.html](index.html) is the same with more figures, to be "
+        "sorted, filtered and held against any baseline.",
         "## The answer" if any(map(answer, boards)) else "",
         *(part for board in boards for part in _answer(board)),
         "## At a glance",
         markdown_table(glance(boards)),
         *(part for found in together(boards) for part in _across(found)),
-        *markdown_pictures(overall),
-        *(part for board in boards for part in _board(board, links.get((board.dataset, board.backbone), ()))),
+        *_folded("Over all datasets", markdown_pictures(overall)),
+        *(part for board in boards for part in _board(board, links.get(_place(board), ()), seen)),
         *([f"## {LITERATURE}", LITERATURE_READ, *published] if published else []),
-        "## How to read this",
-        "\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE),
-        "## How it was measured" if facts else "",
-        "\n".join(f"- **{name}:** {plain(value)}" for name, value in facts),
+        *_folded("How to read this", ["\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE)]),
+        *_folded("How it was measured", ["\n".join(f"- **{name}:** {plain(value)}" for name, value in facts)]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _place(board: Board) -> tuple[str, str]:
+    return (board.dataset, board.backbone)
+
+
+def _seen(plots: Sequence[Sequence[tuple[str, str]]]) -> frozenset[str]:
+    """The files of those that are not folded."""
+    turns = (link for turn in zip_longest(*plots) for link in turn if link)
+    return frozenset(file for _, file in islice(turns, SHOWN))
+
+
+def _folded(summary: str, parts: Sequence[str]) -> list[str]:
+    """Parts that a click shows; none where there is nothing in them."""
+    inside = list(filter(None, parts))
+    name = escape(" ".join(summary.split()))
+    return [f"<details>\n<summary>{name}</summary>", *inside, "</details>"] if inside else []
 
 
 def _answer(board: Board) -> list[str]:
@@ -66,11 +87,11 @@ def _answer(board: Board) -> list[str]:
 
 
 def _across(found: Together) -> list[str]:
-    return [f"### {plain(across_title(found))}", ACROSS_READ, markdown_table(across_table(found))]
+    return _folded(across_title(found), [ACROSS_READ, markdown_table(across_table(found))])
 
 
-def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
-    selected, gained, holes = epoch_table(board), ladder(board), unfinished(board)
+def _board(board: Board, plots: Iterable[tuple[str, str]], seen: Collection[str]) -> list[str]:
+    shown = markdown_pictures(link for link in plots if link[1] in seen)
     return [
         f"## {plain(board.dataset)}, {plain(board.backbone)}",
         board.queries and f"{board.queries}.",
@@ -78,15 +99,24 @@ def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
         *([f"Contamination: {plain(marked)}."] if (marked := contamination_text(board)) else []),
         *map(plain, board.notes),
         board.verdict.sentence and f"**{plain(board.verdict.sentence)}**",
-        markdown_table(scoreboard(board)) if board.lines else "No cell of this board has scores.",
-        *([f"### {SELECTION}", SELECTION_READ, markdown_table(selected)] if selected.rows else []),
-        *([f"### {GAINS}", GAINS_READ, markdown_table(gained)] if gained.rows else []),
-        *(
-            ["### Without scores", "These cells are left out of every mean.", markdown_table(holes)]
-            if holes.rows
-            else []
+        markdown_table(short_table(board)) if board.lines else "No cell of this board has scores.",
+        *shown,
+        *_more(board, [link for link in plots if link[1] not in seen]),
+    ]
+
+
+def _more(board: Board, plots: Sequence[tuple[str, str]]) -> list[str]:
+    """What else is known of a board, each under a fold that says what it has."""
+    selected, gained, holes, count = epoch_table(board), ladder(board), unfinished(board), len(board.lines)
+    return [
+        *_folded(f"All {count:,} lines with all their scores", [markdown_table(scoreboard(board))] if count else []),
+        *_folded(SELECTION, [SELECTION_READ, markdown_table(selected)] if selected.rows else []),
+        *_folded(GAINS, [GAINS_READ, markdown_table(gained)] if gained.rows else []),
+        *_folded(
+            "Without scores",
+            ["These cells are left out of every mean.", markdown_table(holes)] if holes.rows else [],
         ),
-        *markdown_pictures(plots),
+        *_folded(f"{len(plots)} more figures" if len(plots) > 1 else "One more figure", markdown_pictures(plots)),
     ]
 
 
@@ -95,16 +125,13 @@ def _literature(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
     found = literature(board)
     if found is None:
         return []
-    name = escape(" ".join(f"{board.dataset}, {board.backbone}".split()))
-    fold = f"<details>\n<summary>{name}: {rows(found)}</summary>"
-    head = f"### {plain(board.dataset)}, {plain(board.backbone)}: what is published"
     return [
-        head,
+        f"### {plain(board.dataset)}, {plain(board.backbone)}: what is published",
         caution(found),
-        *markdown_pictures(plots),
-        fold,
-        markdown_table(literature_table(found)),
-        "</details>",
+        *_folded(
+            f"{board.dataset}, {board.backbone}: {rows(found)}",
+            [*markdown_pictures(plots), markdown_table(literature_table(found))],
+        ),
     ]
 
 

@@ -127,7 +127,8 @@ def test_the_excerpt_of_the_leaderboard_is_from_the_committed_report():
     page, _, board = place.partition(": ")
     section = text_of(page).partition(f"\n## {board}\n")[2].partition("\n## ")[0]
     head, _, *rows = [cells(line) for line in excerpt.splitlines()]
-    full, _, *lines = [cells(line) for line in section.splitlines() if line.startswith("|")]
+    lines = [cells(line) for line in section.splitlines() if line.startswith("|")]
+    full = max((line for line in lines if line[0] == "Objective"), key=len)  # above it are only the leaders and floors
     kept = [[line[full.index(name)] for name in head] for line in lines if len(line) == len(full)]
     assert len(rows) >= 3
     assert [row for row in rows if row not in kept] == []
