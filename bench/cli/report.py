@@ -22,7 +22,8 @@ from bench.cli.options import (
     say,
 )
 from bench.cli.output import LONG, PLAIN, console
-from bench.cli.stored import ended, stored
+from bench.cli.stored import Stored, ended, stored
+from bench.matrix.job import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from bench.analysis.boards import Board
+    from bench.report.changes import Since
     from bench.report.plots.svg import Logs
 
 __all__ = ["complement", "pack", "report"]
@@ -55,6 +57,14 @@ def report(
         ),
     ] = False,
     data: DataOption = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            "--compare",
+            metavar="OTHER",
+            help="Say what changed since these older results: a packed file, or a folder.",
+        ),
+    ] = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Print the leaderboard, and write it as Markdown, one HTML page and plots.
@@ -69,9 +79,12 @@ def report(
     found = reporting.boards(*asked)
     if sum(len(board.lines) for board in found) <= LONG:  # more would fill no terminal, and the files have them
         console().print(reporting.terminal(found, spelt=PLAIN))
-    shown = _galleries(found, asked.rows, results, data) if galleries else None
+    beside = reporting.Asked(
+        _galleries(found, asked.rows, results, data) if galleries else {},
+        _since(results, asked, compare) if compare else None,
+    )
     logs = _logs(found, results)
-    for path in reporting.write_boards(found, facts(asked.rows), logs, output, title=title, galleries=shown):
+    for path in reporting.write_boards(found, facts(asked.rows), logs, output, title=title, asked=beside):
         typer.echo(f"wrote {path}", err=True)
     if open_:
         typer.launch(str(output / "index.html"))
@@ -89,6 +102,18 @@ def _galleries(
     for sentence in made.problems:
         say(sentence)
     return made.html
+
+
+def _since(results: Path, asked: Stored, other: Path) -> "Since":
+    """What changed since other results."""
+    from bench.analysis.changes import changes
+    from bench.analysis.scored_methods import Source
+    from bench.report.changes import Since
+
+    if other.resolve() == results.resolve():
+        raise ConfigError(f"{other} is what is reported; name older results with --compare")
+    older = stored(other, [], only=(), seeds=None, changes=(), plugin=()).rows
+    return Since(other.name, changes(Source(results, asked.rows, asked.jobs), Source(other, older, asked.jobs)))
 
 
 def _logs(boards: "Sequence[Board]", results: Path) -> "Logs":
@@ -121,7 +146,6 @@ def complement(
     from bench.analysis.complement import study
     from bench.execute import plan
     from bench.matrix.expand import expand
-    from bench.matrix.job import ConfigError
     from bench.report.complement import terminal, write
 
     jobs = expand(asked_for(matrix, seeds, changes, skip_broken, plugins=plugin))

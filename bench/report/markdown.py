@@ -9,10 +9,11 @@ from bench.analysis.across_boards import Together, together
 from bench.analysis.answer import answer
 from bench.analysis.boards import Board, boards
 from bench.analysis.literature import literature
+from bench.report.changes import CHANGES_READ, Since, change_sentences, change_table
 from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.literature import LITERATURE, LITERATURE_READ, about, caution, literature_table, rows
-from bench.report.short_table import short_table
+from bench.report.short_table import MOST_SHORT, short_table
 from bench.report.tables import (
     Cell,
     Table,
@@ -33,12 +34,18 @@ SHOWN = 3
 
 
 def markdown(
-    boards: Sequence[Board], *, title: str, facts: Sequence[tuple[str, str]] = (), plots: Links | None = None
+    boards: Sequence[Board],
+    *,
+    title: str,
+    facts: Sequence[tuple[str, str]] = (),
+    plots: Links | None = None,
+    since: Since | None = None,
 ) -> str:
     """The leaderboard as GitHub Markdown, short enough for a pull request: what is long is folded.
 
     `facts` are name and value of the provenance; `plots` maps what a plot is about, (dataset, backbone) or (), to
     pairs of caption and file name. The first SHOWN of them are seen at once: the first of each board, then the second.
+    `since` is what changed since other rows.
     """
     links = plots or {}
     heard = {_place(board) for board in boards} | set(map(about, boards))
@@ -51,6 +58,7 @@ def markdown(
         "sorted, filtered and held against any baseline.",
         "## The answer" if any(map(answer, boards)) else "",
         *(part for board in boards for part in _answer(board)),
+        *(_since(since) if since else []),
         "## At a glance",
         markdown_table(glance(boards)),
         *(part for found in together(boards) for part in _across(found)),
@@ -84,6 +92,20 @@ def _answer(board: Board) -> list[str]:
     said = answer(board)
     head = f"**{plain(board.dataset)}, {plain(board.backbone)}**"
     return [head, "\n".join(f"- {plain(sentence)}" for sentence in said)] if said else []
+
+
+def _since(since: Since) -> list[str]:
+    parts = [f"## What changed since {plain(since.source)}", CHANGES_READ]
+    for board in since.boards:
+        table = change_table(board)
+        first, all_ = table._replace(rows=table.rows[:MOST_SHORT]), markdown_table(table)
+        parts += [
+            f"**{plain(board.dataset)}, {plain(board.backbone)}**",
+            "\n".join(f"- {plain(sentence)}" for sentence in change_sentences(board)),
+            markdown_table(first) if table.rows else "",
+            *_folded(f"All {len(table.rows)} methods", [all_] if len(table.rows) > MOST_SHORT else []),
+        ]
+    return parts
 
 
 def _across(found: Together) -> list[str]:

@@ -8,7 +8,9 @@ from markupsafe import Markup
 from bench.analysis.across_boards import together
 from bench.analysis.answer import answer
 from bench.analysis.boards import Board
+from bench.analysis.changes import BoardChanges
 from bench.report.baselines import baselines
+from bench.report.changes import CHANGES_READ, Since, change_sentences, change_table
 from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.files import GENERATOR
@@ -44,10 +46,12 @@ def page(
     facts: Sequence[tuple[str, str]] = (),
     pictures: Sequence[Picture] = (),
     galleries: Mapping[tuple[str, str], Markup] | None = None,
+    since: Since | None = None,
 ) -> str:
     """HTML of the whole report: every text is escaped, the <svg> elements of `pictures` are put in as they are.
 
-    `facts` are name and value of the provenance, `galleries` what `report.gallery` makes, by dataset and backbone.
+    `facts` are name and value of the provenance, `galleries` what `report.gallery` makes, by dataset and backbone, and
+    `since` what changed since other rows.
     """
     shown = galleries or {}
     heard = {(board.dataset, board.backbone) for board in boards} | set(map(about, boards))
@@ -67,6 +71,9 @@ def page(
         glance=glance(boards),
         across=[(across_title(found), shortened(across_table(found), MOST_ROWS)) for found in together(boards)],
         across_read=ACROSS_READ,
+        since=since and since.source,
+        changes_read=CHANGES_READ,
+        changes=[_changes(board) for board in since.boards] if since else [],
         literature_title=LITERATURE,
         literature_read=LITERATURE_READ,
         literature=[
@@ -93,6 +100,11 @@ def _section(board: Board, pictures: Sequence[Picture]) -> dict[str, object]:
         "unfinished": shortened(unfinished(board), MOST_ROWS),
         "pictures": [_inline(picture) for picture in pictures if picture.about == about],
     }
+
+
+def _changes(board: BoardChanges) -> dict[str, object]:
+    table = shortened(change_table(board), MOST_ROWS)
+    return {"name": f"{board.dataset}, {board.backbone}", "sentences": change_sentences(board), "table": table}
 
 
 def _rows(board: Board, table: Table) -> list[tuple[tuple[Cell, ...], RowDetails | None, int | None]]:
