@@ -65,6 +65,12 @@ def report(
             help="Say what changed since these older results: a packed file, or a folder.",
         ),
     ] = None,
+    front: Annotated[
+        Path | None,
+        typer.Option(
+            "--front", metavar="DIR", help="Also write a page that leads to every report in a folder below this one."
+        ),
+    ] = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Print the leaderboard, and write it as Markdown, one HTML page and plots.
@@ -74,6 +80,7 @@ def report(
     """
     from bench import report as reporting
     from bench.analysis.facts import facts
+    from bench.report.front import write_front
 
     asked = stored(results, matrix, only=only, seeds=seeds, changes=changes, plugin=plugin)
     found = reporting.boards(*asked)
@@ -84,7 +91,8 @@ def report(
         _since(results, asked, compare) if compare else None,
     )
     logs = _logs(found, results)
-    for path in reporting.write_boards(found, facts(asked.rows), logs, output, title=title, asked=beside):
+    written = reporting.write_boards(found, facts(asked.rows), logs, output, title=title, asked=beside)
+    for path in [*written, *(write_front(front) if front else [])]:
         typer.echo(f"wrote {path}", err=True)
     if open_:
         typer.launch(str(output / "index.html"))

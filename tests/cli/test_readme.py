@@ -32,7 +32,7 @@ WRITTEN = (
 )
 BESIDE = tuple(f"bench/{folder}/README.md" for folder in ("datasets", "execute", "job", "matrices", "scoring"))
 MEASURED = [name for name in ("results/calibration.md",) if (ROOT / name).exists()]
-REPORTS = tuple(f"reports/{folder}README.md" for folder in ("", "small/", "frozen/", "finetune/"))
+REPORTS = tuple(f"reports/{folder}README.md" for folder in ("", "reference/", "small/", "frozen/", "finetune/"))
 PAGES = [*MEASURED, *WRITTEN, *BESIDE, *REPORTS, "reports/complement.md"]
 
 
@@ -135,7 +135,7 @@ def test_the_excerpt_of_the_leaderboard_is_from_the_committed_report():
 
 
 def test_what_the_readme_says_of_that_board_is_from_the_report_too():
-    text, report = text_of("README.md"), text_of("reports/README.md")
+    text, report = text_of("README.md"), text_of("reports/reference/README.md")
     section = report.partition("\n## glyphs(classes=150), conv4-48\n")[2].partition("\n## ")[0]
     (count,) = re.findall(r"(\d+) methods of this board", text)
     assert f"**{count} methods lead and cannot be told apart" in section

@@ -12,7 +12,7 @@ from bench.report.markdown import markdown
 
 
 @pytest.mark.parametrize(
-    ("file", "folder"), [("reference", "."), ("small", "small"), ("frozen", "frozen"), ("finetune", "finetune")]
+    ("file", "folder"), [("reference", "reference"), ("small", "small"), ("frozen", "frozen"), ("finetune", "finetune")]
 )
 def test_the_committed_report_is_what_the_rows_say(file: str, folder: str) -> None:
     report = (ROOT / "reports" / folder / "README.md").read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """The leaderboard as one HTML page that needs nothing else: no web, no other file."""
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
@@ -55,8 +56,10 @@ def page(
     """
     shown = galleries or {}
     heard = {(board.dataset, board.backbone) for board in boards} | set(map(about, boards))
+    at_a_glance = glance(boards)
     return template("page.html.jinja").render(
         title=title,
+        summary=json.dumps([at_a_glance.heads, [[cell.text for cell in row] for row in at_a_glance.rows]]),
         generator=GENERATOR,
         facts=facts,
         guide=GUIDE,
@@ -68,7 +71,7 @@ def page(
             _section(board, pictures) | {"gallery": shown.get((board.dataset, board.backbone))} for board in boards
         ],
         galleries=bool(shown),
-        glance=glance(boards),
+        glance=at_a_glance,
         across=[(across_title(found), shortened(across_table(found), MOST_ROWS)) for found in together(boards)],
         across_read=ACROSS_READ,
         since=since and since.source,
