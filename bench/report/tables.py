@@ -12,6 +12,7 @@ from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
 from bench.analysis.lines import FIRST, Line
 from bench.analysis.shrunk_scores import Score
+from bench.analysis.verdicts import time
 from bench.scoring.names import NONE, metric_name
 
 __all__ = [
@@ -84,11 +85,7 @@ def percent(mean: float, half_width: float, *, sign: str = "") -> str:
 
 def duration(seconds: float) -> str:
     """Seconds, minutes or hours, whichever reads best: "0.4 s", "12 min", "3.5 h"."""
-    if math.isnan(seconds):
-        return NONE
-    if seconds < 100:
-        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5940 else f"{seconds / 3600:.1f} h"
+    return NONE if math.isnan(seconds) else time(seconds)
 
 
 def scoreboard(board: Board) -> Table:
@@ -133,11 +130,11 @@ def _line(line: Line, board: Board, *, ranked: bool, axis: tuple[float, float]) 
     seeds = str(line.done) if line.done == line.seeds else f"{line.done} of {line.seeds}"
     dim = Cell(NONE, -1) if line.dim is None else Cell(str(line.dim), line.dim)
     untrained = line.kind in {"model_ensemble", "floor"} or (line.kind == "control" and line.members)
-    time = duration(line.seconds) + (" †" if untrained else "")
+    taken = duration(line.seconds) + (" †" if untrained else "")
     label = f"{line.label} ▽" if board.trunk and line.cell in board.trunk.below else line.label
     words = (Cell(label, line.label.lower()), Cell(kind_name(line.kind), line.kind))
     placed = _place(board.verdict.places.get(line.cell)) if ranked else ()
-    costs = (Cell(seeds, line.done), dim, Cell(time, -1 if math.isnan(line.seconds) else line.seconds))
+    costs = (Cell(seeds, line.done), dim, Cell(taken, -1 if math.isnan(line.seconds) else line.seconds))
     return (*words, *placed, *chain(*scores), *costs)
 
 

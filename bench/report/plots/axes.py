@@ -20,6 +20,8 @@ HUES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4
 MOST = 40
 WIDTH = 6.8
 ROW = 0.21
+TITLE = 74
+"""Letters of a title that fit the width."""
 
 
 def wrapped(label: str) -> str:
@@ -53,7 +55,7 @@ def canvas(labels: Sequence[str], title: str, *, top: float = 0.62, bottom: floa
             transform=axes.get_yaxis_transform(),
             linespacing=1,
         )
-    figure.text(0.1 / WIDTH, 1 - 0.08 / whole, title, va="top", weight="bold", size=10)
+    figure.text(0.1 / WIDTH, 1 - 0.08 / whole, within(title, TITLE), va="top", weight="bold", size=10)
     return axes
 
 

@@ -39,7 +39,7 @@ def classes_lost(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:
 
 def _figure(found: Sequence[ClassLosses], leader: str, board: Board, shown: Mapping[str, Look]) -> Figure:
     labels = [wrapped(one.line.label) for one in found]
-    title = f"Classes against {within(leader, 40)}: {board.dataset}, {board.backbone}"
+    title = f"Classes against {within(leader, 28)}: {board.dataset}, {board.backbone}"
     axes = canvas(["\n".join([label, ""]) if "\n" not in label else label for label in labels], title)
     ends = np.array([np.nanquantile(one.differences, (0, 0.25, 0.5, 0.75, 1)) for one in found]) * 100
     y = np.arange(len(found)) + 0.5

@@ -85,7 +85,7 @@ def _forest(found: LeadingPairs, board: Board, shown: Mapping[str, Look]) -> Fig
     means = 100 * found.difference[rows, found.leader]
     widths = np.nan_to_num(100 * found.half_width[rows, found.leader])
     y = np.arange(len(rows)) + 0.5
-    title = f"Behind {within(leader.label, 40)}: {board.dataset}, {board.backbone}{_of_all(found)}"
+    title = f"Behind {within(leader.label, 28)}: {board.dataset}, {board.backbone}{_of_all(found)}"
     axes = canvas([wrapped(found.lines[at].label) for at in rows], title)
     axes.hlines(y, means - widths, means + widths, colors=INK, linewidth=1.1, alpha=0.75)
     axes.axvline(0, color=INK, linewidth=1.2)
