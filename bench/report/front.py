@@ -65,7 +65,7 @@ def _boards(said: str, where: str) -> Table | None:
     """The table at a glance, its first column leading to the boards."""
     try:
         heads, rows = json.loads(said)
-        cells = [[Cell(str(text)) for text in row] for row in rows]
+        cells = [[Cell(str(text), str(text)) for text in row] for row in rows]
     except (ValueError, TypeError):
         return None
     linked = (

@@ -93,7 +93,7 @@ def _panel(axes: Axes, found: Sequence[Cost], price: Price, shown: Mapping[str, 
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.step(places[front[::-1], 0], places[front[::-1], 1], where="post", color=INK, linewidth=0.9, linestyle="--")
     rest = [at for at in range(len(known)) if at not in front]
-    scattered(axes, places[rest], [own[at] for at in rest], size=4.5, alpha=0.55)
+    scattered(axes, places[rest], [own[at] for at in rest], size=4.5, alpha=0.7)
     scattered(axes, places[front], [own[at] for at in front], size=6.5)
     name_ends(axes, places[front].tolist(), [own[at] for at in front], [known[at].line.label for at in front])
 
