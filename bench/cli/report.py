@@ -23,7 +23,6 @@ from bench.cli.options import (
 )
 from bench.cli.output import LONG, PLAIN, console
 from bench.cli.stored import Stored, ended, stored
-from bench.matrix.job import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,6 +115,7 @@ def _since(results: Path, asked: Stored, other: Path) -> "Since":
     """What changed since other results."""
     from bench.analysis.changes import changes
     from bench.analysis.scored_methods import Source
+    from bench.matrix.job import ConfigError
     from bench.report.changes import Since
 
     if other.resolve() == results.resolve():
@@ -154,6 +154,7 @@ def complement(
     from bench.analysis.complement import study
     from bench.execute import plan
     from bench.matrix.expand import expand
+    from bench.matrix.job import ConfigError
     from bench.report.complement import terminal, write
 
     jobs = expand(asked_for(matrix, seeds, changes, skip_broken, plugins=plugin))

@@ -108,7 +108,7 @@ def _with_floor(
 ) -> tuple[float, float, list[tuple[str, str, str]]]:
     """The ends of the axis with the floor's line on it, unless that is too far away; and what the key says of it."""
     low, high = ends
-    if floor is None:
+    if floor is None or floor.cell == leader.cell:
         return low, high, []
     at = 100 * (floor.scores[FIRST].mean - leader.scores[FIRST].mean)
     score = f"{floor.label} ({at:+.1f})".replace("-", "−")
