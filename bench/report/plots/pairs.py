@@ -36,8 +36,8 @@ FAR = 0.35
 
 def behind_the_leader(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:  # noqa: ARG001
     """How far each method is behind the leader, in points of Recall@1, with the 95 % interval over new seeds. A hollow
-    mark cannot be told apart from the leader: so many pairs are compared that chance alone makes some intervals leave
-    0 out. The dotted line is the best method without training.
+    mark is not surely worse: it cannot be told apart from the leader, even if its own interval leaves 0 out, because so
+    many pairs are compared; or it has too few seeds. The dotted line is the best method without training.
     """
     shown = looks(boards)
     for board in boards:
@@ -99,7 +99,7 @@ def _forest(found: LeadingPairs, board: Board, shown: Mapping[str, Look]) -> Fig
     axes.set_xlim(low - spare, high + spare)
     axes.set_xlabel(f"points of Recall@1 less {100 * leader.scores[FIRST].mean:.1f}, those of the leader")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    key(figure_of(axes), [("●", INK, "surely worse"), ("○", INK, "cannot be told apart"), *note])
+    key(figure_of(axes), [("●", INK, "surely worse"), ("○", INK, "not surely worse"), *note])
     return figure_of(axes)
 
 
