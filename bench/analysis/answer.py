@@ -48,7 +48,8 @@ def _margin(board: Board) -> str:
 
 def _cheapest(board: Board) -> str:
     """Of several leaders that cannot be told apart, the one that takes least time: a reason to choose."""
-    known = [one for one in costs(board) if one.line.cell in board.verdict.leading and not math.isnan(one.seconds)]
+    leaders = [line for line in board.lines if line.cell in board.verdict.leading]
+    known = [one for one in costs(board, leaders) if not math.isnan(one.seconds)]
     if len(known) < 2:
         return ""
     least = min(known, key=lambda one: (one.seconds, one.line.label))

@@ -79,7 +79,6 @@ def report(
     """
     from bench import report as reporting
     from bench.analysis.facts import facts
-    from bench.report.front import write_front
 
     asked = stored(results, matrix, only=only, seeds=seeds, changes=changes, plugin=plugin)
     found = reporting.boards(*asked)
@@ -91,12 +90,18 @@ def report(
     )
     logs = _logs(found, results)
     written = reporting.write_boards(found, facts(asked.rows), logs, output, title=title, asked=beside)
-    for path in [*written, *(write_front(front) if front else [])]:
+    for path in [*written, *(_front(front) if front else [])]:
         typer.echo(f"wrote {path}", err=True)
     if open_:
         typer.launch(str(output / "index.html"))
     if "done" not in set(asked.rows["status"]):
         ended("nothing was measured: no job has finished")
+
+
+def _front(folder: Path) -> list[Path]:
+    from bench.report.front import write_front
+
+    return write_front(folder)
 
 
 def _galleries(

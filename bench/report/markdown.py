@@ -113,6 +113,7 @@ def _across(found: Together) -> list[str]:
 
 
 def _board(board: Board, plots: Iterable[tuple[str, str]], seen: Collection[str]) -> list[str]:
+    whole = scoreboard(board)
     shown = markdown_pictures(link for link in plots if link[1] in seen)
     return [
         f"## {plain(board.dataset)}, {plain(board.backbone)}",
@@ -121,17 +122,17 @@ def _board(board: Board, plots: Iterable[tuple[str, str]], seen: Collection[str]
         *([f"Contamination: {plain(marked)}."] if (marked := contamination_text(board)) else []),
         *map(plain, board.notes),
         board.verdict.sentence and f"**{plain(board.verdict.sentence)}**",
-        markdown_table(short_table(board)) if board.lines else "No cell of this board has scores.",
+        markdown_table(short_table(board, whole)) if board.lines else "No cell of this board has scores.",
         *shown,
-        *_more(board, [link for link in plots if link[1] not in seen]),
+        *_more(board, whole, [link for link in plots if link[1] not in seen]),
     ]
 
 
-def _more(board: Board, plots: Sequence[tuple[str, str]]) -> list[str]:
+def _more(board: Board, whole: Table, plots: Sequence[tuple[str, str]]) -> list[str]:
     """What else is known of a board, each under a fold that says what it has."""
     selected, gained, holes, count = epoch_table(board), ladder(board), unfinished(board), len(board.lines)
     return [
-        *_folded(f"All {count:,} lines with all their scores", [markdown_table(scoreboard(board))] if count else []),
+        *_folded(f"All {count:,} lines with all their scores", [markdown_table(whole)] if count else []),
         *_folded(SELECTION, [SELECTION_READ, markdown_table(selected)] if selected.rows else []),
         *_folded(GAINS, [GAINS_READ, markdown_table(gained)] if gained.rows else []),
         *_folded(

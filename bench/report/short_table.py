@@ -1,7 +1,7 @@
 """A board in a dozen rows and a few columns: who leads, and what needs no training."""
 
 from bench.analysis.boards import Board
-from bench.report.tables import Table, scoreboard
+from bench.report.tables import Table
 
 __all__ = ["MOST_SHORT", "short_table"]
 
@@ -10,9 +10,9 @@ MOST_SHORT, FLOORS = 12, 3
 COLUMNS = ("Objective", "Kind", "Rank", "Recall@1", "MAP@R", "NMI", "Seeds", "Time")
 
 
-def short_table(board: Board) -> Table:
-    """The best lines but for controls, the best floors, and the chance level; `left_out` are the other rows."""
-    whole, count = scoreboard(board), len(board.lines)
+def short_table(board: Board, whole: Table) -> Table:
+    """Of the `whole` scoreboard the best lines but for controls, the best floors, and the chance level."""
+    count = len(board.lines)
     levels = whole.rows[count:]
     floors = [at for at, line in enumerate(board.lines) if line.outside][:FLOORS]
     room = MOST_SHORT - len(floors) - len(levels)

@@ -15,12 +15,15 @@ def test_a_model_ensemble_costs_what_its_members_do() -> None:
     rows += [row("both", seed, **fused, parameters=None) for seed in range(2)]
     rows += [row("lost", 0, **fused | {"members": ["a", "gone"]}, parameters=None)]
     rows += [row("pixels", 0, kind="floor")]
-    found = {cost.line.label: cost[1:] for cost in costs(boards(table(rows))[0])}
+    (board,) = boards(table(rows))
+    found = {cost.line.label: cost[1:] for cost in costs(board, board.lines)}
     assert found["a"] == (10.5, 100, 4 * 128)
     assert found["b"] == (30, 150, 4 * 64)
     assert found["both"] == (40.5, 250, 4 * 192)
     assert np.isnan(found["lost"][:2]).all()
     assert "pixels" not in found
+    (alone,) = costs(board, [line for line in board.lines if line.label == "both"])
+    assert alone[1:] == found["both"]
 
 
 def test_the_front_is_what_no_other_beats() -> None:

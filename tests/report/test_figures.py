@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from support.sample_rows import large, logs, row, table
 from support.stored_boards import stored_rows, write_classes
@@ -42,8 +43,8 @@ def test_the_leader_is_what_the_others_are_held_against() -> None:
     assert [cells[1].split(" ")[0] for cells in numbers(found)] == ["−0.2", "−30.0"]
     assert any(text.startswith("Behind best: ") for text in texts(found.figure))
     assert "raw pixels (−40.8)" in texts(found.figure)
-    faces = [line.get_markerfacecolor() for line in found.figure.axes[0].lines if line.get_marker() == "o"]  # type: ignore[union-attr]
-    assert sorted(face == "none" for face in faces) == [False, True]
+    marks = [one for one in found.figure.axes[0].collections if isinstance(one, PathCollection)]  # type: ignore[union-attr]
+    assert [len(one.get_facecolors()) for one in marks] == [1, 0]  # far is filled, near is hollow
 
 
 def test_a_matrix_has_a_mark_for_every_sure_pair_in_both_directions() -> None:

@@ -47,7 +47,7 @@ def recall_against_cost(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing
     """
     shown = looks(boards)
     for board in boards:
-        about, found = (board.dataset, board.backbone), costs(board)[:MOST]
+        about, found = (board.dataset, board.backbone), costs(board, board.lines[:MOST])
         panels = [price for price in PRICES if _differs([getattr(one, price.field) for one in found], price.least)]
         if len(found) > 1 and panels:
             yield Drawing(about, _figure(found, panels, board, shown), _numbers(found, panels))

@@ -49,12 +49,16 @@ def looks(boards: Sequence[Board]) -> Mapping[str, Look]:
     return found | {name: Look(INK, MARKS[at % count], SIGNS[at % count]) for at, name in enumerate(others)}
 
 
-def scattered(axes: Axes, places: ArrayLike, shown: Sequence[Look], *, size: float, **style: Any) -> None:
-    """The marks of methods at `places` [N, 2]: one artist for each mark and colour."""
+def scattered(
+    axes: Axes, places: ArrayLike, shown: Sequence[Look], *, size: float, hollow: bool = False, **style: Any
+) -> None:
+    """The marks of methods at `places` [N, 2]: one artist for each mark, which many boards feel."""
     points = np.asarray(places, float)
-    for look in dict.fromkeys(shown):
-        own = points[[one == look for one in shown]]
-        axes.plot(own[:, 0], own[:, 1], look.mark, color=look.hue, markersize=size, **style)
+    for mark in dict.fromkeys(look.mark for look in shown):
+        own = [at for at, look in enumerate(shown) if look.mark == mark]
+        hues = [shown[at].hue for at in own]
+        colours: dict[str, Any] = {"facecolors": "none" if hollow else hues, "edgecolors": hues}
+        axes.scatter(*points[own].T, s=size**2, marker=mark, linewidths=1, zorder=2.5, **colours, **style)
 
 
 def name_ends(axes: Axes, ends: Sequence[ArrayLike], shown: Sequence[Look], names: Sequence[str]) -> None:

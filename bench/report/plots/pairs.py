@@ -89,10 +89,10 @@ def _forest(found: LeadingPairs, board: Board, shown: Mapping[str, Look]) -> Fig
     axes = canvas([wrapped(found.lines[at].label) for at in rows], title)
     axes.hlines(y, means - widths, means + widths, colors=INK, linewidth=1.1, alpha=0.75)
     axes.axvline(0, color=INK, linewidth=1.2)
-    for sure, style in ((True, {}), (False, {"markerfacecolor": "none"})):
+    for sure in (True, False):
         own = [row for row, at in enumerate(rows) if found.better[found.leader, at] == sure]
         marks = [shown[found.lines[rows[row]].method] for row in own]
-        scattered(axes, np.column_stack([means, y])[own], marks, size=6, **style)
+        scattered(axes, np.column_stack([means, y])[own], marks, size=6, hollow=not sure)
     ends = min(0.0, float((means - widths).min())), max(0.0, float((means + widths).max()))
     low, high, note = _with_floor(axes, ends, _floor(board), leader)
     spare = 0.03 * (high - low) or 0.1
