@@ -57,8 +57,9 @@ def scattered(
     for mark in dict.fromkeys(look.mark for look in shown):
         own = [at for at, look in enumerate(shown) if look.mark == mark]
         hues = [shown[at].hue for at in own]
-        colours: dict[str, Any] = {"facecolors": "none" if hollow else hues, "edgecolors": hues}
-        axes.scatter(*points[own].T, s=size**2, marker=mark, linewidths=1, zorder=2.5, **colours, **style)
+        x, y = points[own].T
+        marks = axes.scatter(x, y, s=size**2, marker=mark, linewidths=1, zorder=2.5, edgecolors=hues, **style)
+        marks.set_facecolor("none" if hollow else hues)
 
 
 def name_ends(axes: Axes, ends: Sequence[ArrayLike], shown: Sequence[Look], names: Sequence[str]) -> None:
