@@ -39,13 +39,13 @@ reference: .venv/ready
 	$(BIN)/bench run losses --results results/reference
 	$(BIN)/bench run ensembles --results results/reference
 	$(BIN)/bench pack results/reference.parquet --results results/reference
-	$(BIN)/bench report --results results/reference.parquet --output reports --title "Reference results"
+	$(BIN)/bench report --results results/reference.parquet --output reports/reference --title "Reference results" --front reports
 	$(BIN)/bench complement ensembles --results results/reference --output reports
 
 small: .venv/ready
 	$(BIN)/bench run small --results results/small
 	$(BIN)/bench pack results/small.parquet --results results/small
-	$(BIN)/bench report --results results/small.parquet --output reports/small --title "Two cores, an hour, real photos"
+	$(BIN)/bench report --results results/small.parquet --output reports/small --title "Two cores, an hour, real photos" --front reports
 
 # What was searched, and what was found, is in results/tuned: one matrix for each dataset.
 frozen: .venv/ready
@@ -53,13 +53,13 @@ frozen: .venv/ready
 	for matrix in $(TUNED); do $(BIN)/bench run $$matrix --results results/frozen || exit 1; done
 	$(BIN)/bench pack results/frozen.parquet --results results/frozen --no-queries
 	$(BIN)/bench report --results results/frozen.parquet --output reports/frozen --title "37 losses on a frozen pretrained trunk" \
-	  $(addprefix --matrix ,$(TUNED))
+	  --front reports $(addprefix --matrix ,$(TUNED))
 
 finetune: .venv/ready
 	$(BIN)/bench run frozen-ensembles --results results/finetune
 	$(BIN)/bench run finetune --results results/finetune
 	$(BIN)/bench pack results/finetune.parquet --results results/finetune --no-queries
-	$(BIN)/bench report --results results/finetune.parquet --output reports/finetune --title "Ensembles of losses on a pretrained trunk"
+	$(BIN)/bench report --results results/finetune.parquet --output reports/finetune --title "Ensembles of losses on a pretrained trunk" --front reports
 
 bench-perf: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/training.py

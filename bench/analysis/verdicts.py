@@ -19,6 +19,7 @@ __all__ = [
     "pair_in_words",
     "points",
     "probability",
+    "time",
 ]
 
 
@@ -200,6 +201,13 @@ def points(value: float) -> str:
     """A score or difference in [-1, 1] as points, such as "−2.1"; never "−0.0"."""
     text = f"{100 * value:.1f}"
     return "0.0" if text == "-0.0" else text.replace("-", "−")
+
+
+def time(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads best: "0.4 s", "12 min", "3.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5940 else f"{seconds / 3600:.1f} h"
 
 
 def probability(p: float) -> str:

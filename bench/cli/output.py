@@ -10,7 +10,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-__all__ = ["LONG", "UNREAD", "console", "finish", "spell_out"]
+__all__ = ["LONG", "PLAIN", "UNREAD", "console", "finish", "spell_out"]
 
 UNREAD = 141
 """Exit code where nobody reads the output any more: what a shell says of a tool that SIGPIPE ended."""
@@ -26,6 +26,7 @@ PLAIN = {
     "·": ".",
     "…": "...",
     "▽": "v",
+    "†": "*",
     "≤": "<=",
     "≥": ">=",
     "→": "->",

@@ -21,8 +21,8 @@ from bench.cli.options import (
     asked_for,
     say,
 )
-from bench.cli.output import LONG, console
-from bench.cli.stored import ended, stored
+from bench.cli.output import LONG, PLAIN, console
+from bench.cli.stored import Stored, ended, stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from bench.analysis.boards import Board
+    from bench.report.changes import Since
     from bench.report.plots.svg import Logs
 
 __all__ = ["complement", "pack", "report"]
@@ -55,6 +56,20 @@ def report(
         ),
     ] = False,
     data: DataOption = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            "--compare",
+            metavar="OTHER",
+            help="Say what changed since these older results: a packed file, or a folder.",
+        ),
+    ] = None,
+    front: Annotated[
+        Path | None,
+        typer.Option(
+            "--front", metavar="DIR", help="Also write a page that leads to every report in a folder below this one."
+        ),
+    ] = None,
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Print the leaderboard, and write it as Markdown, one HTML page and plots.
@@ -68,15 +83,25 @@ def report(
     asked = stored(results, matrix, only=only, seeds=seeds, changes=changes, plugin=plugin)
     found = reporting.boards(*asked)
     if sum(len(board.lines) for board in found) <= LONG:  # more would fill no terminal, and the files have them
-        console().print(reporting.terminal(found))
-    shown = _galleries(found, asked.rows, results, data) if galleries else None
+        console().print(reporting.terminal(found, spelt=PLAIN))
+    beside = reporting.Asked(
+        _galleries(found, asked.rows, results, data) if galleries else {},
+        _since(results, asked, compare) if compare else None,
+    )
     logs = _logs(found, results)
-    for path in reporting.write_boards(found, facts(asked.rows), logs, output, title=title, galleries=shown):
+    written = reporting.write_boards(found, facts(asked.rows), logs, output, title=title, asked=beside)
+    for path in [*written, *(_front(front) if front else [])]:
         typer.echo(f"wrote {path}", err=True)
     if open_:
         typer.launch(str(output / "index.html"))
     if "done" not in set(asked.rows["status"]):
         ended("nothing was measured: no job has finished")
+
+
+def _front(folder: Path) -> list[Path]:
+    from bench.report.front import write_front
+
+    return write_front(folder)
 
 
 def _galleries(
@@ -91,14 +116,29 @@ def _galleries(
     return made.html
 
 
+def _since(results: Path, asked: Stored, other: Path) -> "Since":
+    """What changed since other results."""
+    from bench.analysis.changes import changes
+    from bench.analysis.scored_methods import Source
+    from bench.matrix.job import ConfigError
+    from bench.report.changes import Since
+
+    if other.resolve() == results.resolve():
+        raise ConfigError(f"{other} is what is reported; name older results with --compare")
+    older = stored(other, [], only=(), seeds=None, changes=(), plugin=()).rows
+    return Since(other.name, changes(Source(results, asked.rows, asked.jobs), Source(other, older, asked.jobs)))
+
+
 def _logs(boards: "Sequence[Board]", results: Path) -> "Logs":
     """What the plots need of the courses of jobs."""
     from bench import store
+    from bench.analysis.class_losses import stored_classes
     from bench.report.plots.draw import drawn
     from bench.report.plots.svg import Logs
 
     keys = drawn(boards)
-    return Logs(store.history(results, keys=keys.epochs), store.members(results, keys=keys.members))
+    epochs, members = store.history(results, keys=keys.epochs), store.members(results, keys=keys.members)
+    return Logs(epochs, members, stored_classes(boards, results))
 
 
 def complement(

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
 from bench.analysis.boards import Searches
 from bench.matrix.job import Job
-from bench.report.markdown import boards, markdown, terminal
+from bench.report.changes import Since
+from bench.report.markdown import boards, markdown
+from bench.report.terminal import terminal
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -16,7 +19,19 @@ if TYPE_CHECKING:
     from bench.analysis.boards import Board
     from bench.report.plots.svg import Logs
 
-__all__ = ["boards", "markdown", "terminal", "write", "write_boards"]
+__all__ = ["Asked", "boards", "markdown", "terminal", "write", "write_boards"]
+
+
+class Asked(NamedTuple):
+    """What a report has only where it is asked for."""
+
+    galleries: "Mapping[tuple[str, str], Markup]" = MappingProxyType({})
+    """As `report.gallery` makes them, for the page alone."""
+    since: Since | None = None
+    """What changed since other rows."""
+
+
+NOTHING_MORE = Asked()
 
 
 def write(
@@ -52,12 +67,9 @@ def write_boards(
     output: Path,
     *,
     title: str,
-    galleries: "Mapping[tuple[str, str], Markup] | None" = None,
+    asked: Asked = NOTHING_MORE,
 ) -> list[Path]:
-    """The same for boards that are there already; `logs` need hold no more than `plots.draw.drawn` says.
-
-    `galleries` are what `report.gallery` makes, for the page alone.
-    """
+    """The same for boards that are there already; `logs` need hold no more than `plots.draw.drawn` says."""
     # Drawing takes a second to import, which a leaderboard on a terminal need not wait for.
     from bench.report.files import write_files
     from bench.report.page.page import page
@@ -66,9 +78,12 @@ def write_boards(
 
     drawn = pictures(found, logs)
     links: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-    for picture in drawn:
+    seen = [picture for picture in drawn if picture.svg]
+    for picture in seen:
         links.setdefault(picture.about, []).append((picture.caption, picture.name))
-    texts = {picture.name: standalone(picture.svg) for picture in drawn}
-    texts["README.md"] = markdown(found, title=title, facts=facts, plots=links)
-    texts["index.html"] = page(found, title=title, facts=facts, pictures=drawn, galleries=galleries)
+    texts = {picture.name: standalone(picture.svg) for picture in seen}
+    texts["README.md"] = markdown(found, title=title, facts=facts, plots=links, since=asked.since)
+    texts["index.html"] = page(
+        found, title=title, facts=facts, pictures=drawn, galleries=asked.galleries, since=asked.since
+    )
     return write_files(output, texts)

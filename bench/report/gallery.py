@@ -17,7 +17,7 @@ from bench.report.thumbnails import thumbnail
 
 __all__ = ["BUDGET", "Galleries", "galleries"]
 
-BUDGET = 3_000_000
+BUDGET = 2_700_000
 """Bytes that the galleries add to a page at most, pictures and text together, unless headings alone take more."""
 LONGEST = 300
 """Characters of a class name or of a method's label; the rest is cut off."""

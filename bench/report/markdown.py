@@ -1,22 +1,18 @@
-"""The leaderboard in Markdown, and in short for a terminal."""
+"""The leaderboard in Markdown."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
-
-from rich.console import Group, RenderableType
-from rich.table import Table as Grid
-from rich.text import Text
+from itertools import islice, zip_longest
 
 from bench.analysis.across_boards import Together, together
 from bench.analysis.answer import answer
 from bench.analysis.boards import Board, boards
-from bench.analysis.gain_intervals import Gain
-from bench.analysis.gains import EnsembleGain
 from bench.analysis.literature import literature
+from bench.report.changes import CHANGES_READ, Since, change_sentences, change_table
 from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.literature import LITERATURE, LITERATURE_READ, about, caution, literature_table, rows
+from bench.report.short_table import MOST_SHORT, short_table
 from bench.report.tables import (
     Cell,
     Table,
@@ -25,49 +21,71 @@ from bench.report.tables import (
     contamination_text,
     glance,
     ladder,
-    percent,
     scoreboard,
-    shortened,
     unfinished,
 )
 
-__all__ = ["boards", "markdown", "markdown_pictures", "markdown_table", "plain", "terminal"]
+__all__ = ["boards", "markdown", "markdown_pictures", "markdown_table", "plain"]
 
 Links = Mapping[tuple[str, ...], Sequence[tuple[str, str]]]
-ON_SCREEN = 100
-"""Lines of a table, and sentences of a kind, on a terminal at most."""
-ON_A_TERMINAL = ("Objective", "Rank", "Recall@1", "MAP@R", "NMI", "Seeds", "Time")
+ESCAPED = str.maketrans({sign: f"\\{sign}" for sign in r"\`*_[]<>|~"} | {"&": "&amp;"})
+SHOWN = 3
+"""Plots that are not folded."""
 
 
 def markdown(
-    boards: Sequence[Board], *, title: str, facts: Sequence[tuple[str, str]] = (), plots: Links | None = None
+    boards: Sequence[Board],
+    *,
+    title: str,
+    facts: Sequence[tuple[str, str]] = (),
+    plots: Links | None = None,
+    since: Since | None = None,
 ) -> str:
-    """The whole leaderboard as GitHub Markdown.
+    """The leaderboard as GitHub Markdown, short enough for a pull request: what is long is folded.
 
     `facts` are name and value of the provenance; `plots` maps what a plot is about, (dataset, backbone) or (), to
-    pairs of caption and file name.
+    pairs of caption and file name. The first SHOWN of them are seen at once: the first of each board, then the second.
+    `since` is what changed since other rows.
     """
     links = plots or {}
-    heard = {(board.dataset, board.backbone) for board in boards} | set(map(about, boards))
+    heard = {_place(board) for board in boards} | set(map(about, boards))
     overall = [link for place, found in links.items() if place not in heard for link in found]
     published = [part for board in boards for part in _literature(board, links.get(about(board), ()))]
+    seen = _seen([links.get(_place(board), ()) for board in boards])
     parts = [
         f"# {plain(title)}",
-        "Made by `bench report` from stored results. [index.html](index.html) has the same tables, sortable.",
+        "Made by `bench report` from stored results. [index.html](index.html) is the same with more figures, to be "
+        "sorted, filtered and held against any baseline.",
         "## The answer" if any(map(answer, boards)) else "",
         *(part for board in boards for part in _answer(board)),
+        *(_since(since) if since else []),
         "## At a glance",
         markdown_table(glance(boards)),
         *(part for found in together(boards) for part in _across(found)),
-        *markdown_pictures(overall),
-        *(part for board in boards for part in _board(board, links.get((board.dataset, board.backbone), ()))),
+        *_folded("Over all datasets", markdown_pictures(overall)),
+        *(part for board in boards for part in _board(board, links.get(_place(board), ()), seen)),
         *([f"## {LITERATURE}", LITERATURE_READ, *published] if published else []),
-        "## How to read this",
-        "\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE),
-        "## How it was measured" if facts else "",
-        "\n".join(f"- **{name}:** {plain(value)}" for name, value in facts),
+        *_folded("How to read this", ["\n".join(f"- **{plain(term)}:** {plain(text)}" for term, text in GUIDE)]),
+        *_folded("How it was measured", ["\n".join(f"- **{name}:** {plain(value)}" for name, value in facts)]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _place(board: Board) -> tuple[str, str]:
+    return (board.dataset, board.backbone)
+
+
+def _seen(plots: Sequence[Sequence[tuple[str, str]]]) -> frozenset[str]:
+    """The files of those that are not folded."""
+    turns = (link for turn in zip_longest(*plots) for link in turn if link)
+    return frozenset(file for _, file in islice(turns, SHOWN))
+
+
+def _folded(summary: str, parts: Sequence[str]) -> list[str]:
+    """Parts that a click shows; none where there is nothing in them."""
+    inside = list(filter(None, parts))
+    name = escape(" ".join(summary.split()))
+    return [f"<details>\n<summary>{name}</summary>", *inside, "</details>"] if inside else []
 
 
 def _answer(board: Board) -> list[str]:
@@ -76,12 +94,27 @@ def _answer(board: Board) -> list[str]:
     return [head, "\n".join(f"- {plain(sentence)}" for sentence in said)] if said else []
 
 
+def _since(since: Since) -> list[str]:
+    parts = [f"## What changed since {plain(since.source)}", CHANGES_READ]
+    for board in since.boards:
+        table = change_table(board)
+        first, all_ = table._replace(rows=table.rows[:MOST_SHORT]), markdown_table(table)
+        parts += [
+            f"**{plain(board.dataset)}, {plain(board.backbone)}**",
+            "\n".join(f"- {plain(sentence)}" for sentence in change_sentences(board)),
+            markdown_table(first) if table.rows else "",
+            *_folded(f"All {len(table.rows)} methods", [all_] if len(table.rows) > MOST_SHORT else []),
+        ]
+    return parts
+
+
 def _across(found: Together) -> list[str]:
-    return [f"### {plain(across_title(found))}", ACROSS_READ, markdown_table(across_table(found))]
+    return _folded(across_title(found), [ACROSS_READ, markdown_table(across_table(found))])
 
 
-def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
-    selected, gained, holes = epoch_table(board), ladder(board), unfinished(board)
+def _board(board: Board, plots: Iterable[tuple[str, str]], seen: Collection[str]) -> list[str]:
+    whole = scoreboard(board)
+    shown = markdown_pictures(link for link in plots if link[1] in seen)
     return [
         f"## {plain(board.dataset)}, {plain(board.backbone)}",
         board.queries and f"{board.queries}.",
@@ -89,15 +122,24 @@ def _board(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
         *([f"Contamination: {plain(marked)}."] if (marked := contamination_text(board)) else []),
         *map(plain, board.notes),
         board.verdict.sentence and f"**{plain(board.verdict.sentence)}**",
-        markdown_table(scoreboard(board)) if board.lines else "No cell of this board has scores.",
-        *([f"### {SELECTION}", SELECTION_READ, markdown_table(selected)] if selected.rows else []),
-        *([f"### {GAINS}", GAINS_READ, markdown_table(gained)] if gained.rows else []),
-        *(
-            ["### Without scores", "These cells are left out of every mean.", markdown_table(holes)]
-            if holes.rows
-            else []
+        markdown_table(short_table(board, whole)) if board.lines else "No cell of this board has scores.",
+        *shown,
+        *_more(board, whole, [link for link in plots if link[1] not in seen]),
+    ]
+
+
+def _more(board: Board, whole: Table, plots: Sequence[tuple[str, str]]) -> list[str]:
+    """What else is known of a board, each under a fold that says what it has."""
+    selected, gained, holes, count = epoch_table(board), ladder(board), unfinished(board), len(board.lines)
+    return [
+        *_folded(f"All {count:,} lines with all their scores", [markdown_table(whole)] if count else []),
+        *_folded(SELECTION, [SELECTION_READ, markdown_table(selected)] if selected.rows else []),
+        *_folded(GAINS, [GAINS_READ, markdown_table(gained)] if gained.rows else []),
+        *_folded(
+            "Without scores",
+            ["These cells are left out of every mean.", markdown_table(holes)] if holes.rows else [],
         ),
-        *markdown_pictures(plots),
+        *_folded(f"{len(plots)} more figures" if len(plots) > 1 else "One more figure", markdown_pictures(plots)),
     ]
 
 
@@ -106,16 +148,13 @@ def _literature(board: Board, plots: Iterable[tuple[str, str]]) -> list[str]:
     found = literature(board)
     if found is None:
         return []
-    name = escape(" ".join(f"{board.dataset}, {board.backbone}".split()))
-    fold = f"<details>\n<summary>{name}: {rows(found)}</summary>"
-    head = f"### {plain(board.dataset)}, {plain(board.backbone)}: what is published"
     return [
-        head,
+        f"### {plain(board.dataset)}, {plain(board.backbone)}: what is published",
         caution(found),
-        *markdown_pictures(plots),
-        fold,
-        markdown_table(literature_table(found)),
-        "</details>",
+        *_folded(
+            f"{board.dataset}, {board.backbone}: {rows(found)}",
+            [*markdown_pictures(plots), markdown_table(literature_table(found))],
+        ),
     ]
 
 
@@ -138,52 +177,4 @@ def markdown_pictures(plots: Iterable[tuple[str, str]]) -> list[str]:
 
 def plain(text: str) -> str:
     """`text` so that Markdown shows it letter by letter, on one line."""
-    return re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", " ".join(text.split())).replace("&", "&amp;")
-
-
-def terminal(boards: Sequence[Board]) -> Group:
-    """One narrow table per board, for `rich.console.Console.print`, with gains and what has no scores below it."""
-    return Group(*(part for board in boards for part in _narrow(board)))
-
-
-def _narrow(board: Board) -> list[RenderableType]:
-    table = shortened(scoreboard(board), ON_SCREEN)
-    kept = [index for index, head in enumerate(table.heads) if head in ON_A_TERMINAL]
-    grid = Grid(title=Text(f"{board.dataset}, {board.backbone}"), title_justify="left", box=None, header_style="dim")
-    for index in kept:
-        grid.add_column(table.heads[index], justify="right" if index else "left", no_wrap=index > 0, overflow="fold")
-    for row in table.rows:
-        grid.add_row(*(Text(row[index].text, style="bold" if row[index].marked else "") for index in kept))
-    gained = [_gained(entry) for entry in board.gains]
-    holes = [
-        f"{cell.label}, seed {', '.join(map(str, cell.seeds))}, {cell.status}: {cell.reason}"
-        for cell in board.unfinished
-    ]
-    scores = grid if board.lines else Text(f"{board.dataset}, {board.backbone}: no cell has scores.")
-    rest = [f"and {table.left_out:,} more lines, which the files of `bench report` have"] if table.left_out else []
-    said = filter(None, (*rest, board.verdict.sentence, *_some(gained)))
-    return [scores, *map(Text, (*said, *_some(holes), *board.notes)), Text()]
-
-
-def _some(sentences: Sequence[str]) -> list[str]:
-    """So many as a terminal holds, and how many more there are."""
-    more = len(sentences) - ON_SCREEN
-    return [*sentences[:ON_SCREEN], *([f"and {more:,} more of this kind"] if more > 0 else [])]
-
-
-def _gained(entry: EnsembleGain) -> str:
-    """One sentence on an ensemble: its gain over the best member, then at equal size and cost where these differ."""
-    label = entry.line.label
-    if entry.gain is None:
-        return f"{label}: {_points(entry.naive)} over the best of its members by these scores" if entry.naive else ""
-    others = (
-        (entry.size, entry.reduced, "reduced to member size"),
-        (entry.size, entry.grown, "vs best member, same size"),
-        (entry.cost, entry.longer, "vs best member, same cost"),
-    )
-    parts = [f"{_points(gain)} {name}" for ratio, gain, name in others if gain and ratio != 1]
-    return "; ".join([f"{label}: {_points(entry.gain)} over {', '.join(line.label for line in entry.best)}", *parts])
-
-
-def _points(gain: Gain) -> str:
-    return f"{percent(gain.mean, gain.half_width, sign='+')} points"
+    return " ".join(text.split()).translate(ESCAPED)

@@ -12,6 +12,7 @@ from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
 from bench.analysis.lines import FIRST, Line
 from bench.analysis.shrunk_scores import Score
+from bench.analysis.verdicts import time
 from bench.scoring.names import NONE, metric_name
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ladder",
     "percent",
     "rank_set",
+    "recall_axis",
     "scoreboard",
     "shortened",
     "unfinished",
@@ -83,11 +85,7 @@ def percent(mean: float, half_width: float, *, sign: str = "") -> str:
 
 def duration(seconds: float) -> str:
     """Seconds, minutes or hours, whichever reads best: "0.4 s", "12 min", "3.5 h"."""
-    if math.isnan(seconds):
-        return NONE
-    if seconds < 100:
-        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5940 else f"{seconds / 3600:.1f} h"
+    return NONE if math.isnan(seconds) else time(seconds)
 
 
 def scoreboard(board: Board) -> Table:
@@ -96,13 +94,18 @@ def scoreboard(board: Board) -> Table:
     placed = ("Rank", "Ties") if ranked else ()
     metrics = [(metric_name(name), *(("SD",) if ranked and name == FIRST else ())) for name in board.metrics]
     heads = ("Objective", "Kind", *placed, *chain(*metrics), "Seeds", "Dim", "Time")
-    ends = [end for line in board.lines if FIRST in line.scores for end in _ends(line.scores[FIRST])]
-    axis = (min(ends, default=0.0), max(ends, default=1.0))
+    axis = recall_axis(board)
     rows = [_line(line, board, ranked=ranked, axis=axis) for line in board.lines]
     if board.chance:
         levels = [_chance(board, name, ranked=ranked) for name in board.metrics]
         rows.append((Cell("chance level"), *(Cell("") for _ in ("Kind", *placed)), *chain(*levels), *[Cell("")] * 3))
     return Table(heads, tuple(rows), texts=2)
+
+
+def recall_axis(board: Board) -> tuple[float, float]:
+    """The ends of the axis on which the intervals of Recall@1 are drawn in the rows, in [0, 1]."""
+    ends = [end for line in board.lines if FIRST in line.scores for end in _ends(line.scores[FIRST])]
+    return min(ends, default=0.0), max(ends, default=1.0)
 
 
 def shortened(table: Table, most: int) -> Table:
@@ -127,11 +130,11 @@ def _line(line: Line, board: Board, *, ranked: bool, axis: tuple[float, float]) 
     seeds = str(line.done) if line.done == line.seeds else f"{line.done} of {line.seeds}"
     dim = Cell(NONE, -1) if line.dim is None else Cell(str(line.dim), line.dim)
     untrained = line.kind in {"model_ensemble", "floor"} or (line.kind == "control" and line.members)
-    time = duration(line.seconds) + (" †" if untrained else "")
+    taken = duration(line.seconds) + (" †" if untrained else "")
     label = f"{line.label} ▽" if board.trunk and line.cell in board.trunk.below else line.label
     words = (Cell(label, line.label.lower()), Cell(kind_name(line.kind), line.kind))
     placed = _place(board.verdict.places.get(line.cell)) if ranked else ()
-    costs = (Cell(seeds, line.done), dim, Cell(time, -1 if math.isnan(line.seconds) else line.seconds))
+    costs = (Cell(seeds, line.done), dim, Cell(taken, -1 if math.isnan(line.seconds) else line.seconds))
     return (*words, *placed, *chain(*scores), *costs)
 
 

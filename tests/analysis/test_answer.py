@@ -1,9 +1,12 @@
 from support.sample_rows import row, table, unfinished
+from support.stored_boards import write_rows
 
 from bench.analysis.answer import answer
 from bench.analysis.boards import boards
+from bench.analysis.comparisons import compare
 from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
+from bench.analysis.verdicts import points
 
 
 def board(*rows):
@@ -22,8 +25,28 @@ TWO = [
 
 def test_who_leads_is_the_verdict_of_the_board():
     found = board(*TWO)
-    assert answer(found) == (found.verdict.sentence,)
+    assert answer(found)[0] == found.verdict.sentence
     assert found.verdict.sentence.startswith("a is better than every other")
+
+
+def test_how_far_ahead_is_what_bench_compare_says(tmp_path):
+    """Of the best method that is surely behind; one that cannot be told apart is none."""
+    rows = [*TWO, *(row("near", seed, recall_at_1=0.4995 + seed / 1000) for seed in range(3))]
+    ((pair,),) = (one.pairs for one in compare("a", "b", results=write_rows(tmp_path / "rows", rows)).boards)
+    said = f"({points(pair.interval.low)} to {points(pair.interval.high)} over seeds)"
+    assert answer(board(*rows))[1] == f"a, with the highest mean, is surely ahead of b, by 20.0 points {said}."
+
+
+def test_of_several_leaders_the_one_that_takes_least_time_is_named():
+    times = {"slow": (0.501, 7200.0), "quick": (0.5, 90.0), "worse": (0.3, 1.0)}
+    rows = [
+        row(name, seed, recall_at_1=level + seed / 100, seconds_train=time, embedding_dim=64)
+        for name, (level, time) in times.items()
+        for seed in range(3)
+    ]
+    said = "Of the leaders, quick takes the least time to train, 90 s a seed; its embedding has 64 numbers."
+    assert said in answer(board(*rows))
+    assert not any("least time" in sentence for sentence in answer(board(*TWO)))
 
 
 def test_without_two_lines_there_is_nothing_to_say():

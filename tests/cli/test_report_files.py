@@ -289,3 +289,14 @@ def test_the_page_is_shown_where_that_is_asked_for(
     assert shown == []
     called("report", "--results", results, "--output", tmp_path / "report", "--open")
     assert shown == [str(tmp_path / "report" / "index.html")]
+
+
+def test_a_report_says_what_changed_since_older_results(results: Path, packed: Path, tmp_path: Path) -> None:
+    for job in tiny(losses=["contrastive"], seeds=2):
+        store.write(results, finished(job))
+    output = tmp_path / "report"
+    assert called("report", "--results", results, "--compare", packed, "--output", output).exit_code == 0
+    for name in ("README.md", "index.html"):
+        assert "New: contrastive." in (output / name).read_text(encoding="utf-8")
+    assert "name older results with --compare" in wrong("report", "--results", packed, "--compare", packed)
+    assert "is no Parquet file" in wrong("report", "--results", packed, "--compare", foreign(packed)["text"])

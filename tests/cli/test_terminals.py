@@ -1,5 +1,6 @@
 """Where output goes: terminals and files that have fewer letters, and readers that have seen enough."""
 
+import re
 import subprocess
 from io import StringIO
 from pathlib import Path
@@ -59,6 +60,38 @@ def test_signs_that_a_terminal_lacks_are_spelt(tmp_path: Path) -> None:
     assert b"50.5 +-" in lacks.stdout
     assert b"\\" not in has.stdout + lacks.stdout
     assert "50.5 ±" in (tmp_path / "page" / "README.md").read_text(encoding="utf-8")
+
+
+SMALL = Path(__file__).parents[2] / "results" / "small.parquet"
+
+
+def intervals(shown: str, drawn: str) -> list[tuple[list[int], list[float]]]:
+    """Of every line: at which letters its interval begins, has its mean and ends; and where it should."""
+    axis = re.search(r"Recall@1  (\d+\.\d) +(\d+\.\d)  Seeds", shown)
+    assert axis
+    low, high = map(float, axis.groups())
+    found = []
+    for line in re.finditer(rf"(\d+\.\d) \S+ (\d+\.\d)  ( *)({drawn})", shown):
+        mean, width, first = float(line[1]), float(line[2]), len(line[3])
+        middle = max(map(line[4].find, "●o"))
+        ends = [15 * (end - low) / (high - low) for end in (mean - width, mean, mean + width)]
+        found.append(([first, first + middle, first + len(line[4]) - 1], ends))
+    return found
+
+
+def test_a_leaderboard_fits_eighty_columns_and_draws_its_intervals(tmp_path: Path) -> None:
+    """In a terminal, and in a pipe, of which nothing says how wide it is, without the letters for lines."""
+    words = ["report", "--results", SMALL, "--only", "grocery_store", "--output", tmp_path / "page"]
+    with Terminal(*words, columns=80) as terminal:
+        assert terminal.end() == 0
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", terminal.shown).replace("\r", "").partition("wrote ")[0]
+    piped = bench(*words, encoding="ascii", shell="| cat").stdout.decode("ascii")
+    for text, drawn in ((shown, "├─*●─*┤"), (piped, r"\|-*o-*\|")):
+        assert max(map(len, text.splitlines())) <= 80
+        found = intervals(text, drawn)
+        assert len(found) == 8
+        for places, ends in found:
+            assert places == pytest.approx(ends, abs=0.7)
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:

@@ -1,4 +1,5 @@
 import io
+import re
 from typing import Any
 
 from rich.console import Console
@@ -22,8 +23,14 @@ def line_of(label: str, document: str) -> list[str]:
     return [cell.strip() for cell in found.strip("|").split("|")]
 
 
+def whole(document: str) -> str:
+    """The folded table of all lines and columns of a document with one board."""
+    (found,) = re.findall(r"lines with all their scores</summary>(.*?)</details>", document, re.DOTALL)
+    return str(found)
+
+
 def column(name: str, label: str, document: str) -> str:
-    return line_of(label, document)[line_of("Objective", document.split("## glyphs")[1]).index(name)]
+    return line_of(label, whole(document))[line_of("Objective", whole(document)).index(name)]
 
 
 def test_scores_are_percent_with_one_decimal_and_the_leading_group_is_bold() -> None:
@@ -66,12 +73,12 @@ def test_columns_and_chance_level() -> None:
     document = text([row()])
     heads = "| Objective | Kind | Recall@1 | Recall@2 | Recall@4 | Recall@8 | MAP@R | R-precision | NMI | AMI "
     assert f"{heads}| Seeds | Dim | Time |" in document
-    assert line_of("chance level", document)[2:9] == ["1.9", "", "", "", "", "", "21.0"]
+    assert line_of("chance level", whole(document))[2:9] == ["1.9", "", "", "", "", "", "21.0"]
 
 
 def test_some_seeds_done_reads_n_of_n_and_the_rest_is_listed_with_its_sentence() -> None:
     document = text([row(seed=0), row(seed=1), unfinished("triplet", 2, "failed", "No memory left.")])
-    assert "2 of 3" in line_of("triplet", document.split("### Without scores")[0])
+    assert "2 of 3" in line_of("triplet", whole(document))
     assert "| triplet | 2 | failed | No memory left. |" in document
 
 
@@ -90,7 +97,7 @@ def test_gain_in_points_and_the_cost_of_a_model_ensemble() -> None:
     low, high = oracle.interval(7 / 3, 1e4 * variance / 3, freedom)
     gain = f" **+2.3 ± {(high - low) / 2:.1f}** |"
     assert f"| fused | triplet | 1× | 1× |{gain * 5} 3 |" in document
-    assert line_of("fused", document.split("### What")[0])[-1] == "0.4 s †"
+    assert line_of("fused", whole(document))[-1] == "0.4 s †"
     assert "† Nothing is trained" in document
 
 
@@ -132,3 +139,29 @@ def test_what_the_test_images_were_perhaps_seen_in_is_said_and_marked() -> None:
 
 def test_clean_cells_need_no_column_of_marks() -> None:
     assert "Contamination |" not in text([row("triplet", seed) for seed in range(2)])
+
+
+def test_a_long_board_is_a_dozen_lines_and_the_rest_is_folded() -> None:
+    rows = large(datasets=1, backbones=1, objectives=30).to_dict("records")
+    place = {"dataset": "dataset 0", "backbone": "backbone-0", "dataset_sha": "0" * 64}
+    rows += [row(f"floor {at}", seed, kind="floor", recall_at_1=at / 99, **place) for at in range(4) for seed in (0, 1)]
+    rows += [row("best", at, kind="control", recall_at_1=0.95 + at / 99, **place) for at in range(2)]
+    (board,) = boards(table(rows))  # type: ignore[arg-type]
+    plots = {("dataset 0", "backbone-0"): [(f"Figure {at}.", f"{at}.svg") for at in range(5)]}
+    document = markdown([board], title="Test", plots=plots)
+    seen = re.sub(r"<details>.*?</details>", "", document.partition("## dataset 0")[2], flags=re.DOTALL)
+    shown = [line.split("|")[1].strip() for line in seen.splitlines() if line.startswith("| ")][2:]
+    leaders = [plain(line.label) for line in board.lines if line.kind not in ("control", "floor")][:8]
+    assert shown == [*leaders, "floor 3", "floor 2", "floor 1", "chance level"]
+    assert re.findall(r"\((\d)\.svg\)", seen) == ["0", "1", "2"]
+    assert re.findall(r"\((\d)\.svg\)", document) == ["0", "1", "2", "3", "4"]
+    assert all(f"| {plain(line.label)} |" in whole(document) for line in board.lines)
+
+
+def test_of_several_boards_three_figures_are_seen() -> None:
+    found = boards(large(datasets=2, backbones=1, objectives=3))
+    plots = {
+        (board.dataset, board.backbone): [(name, f"{name}-{at}.svg") for name in "ab"] for at, board in enumerate(found)
+    }
+    seen = re.sub(r"<details>.*?</details>", "", markdown(found, title="Test", plots=plots), flags=re.DOTALL)
+    assert re.findall(r"\((.*)\.svg\)", seen) == ["a-0", "b-0", "a-1"]

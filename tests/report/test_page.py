@@ -9,9 +9,10 @@ from support.browser import CHROMIUM, FLAGS, Tags
 from support.sample_rows import large, logs, row, table, unfinished
 
 from bench.analysis.boards import boards
-from bench.report.markdown import ON_SCREEN, markdown, plain, terminal
+from bench.report.markdown import markdown, plain
 from bench.report.page.page import MOST_ROWS, page
 from bench.report.plots.draw import pictures
+from bench.report.terminal import ON_SCREEN, terminal
 
 REASON = "Lower <script>alert(1)</script> & retry."
 
@@ -81,7 +82,7 @@ def test_the_page_loads_nothing_from_elsewhere(html: str) -> None:
 
 def test_plots_are_inline_with_their_captions(html: str) -> None:
     tags = [tag for tag, _ in Tags(html).found]
-    assert tags.count("svg") == tags.count("figcaption") == 5
+    assert tags.count("svg") == tags.count("figcaption") == 7
     assert "NMI with its 95 % interval over seeds" in html
 
 

@@ -8,13 +8,14 @@ from support import shrunk_variances as oracle
 from support.sample_rows import history, large, logs, row, table, unfinished
 
 from bench.analysis.boards import boards
-from bench.report.plots import ensembles, leaderboard
+from bench.report.plots import costs, ensembles, leaderboard, pairs
 from bench.report.plots.draw import Picture, pictures
 from bench.report.plots.svg import INK, Logs, standalone, to_svg
 
 ROWS = large(datasets=2, backbones=1, objectives=12)
-PICTURES = pictures(boards(ROWS), logs(ROWS))
-PLOTS = {name: getattr(module, name) for module in (leaderboard, ensembles) for name in module.__all__}
+PICTURES = [one for one in pictures(boards(ROWS), logs(ROWS)) if one.svg]
+MODULES = (pairs, costs, leaderboard, ensembles)
+PLOTS = {name: getattr(module, name) for module in MODULES for name in module.__all__}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -24,14 +25,14 @@ def words(picture: Picture) -> list[str]:
 
 def drawn(plot: str, rows: list[dict[str, object]]) -> list[Figure]:
     frame = table(rows)
-    return [figure for _, figure in PLOTS[plot](boards(frame), logs(frame))]
+    return [one.figure for one in PLOTS[plot](boards(frame), logs(frame)) if one.figure]
 
 
 @pytest.mark.parametrize("plot", PLOTS)
 def test_every_plot_is_one_function_with_a_caption(plot: str) -> None:
     function = PLOTS[plot]
     assert list(inspect.signature(function).parameters) == ["boards", "logs"]
-    caption = str(function.__doc__).split("\n")[0]
+    caption = " ".join(str(function.__doc__).split("\n\n")[0].split())
     mine = [picture for picture in PICTURES if picture.name.startswith(plot.replace("_", "-"))]
     assert mine
     assert {picture.caption for picture in mine} == {caption}
@@ -56,7 +57,7 @@ def test_names_are_files_and_all_different() -> None:
 
 def test_svg_is_the_same_every_time_and_without_a_date() -> None:
     again = pictures(boards(ROWS), logs(ROWS))
-    assert again == PICTURES
+    assert [one for one in again if one.svg] == PICTURES
     assert not any("date" in picture.svg.lower() for picture in PICTURES)
 
 
@@ -74,7 +75,7 @@ def test_ids_of_one_page_never_clash() -> None:
 def test_ink_follows_the_page_and_text_stays_text(picture: Picture) -> None:
     assert INK not in picture.svg
     assert "currentColor" in picture.svg
-    assert "objective_3" in words(picture)
+    assert any(word.startswith("objective_") for word in words(picture))
     assert ElementTree.fromstring(standalone(picture.svg).encode()).find(f"{SVG}style") is not None
 
 
@@ -103,7 +104,7 @@ def test_curves_start_at_one_and_are_means_over_seeds() -> None:
     rows = table([row(seed=seed) for seed in range(2)])
     long = history(rows, epochs=3)
     long["loss"] = [4.0, 2.0, 1.0, 10.0, 10.0, 5.0]
-    ((_, figure),) = leaderboard.training(boards(rows), Logs(long, long))
+    ((_, figure, *_),) = leaderboard.training(boards(rows), Logs(long, long))
     (curve,) = figure.axes[0].collections[0].get_segments()  # type: ignore[attr-defined]
     assert curve.ravel() == pytest.approx([1, 1, 2, 0.75, 3, 0.375])
 
@@ -112,7 +113,7 @@ def test_a_loss_that_starts_at_zero_has_no_relative_curve() -> None:
     rows = table([row("triplet"), row("softmax")])
     long = history(rows)
     long.loc[(long["key"] == rows["key"][0]) & (long["epoch"] == 1), "loss"] = 0.0
-    ((_, figure),) = leaderboard.training(boards(rows), Logs(long, long))
+    ((_, figure, *_),) = leaderboard.training(boards(rows), Logs(long, long))
     assert [text.get_text() for text in figure.axes[0].texts] == ["softmax"]
 
 
@@ -124,11 +125,10 @@ def test_one_epoch_is_no_curve() -> None:
 def test_names_of_curves_never_overlap() -> None:
     rows = table([row(f"loss {number}") for number in range(12)])
     long = history(rows).assign(loss=1.0)
-    ((_, figure),) = leaderboard.training(boards(rows), Logs(long, long))
-    heights = sorted(text.get_position()[1] for text in figure.axes[0].texts)
-    low, high = figure.axes[0].get_ylim()
+    ((_, figure, *_),) = leaderboard.training(boards(rows), Logs(long, long))
+    heights = sorted(text.get_position()[1] for text in figure.axes[0].texts)  # in parts of the axes
     inches = figure.get_figheight() * figure.axes[0].get_position().height
-    gaps = [(above - below) / (high - low) * inches * 72 for below, above in pairwise(heights)]
+    gaps = [(above - below) * inches * 72 for below, above in pairwise(heights)]
     assert min(gaps) > 8
 
 

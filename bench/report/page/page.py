@@ -1,5 +1,6 @@
 """The leaderboard as one HTML page that needs nothing else: no web, no other file."""
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
@@ -8,7 +9,9 @@ from markupsafe import Markup
 from bench.analysis.across_boards import together
 from bench.analysis.answer import answer
 from bench.analysis.boards import Board
+from bench.analysis.changes import BoardChanges
 from bench.report.baselines import baselines
+from bench.report.changes import CHANGES_READ, Since, change_sentences, change_table
 from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.files import GENERATOR
@@ -44,15 +47,19 @@ def page(
     facts: Sequence[tuple[str, str]] = (),
     pictures: Sequence[Picture] = (),
     galleries: Mapping[tuple[str, str], Markup] | None = None,
+    since: Since | None = None,
 ) -> str:
     """HTML of the whole report: every text is escaped, the <svg> elements of `pictures` are put in as they are.
 
-    `facts` are name and value of the provenance, `galleries` what `report.gallery` makes, by dataset and backbone.
+    `facts` are name and value of the provenance, `galleries` what `report.gallery` makes, by dataset and backbone, and
+    `since` what changed since other rows.
     """
     shown = galleries or {}
     heard = {(board.dataset, board.backbone) for board in boards} | set(map(about, boards))
+    at_a_glance = glance(boards)
     return template("page.html.jinja").render(
         title=title,
+        summary=json.dumps([at_a_glance.heads, [[cell.text for cell in row] for row in at_a_glance.rows]]),
         generator=GENERATOR,
         facts=facts,
         guide=GUIDE,
@@ -64,9 +71,12 @@ def page(
             _section(board, pictures) | {"gallery": shown.get((board.dataset, board.backbone))} for board in boards
         ],
         galleries=bool(shown),
-        glance=glance(boards),
+        glance=at_a_glance,
         across=[(across_title(found), shortened(across_table(found), MOST_ROWS)) for found in together(boards)],
         across_read=ACROSS_READ,
+        since=since and since.source,
+        changes_read=CHANGES_READ,
+        changes=[_changes(board) for board in since.boards] if since else [],
         literature_title=LITERATURE,
         literature_read=LITERATURE_READ,
         literature=[
@@ -95,6 +105,11 @@ def _section(board: Board, pictures: Sequence[Picture]) -> dict[str, object]:
     }
 
 
+def _changes(board: BoardChanges) -> dict[str, object]:
+    table = shortened(change_table(board), MOST_ROWS)
+    return {"name": f"{board.dataset}, {board.backbone}", "sentences": change_sentences(board), "table": table}
+
+
 def _rows(board: Board, table: Table) -> list[tuple[tuple[Cell, ...], RowDetails | None, int | None]]:
     """Each row with its details and its place among the pairs of the board; the chance level has neither."""
     places = {cell: place for place, cell in enumerate(board.verdict.places)}
@@ -102,5 +117,5 @@ def _rows(board: Board, table: Table) -> list[tuple[tuple[Cell, ...], RowDetails
     return [(cells, *ends) for cells, ends in zip_longest(table.rows, known, fillvalue=(None, None))]
 
 
-def _inline(picture: Picture) -> tuple[str, Markup]:
-    return picture.caption, Markup(picture.svg)
+def _inline(picture: Picture) -> tuple[str, Markup, Table | None, str]:
+    return picture.caption, Markup(picture.svg), picture.table, picture.why

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "HUES", "MOST", "ROW", "WIDTH", "canvas", "figure_of", "key", "wrapped"]
+__all__ = ["COLOURS", "HUES", "MOST", "ROW", "WIDTH", "canvas", "figure_of", "key", "spread", "within", "wrapped"]
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision.
 COLOURS = {
@@ -20,11 +20,18 @@ HUES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4
 MOST = 40
 WIDTH = 6.8
 ROW = 0.21
+TITLE = 74
+"""Letters of a title that fit the width."""
 
 
 def wrapped(label: str) -> str:
     """At most two lines of a label."""
     return "\n".join(textwrap.wrap(label, 34, max_lines=2, placeholder=" …") or [""])
+
+
+def within(label: str, letters: int) -> str:
+    """The label on one line of so many letters, its end cut off where it is longer."""
+    return label if len(label) <= letters else f"{label[: letters - 1].rstrip()}…"
 
 
 def canvas(labels: Sequence[str], title: str, *, top: float = 0.62, bottom: float = 0.48) -> Axes:
@@ -48,7 +55,7 @@ def canvas(labels: Sequence[str], title: str, *, top: float = 0.62, bottom: floa
             transform=axes.get_yaxis_transform(),
             linespacing=1,
         )
-    figure.text(0.1 / WIDTH, 1 - 0.08 / whole, title, va="top", weight="bold", size=10)
+    figure.text(0.1 / WIDTH, 1 - 0.08 / whole, within(title, TITLE), va="top", weight="bold", size=10)
     return axes
 
 
@@ -69,3 +76,14 @@ def figure_of(axes: Axes) -> Figure:
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure)
     return figure
+
+
+def spread(values: Iterable[float], gap: float, low: float) -> list[float]:
+    """Descending `values`, moved to lie at least `gap` apart and not below `low`."""
+    placed: list[float] = []
+    for value in values:
+        placed.append(min(value, placed[-1] - gap) if placed else value)
+    for index in range(len(placed) - 1, -1, -1):
+        floor = low if index == len(placed) - 1 else placed[index + 1] + gap
+        placed[index] = max(placed[index], floor)
+    return placed

@@ -6,11 +6,15 @@ from typing import Any, NamedTuple
 
 from bench.analysis.boards import Board
 from bench.report.files import file_name
-from bench.report.plots import ensembles, leaderboard, literature
+from bench.report.plots import classes, costs, ensembles, leaderboard, literature, pairs
 from bench.report.plots.axes import MOST
 from bench.report.plots.svg import Logs, style, to_svg
+from bench.report.tables import Table
 
 __all__ = ["Drawn", "Picture", "drawn", "pictures"]
+
+MODULES = (pairs, costs, leaderboard, ensembles, classes, literature)
+"""In the order of the page."""
 
 
 class Drawn(NamedTuple):
@@ -27,6 +31,11 @@ class Picture(NamedTuple):
     name: str
     caption: str
     svg: str
+    """Empty where there is nothing to draw."""
+    table: Table | None = None
+    """Its numbers, where no other table has them."""
+    why: str = ""
+    """Why there is nothing to draw, in a sentence."""
 
 
 def drawn(boards: Sequence[Board]) -> Drawn:
@@ -37,14 +46,16 @@ def drawn(boards: Sequence[Board]) -> Drawn:
 
 
 def pictures(boards: Sequence[Board], logs: Logs) -> list[Picture]:
-    """What every plot draws of `boards`, in the order of the code; captions are their docstrings' first lines."""
+    """What every plot draws of `boards`, in the order of the code; captions are their docstrings'
+    first paragraphs."""
     found: dict[str, Picture] = {}
     with style():
-        for plot in (function for module in (leaderboard, ensembles, literature) for function in _as_written(module)):
-            caption = str(plot.__doc__).strip().split("\n")[0]
-            for about, figure in plot(boards, logs):
+        for plot in (function for module in MODULES for function in _as_written(module)):
+            caption = " ".join(str(plot.__doc__).split("\n\n")[0].split())
+            for about, figure, numbers, why in plot(boards, logs):
                 name = file_name((plot.__name__, *about), taken=found.keys())
-                found[name] = Picture(about, name, caption, to_svg(figure, name=name))
+                svg = to_svg(figure, name=name) if figure else ""
+                found[name] = Picture(about, name, caption, svg, numbers, why)
     return list(found.values())
 
 

@@ -1,10 +1,10 @@
 """The plots of a leaderboard. Each public function is one: `(boards, logs) -> Iterator[Drawing]`.
 
-The first line of its docstring is its caption, and its name begins the names of its files.
+The first paragraph of its docstring is its caption, and its name begins the names of its files.
 """
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from bench.analysis.boards import Board
 from bench.analysis.lines import Line
-from bench.report.plots.axes import COLOURS, HUES, MOST, ROW, WIDTH, canvas, figure_of, key, wrapped
+from bench.report.plots.axes import COLOURS, MOST, ROW, WIDTH, canvas, figure_of, key, wrapped
+from bench.report.plots.looks import NAME, Look, looks, name_ends
 from bench.report.plots.svg import INK, Drawing, Logs
 from bench.report.tables import kind_name
 from bench.scoring.names import metric_name
@@ -25,7 +25,6 @@ from bench.scoring.names import metric_name
 __all__ = ["heat_map", "nmi", "recall_at_1", "training"]
 
 DASHES = {"loss": "-", "ensemble": (0, (5, 2))}
-NAME = 0.17
 
 
 def recall_at_1(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:  # noqa: ARG001
@@ -68,12 +67,13 @@ def training(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:
     drawn = relative[relative["key"].isin(list(places))]
     number, label = (drawn["key"].map({key: place[part] for key, place in places.items()}) for part in (0, 1))
     means = drawn.groupby([number.rename("board"), label.rename("label"), "epoch"])["relative"].mean()
-    found = set(number)
+    found, shown = set(number), looks(boards)
     for index, board in enumerate(boards):
         if index in found:
             curves = means.loc[index].unstack("epoch")
             if curves.shape[1] > 1:
-                yield Drawing((board.dataset, board.backbone), _curves(curves, board))
+                own = {line.label: shown[line.method] for line in board.lines}
+                yield Drawing((board.dataset, board.backbone), _curves(curves, board, own))
 
 
 def _bars(boards: Sequence[Board], metric: str) -> Iterator[Drawing]:
@@ -145,12 +145,13 @@ def _relative(history: pd.DataFrame) -> pd.DataFrame:
     return ordered.assign(relative=relative).replace([np.inf, -np.inf], np.nan).dropna(subset=["relative"])
 
 
-def _curves(curves: pd.DataFrame, board: Board) -> Figure:
-    """`curves`: one row per label, one column per epoch."""
+def _curves(curves: pd.DataFrame, board: Board, shown: Mapping[str, Look]) -> Figure:
+    """`curves`: one row per label, one column per epoch; `shown`: how each label looks."""
     kinds = {line.label: line.kind for line in board.lines}
     ends = curves.ffill(axis=1).iloc[:, -1].sort_values(ascending=False, kind="stable")
     axes = _beside_names(len(ends), f"Training loss: {board.dataset}, {board.backbone}")
-    hues = [HUES[index % len(HUES)] for index in range(len(ends))]
+    own = [shown[label] for label in ends.index]
+    hues = [look.hue for look in own]
     dashes = [DASHES.get(kinds[label], "-") for label in ends.index]
     epochs, heights = curves.columns.to_numpy(dtype=float), curves.loc[ends.index].to_numpy(dtype=float)
     paths = [np.column_stack([epochs, height])[~np.isnan(height)] for height in heights]
@@ -159,7 +160,7 @@ def _curves(curves: pd.DataFrame, board: Board) -> Figure:
     axes.set(xlim=(first, last), ylim=(0, 1.03 * float(curves.max().max())))
     axes.set(xlabel="epoch", ylabel="training loss / that of epoch 1")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _name_ends(axes, paths, hues, list(ends.index))
+    name_ends(axes, [path[-1] for path in paths], own, list(ends.index))
     return figure_of(axes)
 
 
@@ -169,27 +170,3 @@ def _beside_names(count: int, title: str) -> Axes:
     figure = Figure(figsize=(WIDTH, whole))
     figure.text(0.1 / WIDTH, 1 - 0.08 / whole, title, va="top", weight="bold", size=10)
     return figure.add_axes((0.6 / WIDTH, 0.5 / whole, 3.5 / WIDTH, height / whole))
-
-
-def _name_ends(axes: Axes, paths: Sequence[NDArray[np.float64]], hues: Sequence[str], names: Sequence[str]) -> None:
-    """Names beside the ends of the curves, spread so that none covers another, each tied to its curve."""
-    (first, last), (low, high) = axes.get_xlim(), axes.get_ylim()
-    gap = NAME * (high - low) / (figure_of(axes).get_figheight() * axes.get_position().height)
-    beside = last + 0.05 * (last - first)
-    places = _spread([path[-1, 1] for path in paths], gap, low)
-    ties = [[path[-1], (last, path[-1, 1]), (beside, y)] for path, y in zip(paths, places, strict=True)]
-    axes.add_collection(LineCollection(ties, colors=hues, linewidths=0.8, clip_on=False), autolim=False)
-    for name, y in zip(names, places, strict=True):
-        shown = textwrap.shorten(name, 38, placeholder=" …")
-        axes.text(beside + 0.01 * (last - first), y, shown, fontsize=8, va="center")
-
-
-def _spread(values: Iterable[float], gap: float, low: float) -> list[float]:
-    """Descending `values`, moved to lie at least `gap` apart and not below `low`."""
-    placed: list[float] = []
-    for value in values:
-        placed.append(min(value, placed[-1] - gap) if placed else value)
-    for index in range(len(placed) - 1, -1, -1):
-        floor = low if index == len(placed) - 1 else placed[index + 1] + gap
-        placed[index] = max(placed[index], floor)
-    return placed

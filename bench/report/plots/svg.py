@@ -3,7 +3,9 @@
 import io
 import re
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pandas as pd
@@ -11,7 +13,9 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from bench.analysis.class_scores import ClassScores
 from bench.report.files import GENERATOR
+from bench.report.tables import Table
 
 __all__ = ["INK", "Drawing", "Logs", "standalone", "style", "to_svg"]
 
@@ -33,13 +37,20 @@ class Logs(NamedTuple):
     """One row per epoch: key, epoch, loss."""
     members: pd.DataFrame
     """One row per epoch and ensemble member: key, epoch, member, value, weight, running_mean."""
+    classes: Mapping[str, ClassScores] = MappingProxyType({})
+    """As `analysis.class_losses.stored_classes` gives them."""
 
 
 class Drawing(NamedTuple):
     """A figure and what it is about: (dataset, backbone) puts it on that board, anything else above all boards."""
 
     about: tuple[str, ...]
-    figure: Figure
+    figure: Figure | None
+    """None where there is nothing to draw, and a reader would look for it."""
+    table: Table | None = None
+    """Its numbers, where no other table has them."""
+    why: str = ""
+    """Why there is no figure, in a sentence."""
 
 
 def style() -> AbstractContextManager[None]:
