@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # What type checkers and editors read, written by `make table
     from losses.distribution import *  # noqa: F403
     from losses.ensembles import *  # noqa: F403
     from losses.group_loss import *  # noqa: F403
+    from losses.hyperbolic import *  # noqa: F403
     from losses.hypergraph import *  # noqa: F403
     from losses.learned import *  # noqa: F403
     from losses.memory import *  # noqa: F403
