@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # What type checkers and editors read, written by `make table
     from losses.distribution import *  # noqa: F403
     from losses.ensembles import *  # noqa: F403
     from losses.group_loss import *  # noqa: F403
-    from losses.hyperbolic import *  # noqa: F403
     from losses.hypergraph import *  # noqa: F403
     from losses.learned import *  # noqa: F403
     from losses.memory import *  # noqa: F403
@@ -38,6 +37,7 @@ if TYPE_CHECKING:  # What type checkers and editors read, written by `make table
     from losses.multitask import *  # noqa: F403
     from losses.normalizing_flow import *  # noqa: F403
     from losses.pair import *  # noqa: F403
+    from losses.poincare_ball import *  # noqa: F403
     from losses.proxy import *  # noqa: F403
     from losses.quadruplets import *  # noqa: F403
     from losses.ranked import *  # noqa: F403

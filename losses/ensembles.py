@@ -2,7 +2,7 @@
 
 import builtins
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ from losses.shape import Shape, Unsuitable
 __all__ = ["slices", "sum"]
 
 Member = Callable[[Shape], nn.Module]
-DISTANCES = ("euclidean", "hyperbolic")
-"""By which embeddings may be compared; L2-normalised, the former orders as cosine similarity does."""
+Distance = Literal["euclidean", "hyperbolic"]
+"""By which embeddings are compared; hyperbolic: points of the Poincaré ball of radius 1, where space curves by -1."""
 
 
 @checked
@@ -106,15 +106,16 @@ def read(objective: nn.Module, embeddings: Tensor) -> Tensor:
     return F.normalize(embeddings) if own is None else own(embeddings)
 
 
-def compared_by(objective: nn.Module) -> str:
+def compared_by(objective: nn.Module) -> Distance:
     """The distance by which what `read` gives is compared: Euclidean, unless the objective states another.
 
     Raises:
         ValueError: it states one that nobody knows.
     """
-    stated: str = getattr(objective, "distance", DISTANCES[0])
-    if stated not in DISTANCES:
-        raise ValueError(f"distance = {stated!r} is not known: let the objective state {' or '.join(DISTANCES)}.")
+    stated: Distance = getattr(objective, "distance", "euclidean")
+    if stated not in get_args(Distance):
+        known = " or ".join(get_args(Distance))
+        raise ValueError(f"distance = {stated!r} is not known: let the objective state {known}.")
     return stated
 
 
@@ -125,7 +126,7 @@ def by_cosine(members: Members, name: str) -> Members:
         Unsuitable: one of them is read by another distance.
     """
     for stated in map(compared_by, members):
-        if stated != DISTANCES[0]:
+        if stated != "euclidean":
             raise Unsuitable(
                 f"{name} compares its embeddings by cosine, and a member by {stated} distance: train it alone."
             )
@@ -159,9 +160,9 @@ class _Sum(nn.Module):
         return Weighing(self.weights)
 
     @property
-    def distance(self) -> str:
+    def distance(self) -> Distance:
         """Euclidean; that of a member on its own."""
-        return compared_by(self.members[0]) if len(self.members) == 1 else DISTANCES[0]
+        return compared_by(self.members[0]) if len(self.members) == 1 else "euclidean"
 
     def readout(self, embeddings: Tensor) -> Tensor:
         """L2-normalised; a member on its own is read as it reads itself, [N, dim]."""

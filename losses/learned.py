@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from losses.arguments import checked
 from losses.batch_checks import exact
-from losses.ensembles import DISTANCES, Member, built, by_cosine, compared_by, cut, read
+from losses.ensembles import Distance, Member, built, by_cosine, compared_by, cut, read
 from losses.members import Members, Weighing
 from losses.pairwise import distances, shared, unit
 from losses.shape import Shape
@@ -161,9 +161,9 @@ class _Weighted(nn.Module):
         return self.simplex.weighing()
 
     @property
-    def distance(self) -> str:
+    def distance(self) -> Distance:
         """Euclidean; that of a member on its own."""
-        return compared_by(self.members[0]) if len(self.members) == 1 else DISTANCES[0]
+        return compared_by(self.members[0]) if len(self.members) == 1 else "euclidean"
 
     def readout(self, embeddings: Tensor) -> Tensor:
         """L2-normalised; a member on its own is read as it reads itself, [N, dim]."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from losses.arguments import checked
 from losses.batch_checks import whole_labels
-from losses.ensembles import Member, compared_by, read
+from losses.ensembles import Distance, Member, compared_by, read
 from losses.members import Members, Weighing
 from losses.module import compares
 from losses.pairwise import References, single
@@ -79,7 +79,7 @@ class _CrossBatchMemory(nn.Module):
         return References(self.embeddings[:filled], self.labels[:filled], own)
 
     @property
-    def distance(self) -> str:
+    def distance(self) -> Distance:
         """That of the member."""
         return compared_by(self.members[0])
 

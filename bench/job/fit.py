@@ -33,8 +33,9 @@ from bench.matrix.seeds import derive
 from bench.scoring.evaluation import evaluate
 from bench.store.columns import LOOKS, SELECTS
 from bench.store.row import MemberEpoch
+from losses.ensembles import Distance, compared_by
 from losses.members import shares
-from losses.shape import Shape
+from losses.shape import Shape, Unsuitable
 
 __all__ = ["Pictures", "begin", "build", "fit", "pictures"]
 
@@ -119,6 +120,7 @@ def fit(
         snapshot=training.best,
         parameters=_parameters(training, images.frozen),
         weights_sha=weights_sha,
+        distance=compared_by(training.objective),
     )
 
 
@@ -171,6 +173,7 @@ def build(
 
     Raises:
         ValueError: it cannot be built as asked, or there is nothing in it to train.
+        Unsuitable: it does not go with the data, or with folds.
     """
     recipe = job.recipe
     torch.manual_seed(derive(seed, "model"))
@@ -183,6 +186,8 @@ def build(
         raise ValueError(f"{job.objective.name} has nothing to train: the trunk is frozen and has no head; add a head")
     if recipe.head_epochs and not _learns_without_trunk(model, objective):
         raise ValueError("in the head_epochs nothing would learn: set head_epochs = 0, or a head on the backbone")
+    if recipe.models > 1 and (distance := compared_by(objective)) != "euclidean":
+        raise Unsuitable(f"the models of several folds stand side by side, which {distance} distance does not outlast.")
     torch.manual_seed(derive(seed, "training"))  # dropout and random miners
     return model, objective
 
@@ -234,21 +239,23 @@ def _look(
     """
     held_out, test = embedded(images.train, torch.from_numpy(fold.held_out)), _test(images, embedded)
     finite = torch.isfinite(held_out).all() and torch.isfinite(test).all()
-    found = _scores(images.split, fold, held_out, test) if finite else {}
+    distance = compared_by(training.objective)
+    found = _scores(images.split, fold, held_out, test, distance=distance) if finite else {}
     score = found.get(SELECTS, math.nan)
     if select and (training.best is None or score > training.best.score):
         training.best = _snapshot(epoch.epoch, score, test, images, embedded)
     return found
 
 
-def _scores(split: Split, fold: Fold, held_out: Tensor, test: Tensor) -> dict[str, float]:
+def _scores(split: Split, fold: Fold, held_out: Tensor, test: Tensor, *, distance: Distance) -> dict[str, float]:
     queries = len(split.test.labels)
     gallery: dict[str, Any] = (
         {"gallery": test[queries:], "gallery_labels": split.gallery.labels} if split.gallery else {}
     )
+    way: dict[str, Any] = {"ks": (1,), "restarts": 0, "distance": distance}
     scored = {
-        "validation": evaluate(held_out, split.train.labels[fold.held_out], ks=(1,), restarts=0),
-        "test": evaluate(test[:queries], split.test.labels, ks=(1,), restarts=0, **gallery),
+        "validation": evaluate(held_out, split.train.labels[fold.held_out], **way),
+        "test": evaluate(test[:queries], split.test.labels, **way, **gallery),
     }
     found = {f"{side}_{name}": score for side, scores in scored.items() for name, score in scores.items()}
     return {name: found[name] for name in LOOKS}

@@ -10,17 +10,16 @@ where z gives all candidates the same length: these are k and what does not depe
 
 from collections.abc import Callable
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Distance", "Groups", "Space", "exact_squares", "search_space"]
+from losses.ensembles import Distance
 
-Distance = Literal["euclidean", "hyperbolic"]
-"""By which embeddings are compared; hyperbolic: points of the ball of radius 1, whose space has the curvature -1."""
+__all__ = ["Groups", "Space", "exact_squares", "search_space"]
 
 
 class Groups(NamedTuple):

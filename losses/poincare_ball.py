@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.linalg import vector_norm
 
 from losses.arguments import checked
+from losses.ensembles import Distance
 from losses.module import Loss
 from losses.pairwise import distances, log_sum, pairs, unit
 from losses.shape import Shape
@@ -53,7 +54,7 @@ def hyperbolic(
 
 class _InBall(Loss):
     @property
-    def distance(self) -> str:
+    def distance(self) -> Distance:
         """By which distance what is read is compared."""
         return "hyperbolic" if self.settings["curvature"] else "euclidean"
 

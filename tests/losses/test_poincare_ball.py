@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import losses
 from losses.ensembles import compared_by, read
-from losses.hyperbolic import ball_distances, ball_points, hyperbolic
+from losses.poincare_ball import ball_distances, ball_points, hyperbolic
 from losses.shape import Shape, Unsuitable
 
 BEYOND = {"hyperbolic_case6"}
