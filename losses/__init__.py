@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # What type checkers and editors read, written by `make table
     from losses.centers import *  # noqa: F403
     from losses.class_softmax import *  # noqa: F403
     from losses.decomposable import *  # noqa: F403
+    from losses.distillation import *  # noqa: F403
     from losses.distribution import *  # noqa: F403
     from losses.ensembles import *  # noqa: F403
     from losses.group_loss import *  # noqa: F403
