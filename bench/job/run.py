@@ -24,7 +24,7 @@ from bench.job.epoch_choice import selection
 from bench.job.features import Tell, features
 from bench.job.fit import fit, pictures
 from bench.job.fitted import Fitted
-from bench.job.fusion import InBall, Stored, check_by_angle
+from bench.job.fusion import InBall, Stored, check_by_angle, side_by_side, training_images
 from bench.job.memory_advice import advised
 from bench.job.watch import Terms, Watch
 from bench.matrix.catalogue import FEATURES, find
@@ -71,7 +71,7 @@ def run(
     tell: Tell = lambda _done, _of: None,
     terms: Terms = Terms(),  # noqa: B008
 ) -> Result:
-    """Train and evaluate one job, or fuse the stored embeddings of its members.
+    """Train and evaluate one job, or fuse the stored embeddings of its members, or let these teach it.
 
     Args:
         job: from an expanded matrix.
@@ -102,6 +102,7 @@ def run(
                 watch.take_up(split.sha)
                 frozen = features(job, split, device, telling) if job.backbone.parameters.get("frozen") else None
                 images = pictures(split, job.recipe, device, frozen=frozen)
+                images = images._replace(taught=_taught(job, split, results))
                 planned = folds(images.split.train.labels, job.recipe.validation, seed=job.seed)
                 for number, fold in watch.left(planned):
                     try:
@@ -174,6 +175,15 @@ def _fused(job: Job, split: Split, results: Path) -> Compared:
         return Compared(order=fused)
     parts = [fused.queries] + ([fused.gallery] if fused.gallery is not None else [])
     return Compared(torch.from_numpy(np.concatenate(parts)), training=fused.training, distance=fused.distance)
+
+
+def _taught(job: Job, split: Split, results: Path) -> Tensor | None:
+    """What the teachers of a student stored of the training images, side by side, [sample, width]; None of others."""
+    if job.kind != "student":
+        return None
+    teachers = [_stored(member, split, results) for member in job.members]
+    (training,) = training_images([side_by_side(teachers, np.ones(len(teachers)))])
+    return torch.from_numpy(training)
 
 
 def _stored(job: Job, split: Split, results: Path) -> Stored:

@@ -46,6 +46,7 @@ KINDS = {
     "datasets": (BENCH / "datasets", "*.py", ("data",)),
     "backbones": (BENCH / "job", "backbones.py", None),
     "model_ensembles": (BENCH / "job", "fusion*.py", None),
+    "students": (BENCH / "job", "students.py", ("objective", "teacher")),
     "floors": (BENCH / "job", "floors.py", None),
     "metrics": (BENCH / "scoring", "metrics.py", None),
     "diagnostics": (BENCH / "scoring", "diagnostics.py", ("embedded",)),

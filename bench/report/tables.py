@@ -35,6 +35,7 @@ KINDS = {
     "loss": "loss",
     "ensemble": "ensemble",
     "model_ensemble": "model ensemble",
+    "student": "student",
     "control": "control",
     "floor": "floor",
 }

@@ -80,8 +80,8 @@ COLUMNS = (
         ("kind",),
         "identity",
         TEXT,
-        "`loss`, `ensemble` (losses in one model), `model_ensemble` (fused embeddings), `floor` (nothing is learned) "
-        "or `control` (what an ensemble is held against)",
+        "`loss`, `ensemble` (losses in one model), `model_ensemble` (fused embeddings), `student` (taught by other "
+        "jobs), `floor` (nothing is learned) or `control` (what an ensemble is held against)",
     ),
     Column(
         ("members",),
