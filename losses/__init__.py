@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # What type checkers and editors read, written by `make table
     from losses.centers import *  # noqa: F403
     from losses.class_softmax import *  # noqa: F403
     from losses.decomposable import *  # noqa: F403
+    from losses.distillation import *  # noqa: F403
     from losses.distribution import *  # noqa: F403
     from losses.ensembles import *  # noqa: F403
     from losses.group_loss import *  # noqa: F403
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # What type checkers and editors read, written by `make table
     from losses.multitask import *  # noqa: F403
     from losses.normalizing_flow import *  # noqa: F403
     from losses.pair import *  # noqa: F403
+    from losses.poincare_ball import *  # noqa: F403
     from losses.proxy import *  # noqa: F403
     from losses.quadruplets import *  # noqa: F403
     from losses.ranked import *  # noqa: F403

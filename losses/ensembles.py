@@ -2,7 +2,7 @@
 
 import builtins
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,13 @@ from torch.nn import functional as F
 from losses.arguments import checked
 from losses.batch_checks import check_embeddings
 from losses.members import Members, Weighing
-from losses.shape import Shape
+from losses.shape import Shape, Unsuitable
 
 __all__ = ["slices", "sum"]
 
 Member = Callable[[Shape], nn.Module]
+Distance = Literal["euclidean", "hyperbolic"]
+"""By which embeddings are compared; hyperbolic: points of the Poincaré ball of radius 1, where space curves by -1."""
 
 
 @checked
@@ -29,7 +31,8 @@ def sum(shape: Shape, members: Sequence[Member], *, weights: tuple[float, ...] |
     kept = [place for place, weight in enumerate(each) if weight > 0]
     if not kept:
         raise ValueError("sum has no member to train: name one, with a weight above 0.")
-    return _Sum(Members([members[place](shape) for place in kept], kept), [each[place] for place in kept])
+    parts = Members([members[place](shape) for place in kept], kept)
+    return _Sum(parts if len(parts) == 1 else by_cosine(parts, "sum"), [each[place] for place in kept])
 
 
 @checked
@@ -53,7 +56,7 @@ def slices(
         raise ValueError("slices trains a slice for every member: name one or more, each with a weight above 0.")
     sizes = widths(shape.dim, len(members))
     parts = [member(shape._replace(dim=dim)) for member, dim in zip(members, sizes, strict=True)]
-    return _Slices(Members(parts), each, sizes, raw=readout == "raw")
+    return _Slices(by_cosine(Members(parts), "slices"), each, sizes, raw=readout == "raw")
 
 
 def widths(dim: int, parts: int) -> list[int]:
@@ -88,7 +91,8 @@ def built(shape: Shape, members: Sequence[Member], name: str) -> Members:
     """
     if not members:
         raise ValueError(f"{name} has no member to train: name one or more.")
-    return Members(member(shape) for member in members)
+    parts = Members(member(shape) for member in members)
+    return parts if len(parts) == 1 else by_cosine(parts, name)
 
 
 def alone(members: Members) -> nn.Module:
@@ -100,6 +104,33 @@ def read(objective: nn.Module, embeddings: Tensor) -> Tensor:
     """What is compared at test time: the objective's own readout, or the L2-normalised embeddings."""
     own: Callable[[Tensor], Tensor] | None = getattr(objective, "readout", None)
     return F.normalize(embeddings) if own is None else own(embeddings)
+
+
+def compared_by(objective: nn.Module) -> Distance:
+    """The distance by which what `read` gives is compared: Euclidean, unless the objective states another.
+
+    Raises:
+        ValueError: it states one that nobody knows.
+    """
+    stated: Distance = getattr(objective, "distance", "euclidean")
+    if stated not in get_args(Distance):
+        known = " or ".join(get_args(Distance))
+        raise ValueError(f"distance = {stated!r} is not known: let the objective state {known}.")
+    return stated
+
+
+def by_cosine(members: Members, name: str) -> Members:
+    """The members of an ensemble that reads its embeddings by cosine.
+
+    Raises:
+        Unsuitable: one of them is read by another distance.
+    """
+    for stated in map(compared_by, members):
+        if stated != "euclidean":
+            raise Unsuitable(
+                f"{name} compares its embeddings by cosine, and a member by {stated} distance: train it alone."
+            )
+    return members
 
 
 def _weights(members: Sequence[Member], weights: Sequence[float] | None) -> list[float]:
@@ -127,6 +158,11 @@ class _Sum(nn.Module):
     def weighing(self) -> Weighing:
         """The fixed weights."""
         return Weighing(self.weights)
+
+    @property
+    def distance(self) -> Distance:
+        """Euclidean; that of a member on its own."""
+        return compared_by(self.members[0]) if len(self.members) == 1 else "euclidean"
 
     def readout(self, embeddings: Tensor) -> Tensor:
         """L2-normalised; a member on its own is read as it reads itself, [N, dim]."""

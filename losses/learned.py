@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from losses.arguments import checked
 from losses.batch_checks import exact
-from losses.ensembles import Member, built, cut, read
+from losses.ensembles import Distance, Member, built, by_cosine, compared_by, cut, read
 from losses.members import Members, Weighing
 from losses.pairwise import distances, shared, unit
 from losses.shape import Shape
@@ -160,6 +160,11 @@ class _Weighted(nn.Module):
         """The learned weights, and what the losses are normalised by before."""
         return self.simplex.weighing()
 
+    @property
+    def distance(self) -> Distance:
+        """Euclidean; that of a member on its own."""
+        return compared_by(self.members[0]) if len(self.members) == 1 else "euclidean"
+
     def readout(self, embeddings: Tensor) -> Tensor:
         """L2-normalised; a member on its own is read as it reads itself, [N, dim]."""
         return read(self.members[0], embeddings) if len(self.members) == 1 else F.normalize(embeddings)
@@ -233,4 +238,4 @@ def _heads(shape: Shape, members: Sequence[Member], name: str) -> Members:
         raise ValueError(
             f"{name} cannot cut {shape.dim} dimensions into {len(members)} equal heads: change recipe.dim."
         )
-    return built(shape._replace(dim=width), members, name)
+    return by_cosine(built(shape._replace(dim=width), members, name), name)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from losses.arguments import checked
 from losses.batch_checks import whole_labels
-from losses.ensembles import Member, read
+from losses.ensembles import Distance, Member, compared_by, read
 from losses.members import Members, Weighing
 from losses.module import compares
 from losses.pairwise import References, single
@@ -77,6 +77,11 @@ class _CrossBatchMemory(nn.Module):
         self.stored += len(labels)
         filled = min(self.stored, self.size)
         return References(self.embeddings[:filled], self.labels[:filled], own)
+
+    @property
+    def distance(self) -> Distance:
+        """That of the member."""
+        return compared_by(self.members[0])
 
     def readout(self, embeddings: Tensor) -> Tensor:
         """As the member reads it, [N, dim]."""

@@ -93,10 +93,16 @@ def study(
     if size < 1 or (most is not None and most < 2):
         raise ConfigError(f"size is {size} and most is {most}; take a size from 1 up and at least 2 queries")
     boards: dict[tuple[str, str], Keys] = {}
+    others: dict[tuple[str, str], dict[str, None]] = {}
     for job in jobs:
         if job.kind in TRAINED and not job.control:
-            members = boards.setdefault((job.dataset.label, job.backbone.label), {})
+            place = job.dataset.label, job.backbone.label
+            members = boards.setdefault(place, {})
             stored = store.usable(results / job.key, "queries.parquet", "embeddings.npy")
+            if stored and (distance := store.distance(results, job.key)) != "euclidean":
+                sentence = f"{job.objective.label} is compared by {distance} distance, not by cosine; left out."
+                others.setdefault(place, {})[sentence] = None
+                continue
             members.setdefault(job.objective.label, {})[job.seed] = job.key if stored else None
     few = [
         ", ".join(place) for place, members in boards.items() if len(members_with(members, common_seeds(members))) < 2
@@ -104,7 +110,8 @@ def study(
     if few or not boards:
         advice = "fewer than two objectives have stored results for one seed; run the matrix first, or leave it out"
         raise ConfigError("\n".join(f"{place}: {advice}" for place in few) or "the matrix trains nothing; add losses")
-    return [_study(place, boards[place], splits[place[0]], results, size=size, most=most) for place in boards]
+    studies = [_study(place, boards[place], splits[place[0]], results, size=size, most=most) for place in boards]
+    return [one._replace(missing=(*one.missing, *others.get((one.dataset, one.backbone), ()))) for one in studies]
 
 
 def _study(place: tuple[str, str], members: Keys, split: Split, results: Path, *, size: int, most: int | None) -> Study:

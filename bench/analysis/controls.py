@@ -189,8 +189,9 @@ def opponents(job: Job, best: Job, size: int, width: int) -> Opponents:
 
 
 def epochs(job: Job) -> int:
-    """Of training: an ensemble's own, a model ensemble's those of all its members."""
-    return sum(member.recipe.epochs for member in job.members) if job.members else job.recipe.epochs
+    """Of training: its own, a model ensemble's those of all its members, a student's both."""
+    own = job.recipe.epochs if job.kind in TRAINED else 0
+    return own + sum(member.recipe.epochs for member in job.members)
 
 
 def reduced(job: Job, dim: int) -> Job:

@@ -60,7 +60,7 @@ def gains(lines: Sequence[Line], jobs: Mapping[str, Job]) -> list[EnsembleGain]:
         jobs: by cell one of its jobs, of cells without a line too, as far as they are known.
     """
     found, by_cell = trained(jobs.values()), {line.cell: line for line in lines}
-    ensembles = [line for line in lines if line.kind in {"ensemble", "model_ensemble"}]
+    ensembles = [line for line in lines if line.kind in {"ensemble", "model_ensemble", "student"}]
     held = [_held(line, jobs.get(line.cell), found, by_cell) for line in ensembles]
     columns = estimated({name: [one.runs.get(name, ()) for one in held] for name in COMPARED}, lines)
     return [

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.matrix.job import Job
+from bench.matrix.job import TRAINED, Job
 
 __all__ = ["Models", "TrainedModel", "trained_models"]
 
@@ -24,9 +24,9 @@ Models = Mapping[str, tuple[TrainedModel, ...]]
 
 
 def trained_models(rows: pd.DataFrame) -> Models:
-    """The models of all `rows` (as `bench.load` gives them): a fusion's are its members', any other's is its own."""
+    """The models of all `rows` (as `bench.load` gives them): its own, of a fusion its members', of a student both."""
     began = dict(zip(rows["key"], rows["started"].fillna("").astype(str), strict=True))
-    made_of = rows["kind"].isin(("model_ensemble", "control")) & rows["members"].map(len).gt(0)
+    made_of = rows["kind"].isin(("model_ensemble", "student", "control")) & rows["members"].map(len).gt(0)
     fused = rows[made_of & rows["job"].notna()]
     jobs = ((key, Job.stored(text)) for key, text in zip(fused["key"], fused["job"], strict=True))
     made = {key: _trained(job) for key, job in jobs if job}
@@ -35,4 +35,5 @@ def trained_models(rows: pd.DataFrame) -> Models:
 
 
 def _trained(job: Job) -> list[str]:
-    return [key for member in job.members for key in _trained(member)] if job.members else [job.key]
+    taught = [key for member in job.members for key in _trained(member)]
+    return [*taught, job.key] if job.kind in TRAINED else taught

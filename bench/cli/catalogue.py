@@ -17,6 +17,7 @@ class ListKind(StrEnum):
     losses = "losses"
     ensembles = "ensembles"
     model_ensembles = "model_ensembles"
+    students = "students"
     datasets = "datasets"
     backbones = "backbones"
     floors = "floors"

@@ -23,6 +23,7 @@ class Distance(StrEnum):
 
     euclidean = "euclidean"
     cosine = "cosine"
+    hyperbolic = "hyperbolic"
 
 
 VectorsArgument = Annotated[
@@ -52,7 +53,10 @@ ConventionOption = Annotated[
 ]
 DistanceOption = Annotated[
     Distance | None,
-    typer.Option("--distance", help="One distance for all conventions. Default: each convention's own distance."),
+    typer.Option(
+        "--distance",
+        help="One distance for all conventions. Default: each convention's own, or that of the job in the folder.",
+    ),
 ]
 KOption = Annotated[str, typer.Option("--k", metavar="K,K", help="Every K of Recall@K.")]
 RestartsOption = Annotated[int, typer.Option(min=0, help="Runs of k-means; 0 skips NMI and AMI.")]
@@ -87,14 +91,18 @@ def evaluate(
 
     use(plugin)
     ks = _ks(k)
-    chosen = _chosen(convention, distance, has_gallery=gallery is not None)
+    _chosen(convention, distance, has_gallery=gallery is not None)  # what is misspelt is told first
     images = _images(embeddings, labels, gallery, gallery_labels)
+    if distance is None and images.distance == "hyperbolic":
+        distance = Distance.hyperbolic
+    chosen = _chosen(convention, distance, has_gallery=images.gallery is not None)
     if images.gallery is not None:  # which a job's folder may hold as well
-        chosen = _chosen(convention, distance, has_gallery=True)
         if silent := [name for name, one in CONVENTIONS.items() if "all" in convention and one.gallery is None]:
             say(f"{' and '.join(silent)} have no rules for a gallery, so they are left out")
         _warn_of_copies(images)
     _check_directions(images, chosen)
+    if distance is Distance.hyperbolic:
+        _check_ball(images, diagnostics=diagnostics)
     table = side_by_side(chosen, scorer(images, ks=ks, restarts=restarts, seed=seed))
     found = _diagnosed(images) if diagnostics else {}
     if as_json:
@@ -140,6 +148,10 @@ def _chosen(names: Sequence[str], distance: Distance | None, *, has_gallery: boo
     asked = [*CONVENTIONS, *(name for name in names if name != "all")] if "all" in names else names
     for name in asked:
         one = convention(name)
+        if distance is Distance.hyperbolic and name != "lossbench":
+            if name in names:
+                raise ConfigError(f"{name} has no hyperbolic distance: leave that convention out, or --distance.")
+            continue
         rules = one.gallery if has_gallery else one.rules
         if rules is not None:
             found[name] = (one, rules if distance is None else rules._replace(distance=distance.value))
@@ -182,7 +194,9 @@ def _images(file: Path, labels: Path | None, gallery: Path | None, gallery_label
             f"every label is {classes[0]!s}: give images of at least two classes, so that an answer can be wrong."
         )
     numbers = numbers.astype(np.int64)
-    return EmbeddedImages(points[:cut], numbers[:cut], others, None if others is None else numbers[cut:])
+    return EmbeddedImages(
+        points[:cut], numbers[:cut], others, None if others is None else numbers[cut:], stored.distance
+    )
 
 
 def _told(file: Path, stored: "FileEmbeddings") -> "FileEmbeddings":
@@ -225,6 +239,24 @@ def _labels(file: Path, stored: "FileEmbeddings", labels: Path | None, option: s
             f"{heading}."
         )
     return found
+
+
+def _check_ball(images: "EmbeddedImages", *, diagnostics: bool) -> None:
+    import numpy as np
+
+    from bench.matrix.job import ConfigError
+
+    if diagnostics:
+        raise ConfigError(
+            "the diagnostics are of cosine similarity: leave --diagnostics out, or add --distance cosine."
+        )
+    for points in (images.points, images.gallery):
+        if points is not None and (norms := np.linalg.norm(points.astype(np.float64), axis=1)).max() >= 1:
+            row = int(norms.argmax())
+            raise ConfigError(
+                f"row {row + 1:,} has the norm {norms[row]:g}, and hyperbolic distance is of points inside the ball of "
+                "radius 1: embed into that, or add --distance euclidean."
+            )
 
 
 def _check_directions(images: "EmbeddedImages", chosen: "dict[str, Any]") -> None:

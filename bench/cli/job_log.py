@@ -36,7 +36,7 @@ def the_job(found: "Standing", key: str) -> "Job":
 def job_log(found: "Standing", job: "Job", results: Path) -> Iterator[str]:
     """Lines about one job of a matrix."""
     from bench import store
-    from bench.cli.progress import name
+    from bench.cli.job_name import name
 
     yield f"{name(job)}: {found.statuses[job.key]}"
     yield f"key {job.key}"

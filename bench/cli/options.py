@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from bench.cli.addresses import folders_of_addresses
 from bench.cli.interrupts import at_work, exit_code, was_interrupted
@@ -17,6 +16,7 @@ from bench.cli.output import UNREAD, console, spell_out
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from rich.console import Console
 
     from bench.matrix.file import Matrix
     from bench.matrix.job import Job
@@ -175,7 +175,7 @@ REPORT = Path("reports/latest")
 """Where a report goes unless told otherwise: a folder that git ignores."""
 
 
-def talk() -> Console:
+def talk() -> "Console":
     """Where a command talks to its user: stderr, since stdout is for results."""
     return console(stderr=True)
 

@@ -6,9 +6,10 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["LONG", "PLAIN", "UNREAD", "console", "finish", "spell_out"]
 
@@ -37,16 +38,11 @@ PLAIN = {
 """What stands for a sign that the output has no room for."""
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False) -> "Console":
     """Where a command prints what is more than a line of text."""
-    return _Console(stderr=stderr)
+    from bench.cli.rich_console import PipedConsole  # which a line of text need not wait for
 
-
-class _Console(Console):
-    """One that leaves a broken pipe to its caller: rich itself would end the process."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    return PipedConsole(stderr=stderr)
 
 
 def spell_out() -> None:

@@ -126,7 +126,7 @@ def _stored(results: Path) -> "DataFrame":
 
 def _listed(jobs: "Sequence[Job]", statuses: "Mapping[str, Status]", remarked: Mapping[str, str]) -> Iterator[str]:
     """A line for each cell."""
-    from bench.cli.progress import name
+    from bench.cli.job_name import name
 
     for job in jobs:
         remark = remarked[job.key]

@@ -14,11 +14,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bench.cli.job_name import name
 from bench.cli.step_bar import drawn, plain_line
 from bench.execute.event import Event
 from bench.matrix.job import TRAINED, Job
 
-__all__ = ["Display", "display", "name"]
+__all__ = ["Display", "display"]
 
 EVALUATION = 1
 """What evaluating a job counts for in the bar, in epochs."""
@@ -149,13 +150,6 @@ class Display:
 
     def _print(self, line: str) -> None:
         plain_line(self.bar.console, line)
-
-
-def name(job: Job) -> str:
-    """A job on one line. Of a control that is trained also what makes it differ from the cell of the same name."""
-    place = f"{job.dataset.label} {job.backbone.label} {job.objective.label}"
-    changed = f" dim {job.recipe.dim}, {job.recipe.epochs} epochs," if job.control and job.kind in TRAINED else ""
-    return f"{'control: ' * job.control}{place}{changed} seed {job.seed}"
 
 
 def _epochs(job: Job) -> int:

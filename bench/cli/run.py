@@ -149,7 +149,7 @@ def _finish(jobs: "Sequence[Job]", results: Path) -> None:
     """Print the matrix's leaderboard and end with the exit code that its cells deserve."""
     from bench import store
     from bench.analysis.boards import boards
-    from bench.cli.progress import name
+    from bench.cli.job_name import name
     from bench.execute import plan as planning
     from bench.report import terminal
 

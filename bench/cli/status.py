@@ -101,7 +101,7 @@ def _watch(matrix: "Matrix", results: Path, found: "Standing") -> None:
 
 def _text(found: "Standing") -> str:
     """Counts first, then a line for each job that runs or failed."""
-    from bench.cli.progress import name
+    from bench.cli.job_name import name
 
     counts = [f"{count} {status}" for status, count in sorted(found.counts.items())]
     lines = [", ".join(counts) or "no cells"]

@@ -227,7 +227,8 @@ def _bytes(job: Job, split: Split) -> int:
     """Of the embeddings of queries, gallery and training images, float32; a model ensemble's stand side by side."""
     images = len(split.test.labels) + (len(split.gallery.labels) if split.gallery else 0)
     images += min(TRAINING, len(split.train.labels))
-    return 0 if job.kind == "floor" else 4 * images * job.recipe.dim * job.recipe.models * max(1, len(job.members))
+    together = 1 if job.kind in TRAINED else len(job.members)
+    return 4 * images * job.recipe.dim * job.recipe.models * together
 
 
 def _paces(rows: pd.DataFrame) -> dict[tuple[str, str], _Pace]:

@@ -175,7 +175,7 @@ def _scores(matrix: Matrix) -> list[str]:
 
 def _looks(matrix: Matrix) -> list[int]:
     """At how many seeds to look: those of a model ensemble that fuses several are never torn apart."""
-    fewest = max((part.seeds for part in matrix.model_ensembles), default=1)
+    fewest = max((part.seeds for part in (*matrix.model_ensembles, *matrix.students)), default=1)
     return sorted({max(look, fewest) for look in LOOKS})
 
 

@@ -125,7 +125,14 @@ def _boards(matrix: Matrix) -> list[tuple[tuple[Part, Part], tuple[Job, ...]]]:
         raise ConfigError(f"seed {SEED} is that of a search, which must not be reported: name other seeds")
     expand(matrix)
     recipe = matrix.recipe.model_copy(update={"validation": matrix.recipe.validation or HELD_OUT})
-    update = {"recipe": recipe, "seeds": (SEED,), "controls": False, "model_ensembles": (), "floors": ()}
+    update = {
+        "recipe": recipe,
+        "seeds": (SEED,),
+        "controls": False,
+        "model_ensembles": (),
+        "students": (),
+        "floors": (),
+    }
     jobs = [_judged(job) for job in expand(matrix.model_copy(update=update)) if job.kind in TRAINED]
     places = [(dataset, backbone) for dataset in matrix.datasets for backbone in matrix.backbones]
     each = len(jobs) // len(places)
@@ -160,6 +167,7 @@ def _searched(matrix: Matrix, place: tuple[Part, Part], choices: tuple[Choice, .
         "losses": tuple(entries[: len(matrix.losses)]),
         "ensembles": tuple(entries[len(matrix.losses) :]),
         "model_ensembles": tuple(_renamed(part, names) for part in matrix.model_ensembles),
+        "students": tuple(_renamed(part, names) for part in matrix.students),
         "searched": found,
     }
     return SearchedBoard(choices, matrix.model_copy(update=update))

@@ -44,7 +44,7 @@ def by_look(matrix: Matrix, until: Until) -> ByLook:
         ConfigError: as `expand`; or there is nothing to decide, or the score that decides is not measured.
     """
     jobs = expand(matrix.model_copy(update={"seeds": tuple(range(until.most))}))
-    own = expand(matrix.model_copy(update={"model_ensembles": ()}))
+    own = expand(matrix.model_copy(update={"model_ensembles": (), "students": ()}))
     methods = [job.changed(stopping=mark(until)) for job in jobs if not _outside(job)]
     boards: dict[tuple[str, str], list[Job]] = {}
     for job in methods:

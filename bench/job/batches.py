@@ -64,6 +64,7 @@ def epochs(
     device: torch.device,
     passed: int = 0,
     begun: int = 0,
+    numbered: bool = False,
 ) -> Iterator[Batches]:
     """For every epoch its batches: augmented images float [P·K, C, H, W], or vectors, and labels [P·K], on the device.
 
@@ -75,10 +76,11 @@ def epochs(
         device: where the batches go.
         passed: epochs that are over.
         begun: batches of the next epoch that are over. It draws its batches as at first, and augments only the rest.
+        numbered: give the number of each image, [P·K], instead of its label.
     """
     rows = torch.from_numpy(np.flatnonzero(labels >= 0))
     own = labels[rows.numpy()]
-    known = torch.from_numpy(own).to(device)
+    known = (rows if numbered else torch.from_numpy(own)).to(device)
     classes, images, most = recipe.classes_per_batch, recipe.images_per_class, recipe.images_per_epoch
     for number in range(passed, recipe.epochs):
         chosen = balanced(own, draws["batches"], classes=classes, images=images, most=most)

@@ -23,6 +23,7 @@ from bench.job.fitted import Fitted
 from bench.job.optimizer import Rates, optimizer, schedule
 from bench.job.pml_losses import pml_loss
 from bench.job.sampler import steps
+from bench.job.students import Teacher
 from bench.job.train import Epoch, Snapshot, Training, train
 from bench.job.watch import Watch
 from bench.job.weights import sha_of
@@ -33,8 +34,9 @@ from bench.matrix.seeds import derive
 from bench.scoring.evaluation import evaluate
 from bench.store.columns import LOOKS, SELECTS
 from bench.store.row import MemberEpoch
+from losses.ensembles import Distance, compared_by
 from losses.members import shares
-from losses.shape import Shape
+from losses.shape import Shape, Unsuitable
 
 __all__ = ["Pictures", "begin", "build", "fit", "pictures"]
 
@@ -55,6 +57,8 @@ class Pictures(NamedTuple):
     """Rows of training images whose embeddings are stored."""
     frozen: Features | None = None
     """Where the trunk is frozen: what it makes of the images, of which the readers read."""
+    taught: Tensor | None = None
+    """Of a student what its teachers say of the sample, [sample, width]."""
 
 
 def pictures(split: Split, recipe: Recipe, device: torch.device, *, frozen: Features | None = None) -> Pictures:
@@ -107,7 +111,7 @@ def fit(
             looked |= _look(training, epoch, fold, images, embedded, select=recipe.select == "validation")
         # From here on the epoch is over: one that is stopped before goes on with looking at it.
         training.history.append(epoch._asdict() | looked)
-        training.members += _members(job.objective, training.objective, epoch.epoch)
+        training.members += _members(job.loss, training.objective, epoch.epoch)
         training.inside = None
         if _diverged(training):
             break
@@ -119,6 +123,7 @@ def fit(
         snapshot=training.best,
         parameters=_parameters(training, images.frozen),
         weights_sha=weights_sha,
+        distance=compared_by(training.objective),
     )
 
 
@@ -127,7 +132,7 @@ def _left(training: Training, job: Job, images: Pictures, fold: Fold, watch: Wat
     if _diverged(training):
         return iter(())
     recipe, begun = job.recipe, len(training.inside.losses) if training.inside else 0
-    over: dict[str, Any] = {"passed": len(training.history), "begun": begun}
+    over: dict[str, Any] = {"passed": len(training.history), "begun": begun, "numbered": images.taught is not None}
     feed = epochs(images.draw, fold.labels, recipe, draws=training.generators, device=images.device, **over)
     options: dict[str, Any] = {"clip": recipe.clip, "at_a_time": recipe.images_at_a_time, "after_step": watch.look}
     return train(training, feed, precision=getattr(torch, recipe.precision), **options)
@@ -143,6 +148,8 @@ def begin(job: Job, images: Pictures, fold: Fold, *, number: int = 0) -> Trainin
     seed = job.seed if number == 0 else derive(job.seed, f"model {number}")
     widths = images.frozen.widths if images.frozen else ()
     model, objective = build(job, images.split, fold, seed=seed, device=images.device, widths=widths)
+    if images.taught is not None:
+        objective = _student(job, objective, images.taught, images, fold)
     rates = Rates(recipe.trunk_rate, recipe.head_rate, recipe.loss_rate)
     decay = {"weight_decay": recipe.weight_decay, "momentum": recipe.momentum}
     optimized = optimizer(model, objective, rates, **decay, kind=recipe.optimizer)
@@ -171,20 +178,31 @@ def build(
 
     Raises:
         ValueError: it cannot be built as asked, or there is nothing in it to train.
+        Unsuitable: it does not go with the data, or with folds.
     """
     recipe = job.recipe
     torch.manual_seed(derive(seed, "model"))
     model = embedder_for(job.backbone, example(split.train, crop=recipe.crop), recipe.dim, widths).to(device)
-    texts = split.train.texts if _needs_text(job.objective) else None
+    texts = split.train.texts if _needs_text(job.loss) else None
     text = class_vectors([texts[one] for one in fold.classes], recipe.text).to(device) if texts else None
     torch.manual_seed(derive(seed, "objective"))
-    objective = _objective(job.objective, Shape(model.dim, len(fold.classes), text, recipe.images_per_class)).to(device)
+    objective = _objective(job.loss, Shape(model.dim, len(fold.classes), text, recipe.images_per_class)).to(device)
     if recipe.epochs and not any(tensor.requires_grad for one in (model, objective) for tensor in one.parameters()):
         raise ValueError(f"{job.objective.name} has nothing to train: the trunk is frozen and has no head; add a head")
     if recipe.head_epochs and not _learns_without_trunk(model, objective):
         raise ValueError("in the head_epochs nothing would learn: set head_epochs = 0, or a head on the backbone")
+    if recipe.models > 1 and (distance := compared_by(objective)) != "euclidean":
+        raise Unsuitable(f"the models of several folds stand side by side, which {distance} distance does not outlast.")
     torch.manual_seed(derive(seed, "training"))  # dropout and random miners
     return model, objective
+
+
+def _student(job: Job, objective: nn.Module, taught: Tensor, images: Pictures, fold: Fold) -> nn.Module:
+    """The objective that trains a student, given its own and what its teachers say of the sample."""
+    entry, place = find("students", job.objective.name), torch.full((len(fold.labels),), -1)
+    place[images.sample] = torch.arange(len(images.sample))
+    teacher = Teacher(torch.from_numpy(fold.labels), place, taught)
+    return built(entry, entry.function()(objective, teacher, **job.objective.parameters)).to(images.device)
 
 
 def _learns_without_trunk(model: Embedder, objective: nn.Module) -> bool:
@@ -234,21 +252,23 @@ def _look(
     """
     held_out, test = embedded(images.train, torch.from_numpy(fold.held_out)), _test(images, embedded)
     finite = torch.isfinite(held_out).all() and torch.isfinite(test).all()
-    found = _scores(images.split, fold, held_out, test) if finite else {}
+    distance = compared_by(training.objective)
+    found = _scores(images.split, fold, held_out, test, distance=distance) if finite else {}
     score = found.get(SELECTS, math.nan)
     if select and (training.best is None or score > training.best.score):
         training.best = _snapshot(epoch.epoch, score, test, images, embedded)
     return found
 
 
-def _scores(split: Split, fold: Fold, held_out: Tensor, test: Tensor) -> dict[str, float]:
+def _scores(split: Split, fold: Fold, held_out: Tensor, test: Tensor, *, distance: Distance) -> dict[str, float]:
     queries = len(split.test.labels)
     gallery: dict[str, Any] = (
         {"gallery": test[queries:], "gallery_labels": split.gallery.labels} if split.gallery else {}
     )
+    way: dict[str, Any] = {"ks": (1,), "restarts": 0, "distance": distance}
     scored = {
-        "validation": evaluate(held_out, split.train.labels[fold.held_out], ks=(1,), restarts=0),
-        "test": evaluate(test[:queries], split.test.labels, ks=(1,), restarts=0, **gallery),
+        "validation": evaluate(held_out, split.train.labels[fold.held_out], **way),
+        "test": evaluate(test[:queries], split.test.labels, **way, **gallery),
     }
     found = {f"{side}_{name}": score for side, scores in scored.items() for name, score in scores.items()}
     return {name: found[name] for name in LOOKS}

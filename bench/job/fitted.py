@@ -8,6 +8,7 @@ import torch
 
 from bench.job.train import Snapshot
 from bench.store.row import MemberEpoch
+from losses.ensembles import Distance
 
 __all__ = ["Fitted"]
 
@@ -23,6 +24,8 @@ class Fitted(NamedTuple):
     parameters: int
     weights_sha: str | None
     """SHA-256 of the trunk's initial weights, where they come from elsewhere."""
+    distance: Distance = "euclidean"
+    """By which its embeddings are compared."""
 
     @property
     def diverged(self) -> bool:

@@ -15,6 +15,7 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from bench.scoring.ranking import blocks
+from losses.ensembles import Distance
 from losses.shape import Unsuitable
 
 __all__ = ["concatenate", "mean_similarity", "pca", "rank_fusion"]
@@ -24,7 +25,7 @@ CELLS = 2**21
 
 
 class Stored(NamedTuple):
-    """The embeddings of one model, or of several fused, as they are compared: by Euclidean distance."""
+    """The embeddings of one model, or of several fused, as they are compared."""
 
     queries: NDArray[np.float32]
     """[Q, dim]."""
@@ -33,13 +34,27 @@ class Stored(NamedTuple):
     training: NDArray[np.float32] | None
     """[M, dim], of training images, the same for every member; None where none were stored."""
 
+    @property
+    def distance(self) -> Distance:
+        """By which they are compared."""
+        return "euclidean"
+
+
+class InBall(Stored):
+    """The same where they are points of the Poincaré ball."""
+
+    @property
+    def distance(self) -> Distance:
+        """By which they are compared."""
+        return "hyperbolic"
+
 
 def concatenate(members: Sequence[Stored]) -> Stored:
     """Concatenation of the members' embeddings, each L2-normalised.
 
     From [N, d_i] of each member to [N, sum of d_i], rows of norm 1, so that squared distances are the mean of the
     members'. A row of zeros stays zero. One member alone stays as it is. Raises ValueError where there is no member or
-    they do not hold the same images.
+    they do not hold the same images, and Unsuitable where one of several is not compared by Euclidean distance.
     """
     check_same_images(members)
     return members[0] if len(members) == 1 else side_by_side(members, np.ones(len(members)))
@@ -79,6 +94,7 @@ def pca(members: Sequence[Stored], *, dim: Annotated[int, Ge(1)]) -> Stored:
     Unsuitable where a member stored no training images or there are too few of them for so many directions.
     """
     check_same_images(members)
+    check_by_angle(members)
     training_images(members)
     whole = concatenate(members)
     (training,) = training_images([whole])
@@ -100,7 +116,8 @@ def rank_fusion(
 
     A candidate scores the sum over members of 1 / (k + rank), rank from 1; beyond `depth` a member gives it nothing.
     Returns the order [Q, depth], by descending score, ties by lower index; fewer columns where there are fewer
-    candidates. Memory is that of the result and of a few queries at a time. Raises ValueError where `concatenate` does.
+    candidates. Each member ranks by its own distance, Euclidean or hyperbolic. Memory is that of the result and of a
+    few queries at a time. Raises ValueError where `concatenate` does.
     """
     check_same_images(members)
     queries, gallery, _ = members[0]
@@ -123,6 +140,16 @@ def check_same_images(members: Sequence[Stored]) -> None:
         if not members or len(found) > 1:
             raise ValueError(
                 f"a model ensemble fuses embeddings of the same images, not of {sorted(found)} {images}: check them."
+            )
+
+
+def check_by_angle(members: Sequence[Stored]) -> None:
+    """Raises Unsuitable where the angles of a member's embeddings do not say how far apart they are."""
+    for number, one in enumerate(members, 1):
+        if one.distance != "euclidean":
+            raise Unsuitable(
+                f"member {number} of {len(members)} is compared by {one.distance} distance, which does not outlast "
+                "weighing and averaging of vectors: take rank_fusion, or leave it out."
             )
 
 
@@ -149,7 +176,11 @@ def each_part(
 
 
 def side_by_side(members: Sequence[Stored], weights: NDArray[np.float64]) -> Stored:
-    """The members' rows, each of norm 1, times the member's weight, next to each other, and of norm 1 again."""
+    """The members' rows, each of norm 1, times the member's weight, next to each other, and of norm 1 again.
+
+    Raises Unsuitable for a member that `check_by_angle` refuses.
+    """
+    check_by_angle(members)
 
     def join(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         weighted = [weight * unit_rows(part) for weight, part in zip(weights, parts, strict=True)]
@@ -195,7 +226,7 @@ def principal_components(points: NDArray[np.float32], dim: int) -> tuple[NDArray
 
 def _search(member: Stored, depth: int, *, chunk: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:
     gallery = None if member.gallery is None else torch.tensor(member.gallery)
-    return blocks(torch.tensor(member.queries), gallery, depth=depth, chunk=chunk)
+    return blocks(torch.tensor(member.queries), gallery, depth=depth, chunk=chunk, distance=member.distance)
 
 
 def _by_reciprocal_rank(found: Sequence[NDArray[np.int64]], pool: int, k: float) -> NDArray[np.int64]:

@@ -57,7 +57,8 @@ def _build(job: Job, data: Path | None, frozen: Features | None) -> None:
 
 def _unimportable(jobs: Sequence[Job]) -> list[str]:
     """Why plugins cannot be imported, one sentence each: also of what is not built to train."""
-    kinds = {"loss": "losses", "ensemble": "ensembles", "model_ensemble": "model_ensembles", "floor": "floors"}
+    kinds = {"loss": "losses", "ensemble": "ensembles", "model_ensemble": "model_ensembles"}
+    kinds |= {"student": "students", "floor": "floors"}
     parts = {(kinds[job.kind], job.objective.name) for job in jobs} | {("backbones", job.backbone.name) for job in jobs}
     parts |= {("metrics", name) for name in entries("metrics")}
     found = []

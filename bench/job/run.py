@@ -24,7 +24,7 @@ from bench.job.epoch_choice import selection
 from bench.job.features import Tell, features
 from bench.job.fit import fit, pictures
 from bench.job.fitted import Fitted
-from bench.job.fusion import Stored
+from bench.job.fusion import InBall, Stored, check_by_angle, side_by_side, training_images
 from bench.job.memory_advice import advised
 from bench.job.watch import Terms, Watch
 from bench.matrix.catalogue import FEATURES, find
@@ -32,6 +32,7 @@ from bench.matrix.job import Job
 from bench.matrix.seeds import derive
 from bench.scoring.evaluation import Evaluation, score, score_order
 from bench.store.row import Provenance, Result, Row, Status
+from losses.ensembles import Distance
 from losses.shape import Unsuitable
 
 __all__ = ["run"]
@@ -48,6 +49,8 @@ class Compared(NamedTuple):
     """[sample, dim], stored for what is learned from it afterwards."""
     weights_sha: str | None = None
     """SHA-256 of the weights of a trunk that a floor looks at."""
+    distance: Distance = "euclidean"
+    """By which the embeddings are compared."""
 
 
 class Outcome(NamedTuple):
@@ -68,7 +71,7 @@ def run(
     tell: Tell = lambda _done, _of: None,
     terms: Terms = Terms(),  # noqa: B008
 ) -> Result:
-    """Train and evaluate one job, or fuse the stored embeddings of its members.
+    """Train and evaluate one job, or fuse the stored embeddings of its members, or let these teach it.
 
     Args:
         job: from an expanded matrix.
@@ -99,6 +102,7 @@ def run(
                 watch.take_up(split.sha)
                 frozen = features(job, split, device, telling) if job.backbone.parameters.get("frozen") else None
                 images = pictures(split, job.recipe, device, frozen=frozen)
+                images = images._replace(taught=_taught(job, split, results))
                 planned = folds(images.split.train.labels, job.recipe.validation, seed=job.seed)
                 for number, fold in watch.left(planned):
                     try:
@@ -141,7 +145,7 @@ def _provenance(job: Job, device: torch.device, split: Split, fits: Sequence[Fit
 def _side_by_side(fits: Sequence[Fitted]) -> Compared:
     """What one model embedded, or several, one per fold of the training classes, side by side."""
     training = _together([one.snapshot.training for one in fits]).cpu().numpy()
-    return Compared(_together([one.snapshot.embeddings for one in fits]), training=training)
+    return Compared(_together([one.snapshot.embeddings for one in fits]), training=training, distance=fits[0].distance)
 
 
 def _together(embeddings: Sequence[Tensor]) -> Tensor:
@@ -163,11 +167,23 @@ def _floor(job: Job, split: Split, device: torch.device, tell: Tell) -> Compared
 def _fused(job: Job, split: Split, results: Path) -> Compared:
     """A model ensemble from what its members stored."""
     members = [_stored(member, split, results) for member in job.members]
-    fused = find("model_ensembles", job.objective.name).function()(members, **job.objective.parameters)
+    entry = find("model_ensembles", job.objective.name)
+    if entry.plugin:
+        check_by_angle(members)
+    fused = entry.function()(members, **job.objective.parameters)
     if not isinstance(fused, Stored):
         return Compared(order=fused)
     parts = [fused.queries] + ([fused.gallery] if fused.gallery is not None else [])
-    return Compared(torch.from_numpy(np.concatenate(parts)), training=fused.training)
+    return Compared(torch.from_numpy(np.concatenate(parts)), training=fused.training, distance=fused.distance)
+
+
+def _taught(job: Job, split: Split, results: Path) -> Tensor | None:
+    """What the teachers of a student stored of the training images, side by side, [sample, width]; None of others."""
+    if job.kind != "student":
+        return None
+    teachers = [_stored(member, split, results) for member in job.members]
+    (training,) = training_images([side_by_side(teachers, np.ones(len(teachers)))])
+    return torch.from_numpy(training)
 
 
 def _stored(job: Job, split: Split, results: Path) -> Stored:
@@ -185,7 +201,8 @@ def _stored(job: Job, split: Split, results: Path) -> Stored:
     except FileNotFoundError:
         training = None
     count = len(split.test.labels)
-    return Stored(embeddings[:count], embeddings[count:] if split.gallery else None, training)
+    kind = InBall if store.distance(results, job.key) == "hyperbolic" else Stored
+    return kind(embeddings[:count], embeddings[count:] if split.gallery else None, training)
 
 
 def _evaluated(job: Job, split: Split, compared: Compared, fits: Sequence[Fitted]) -> Outcome:
@@ -203,7 +220,8 @@ def _evaluated(job: Job, split: Split, compared: Compared, fits: Sequence[Fitted
         return Outcome("diverged", reason)
     count = len(split.test.labels)
     gallery = compared.embeddings[count:] if split.gallery else None
-    options |= {"gallery": gallery, "restarts": job.recipe.restarts, "seed": derive(job.seed, "k-means")}
+    options |= {"gallery": gallery, "distance": compared.distance}
+    options |= {"restarts": job.recipe.restarts, "seed": derive(job.seed, "k-means")}
     return Outcome("done", evaluation=score(compared.embeddings[:count], split.test.labels, **options))
 
 
@@ -225,7 +243,7 @@ def _result(job: Job, outcome: Outcome, compared: Compared, fits: Sequence[Fitte
     scores: dict[str, float] = {}
     if scored is not None:
         scores = scored.scores | selection([(one.history, one.snapshot.epoch) for one in fits])
-        cost |= {"embedding_dim": embeddings.shape[1] if embeddings is not None else None}
+        cost |= {"embedding_dim": embeddings.shape[1], "distance": compared.distance} if embeddings is not None else {}
         cost |= _hashes(compared, scored)
     known = {name: value if math.isfinite(value) else None for name, value in scores.items()}
     return Result(

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -46,6 +46,7 @@ KINDS = {
     "datasets": (BENCH / "datasets", "*.py", ("data",)),
     "backbones": (BENCH / "job", "backbones.py", None),
     "model_ensembles": (BENCH / "job", "fusion*.py", None),
+    "students": (BENCH / "job", "students.py", ("objective", "teacher")),
     "floors": (BENCH / "job", "floors.py", None),
     "metrics": (BENCH / "scoring", "metrics.py", None),
     "diagnostics": (BENCH / "scoring", "diagnostics.py", ("embedded",)),
@@ -90,9 +91,13 @@ def plugin_entries(kind: str, plugins: tuple[Plugin, ...]) -> list[Entry]:
 def own_entries(kind: str) -> dict[str, Entry]:
     """Every part of a kind that lossbench has itself, by name."""
     folder, pattern, positional = KINDS[kind]
-    found = [entry for file in sorted(folder.glob(pattern)) for entry in _read(kind, file)]
-    wanted = {entry.name: entry for entry in found if positional is None or entry.positional == positional}
-    return {**wanted, **_with_common_parameters(wanted)} if kind == "backbones" else wanted
+    found = {
+        node.name: _entry(kind, source.module, node)
+        for source in map(_source, sorted(folder.glob(pattern)))
+        for node in source.functions
+        if positional is None or _given(node) == positional
+    }
+    return {**found, **_with_common_parameters(found)} if kind == "backbones" else found
 
 
 def find(kind: str, name: str) -> Entry:
@@ -198,13 +203,22 @@ def _lower(sentence: str) -> str:
     return (sentence[:1].lower() + sentence[1:]).replace("input should", "it should")
 
 
-def _read(kind: str, file: Path) -> list[Entry]:
+class _Source(NamedTuple):
+    """The public functions of a file."""
+
+    module: str
+    functions: tuple[ast.FunctionDef, ...]
+
+
+@cache
+def _source(file: Path) -> _Source:
+    """Read once, whatever kinds of parts it has: to parse all files takes longer than the rest of a plan."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     public = {name for node in tree.body for name in _public_names(node)}
-    package = ".".join(file.relative_to(BENCH.parent).with_suffix("").parts)
-    return [
-        _entry(kind, package, node) for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in public
-    ]
+    module = ".".join(file.relative_to(BENCH.parent).with_suffix("").parts)
+    return _Source(
+        module, tuple(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in public)
+    )
 
 
 def _public_names(node: ast.stmt) -> list[str]:
@@ -223,9 +237,14 @@ def _entry(kind: str, module: str, node: ast.FunctionDef) -> Entry:
         module=module,
         label=text.partition("\n")[0],
         text=text,
-        positional=tuple(a.arg.lstrip("_") for a in node.args.args),  # unused ones are underscored
+        positional=_given(node),
         parameters={p.name: p for p in parameters},
     )
+
+
+def _given(node: ast.FunctionDef) -> tuple[str, ...]:
+    """The names of its positional arguments, of which unused ones are underscored."""
+    return tuple(argument.arg.lstrip("_") for argument in node.args.args)
 
 
 def _parameter(argument: ast.arg, default: ast.expr | None) -> Parameter:

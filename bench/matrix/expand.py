@@ -21,12 +21,16 @@ from bench.matrix.seeds import block_from
 
 __all__ = ["expand"]
 
-OBJECTIVES = ("losses", "ensembles", "model_ensembles", "floors")
+OBJECTIVES = ("losses", "ensembles", "model_ensembles", "students", "floors")
 """The entries of a matrix that become lines of its tables."""
 
 
+OF_OTHERS: Mapping[str, Kind] = {"model_ensembles": "model_ensemble", "students": "student"}
+"""Entries whose members are other entries, and what they become."""
+
+
 class Objective(NamedTuple):
-    """A resolved entry of losses, ensembles or model_ensembles."""
+    """A resolved entry of the matrix."""
 
     kind: Kind
     part: Part
@@ -34,7 +38,7 @@ class Objective(NamedTuple):
 
 
 def expand(matrix: Matrix) -> tuple[Job, ...]:
-    """All jobs, trained ones first and model ensembles after them; every parameter resolved and checked.
+    """All jobs, those that need no others first; every parameter resolved and checked.
 
     Raises:
         ConfigError: unknown names or parameters, wrong members, repeated entries; one sentence per problem.
@@ -52,7 +56,12 @@ def expand(matrix: Matrix) -> tuple[Job, ...]:
     trained += [Objective("ensemble", part) for part in parts["ensembles"] if part]
     floors = [Objective("floor", part) for part in parts["floors"] if part]
     named = _by_name(trained)
-    fused = [_fusion(index, part, named, problems) for index, part in enumerate(parts["model_ensembles"]) if part]
+    fused = [
+        _of_others(kind, index, part, named, problems)
+        for kind in OF_OTHERS
+        for index, part in enumerate(parts[kind])
+        if part
+    ]
     problems += [
         f"{objective.part.label!r} fuses {objective.part.seeds} seeds, but the matrix has {len(matrix.seeds)}"
         for objective in fused
@@ -89,7 +98,7 @@ def _resolved(
     try:
         if part.recipe:
             Recipe.model_validate({**recipe.model_dump(), **part.recipe})
-        return _resolve_fusion(part) if kind == "model_ensembles" else _resolve(part, kind, labelled)
+        return _resolve_of_others(kind, part) if kind in OF_OTHERS else _resolve(part, kind, labelled)
     except ValidationError as error:
         problems += [f"{where}.{sentence}" for sentence in sentences(error, inside=("recipe",))]
     except (LookupError, ValueError) as error:
@@ -168,8 +177,8 @@ def _member(part: Part, labelled: Mapping[str, Part]) -> Part:
     return _resolve(part, "ensembles" if part.name in entries("ensembles") else "losses", labelled)
 
 
-def _resolve_fusion(part: Part) -> Part:
-    entry = find("model_ensembles", part.name)
+def _resolve_of_others(kind: str, part: Part) -> Part:
+    entry = find(kind, part.name)
     if not part.members:
         raise ValueError(f"{part.name} needs members = [...], names or labels from losses and ensembles")
     parameters = check(entry, part.parameters)
@@ -188,28 +197,27 @@ def _by_name(trained: Sequence[Objective]) -> Mapping[str, list[Objective]]:
     return names | labels
 
 
-def _fusion(index: int, part: Part, named: Mapping[str, list[Objective]], problems: list[str]) -> Objective:
-    """Point each member of a model ensemble at the entry of the matrix that trains it."""
+def _of_others(
+    kind: str, index: int, part: Part, named: Mapping[str, list[Objective]], problems: list[str]
+) -> Objective:
+    """Point each member of a model ensemble, or teacher of a student, at the entry of the matrix that trains it."""
     members = []
     for member in part.members:
         matches = named.get(member.name, [])
         if len(matches) == 1 and member == Part(name=member.name):
             members += matches
         elif len(matches) == 1:
-            problems.append(
-                f"model_ensembles.{index}: name the member {member.name!r} alone; it is trained as it stands"
-            )
+            problems.append(f"{kind}.{index}: name the member {member.name!r} alone; it is trained as it stands")
         elif matches:
-            problems.append(
-                f"model_ensembles.{index}: {member.name!r} could be several entries; give one a label and name that"
-            )
+            problems.append(f"{kind}.{index}: {member.name!r} could be several entries; give one a label and name that")
         else:
             known = list(dict.fromkeys(objective.part.label for found in named.values() for objective in found))
-            problems.append(
-                f"model_ensembles.{index}: {member.name!r} is not trained here{did_you_mean(member.name, known)}"
-            )
+            problems.append(f"{kind}.{index}: {member.name!r} is not trained here{did_you_mean(member.name, known)}")
     resolved = tuple(objective.part for objective in members)
-    return Objective("model_ensemble", part.model_copy(update={"members": resolved}), tuple(members))
+    update: dict[str, Any] = {"members": resolved}
+    if kind == "students" and members:
+        update["recipe"] = {**members[0].part.recipe, **part.recipe}
+    return Objective(OF_OTHERS[kind], part.model_copy(update=update), tuple(members))
 
 
 def _label(name: str, members: Iterable[Part], parameters: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ MATRICES = Path(__file__).parents[1] / "matrices"
 
 
 class Matrix(BaseModel):
-    """backbones × (losses + ensembles + model ensembles + floors) × datasets × seeds, and one recipe."""
+    """backbones × (losses + ensembles + model ensembles + students + floors) × datasets × seeds, and one recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +33,8 @@ class Matrix(BaseModel):
     losses: tuple[Part, ...] = ()
     ensembles: tuple[Part, ...] = ()
     model_ensembles: tuple[Part, ...] = ()
+    students: tuple[Part, ...] = ()
+    """Models that learn from what others, their members, have stored."""
     floors: tuple[Part, ...] = ()
     """What needs no learning, for the learned to be seen beside."""
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], Field(min_length=1)] = (0,)
@@ -57,7 +59,8 @@ class Matrix(BaseModel):
     def _something_to_run(self) -> "Matrix":
         if not self.losses and not self.ensembles:
             raise ValueError("losses and ensembles are both empty; name at least one of either")
-        objectives = len(self.losses) + len(self.ensembles) + len(self.model_ensembles) + len(self.floors)
+        lists = (self.losses, self.ensembles, self.model_ensembles, self.students, self.floors)
+        objectives = sum(map(len, lists))
         cells = len(self.datasets) * len(self.backbones) * objectives * len(self.seeds)
         if cells > MOST_CELLS:
             raise ValueError(

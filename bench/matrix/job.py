@@ -19,10 +19,10 @@ PROTOCOL = 1
 """Raised when the harness changes what a job computes, so that old rows are never mixed with new ones."""
 
 
-Kind = Literal["loss", "ensemble", "model_ensemble", "floor"]
+Kind = Literal["loss", "ensemble", "model_ensemble", "student", "floor"]
 Role = Kind | Literal["control"]
 """What a reader sees: a job is a control only beside the ensemble that is held against it."""
-TRAINED = ("loss", "ensemble")
+TRAINED = ("loss", "ensemble", "student")
 """Kinds that are trained; the others are made of stored embeddings or of images."""
 
 
@@ -138,7 +138,7 @@ class Job(BaseModel):
     seed: int
     recipe: Recipe
     members: tuple["Job", ...] = ()
-    """The jobs whose embeddings a model ensemble fuses."""
+    """The jobs whose embeddings a model ensemble fuses, or that teach a student."""
     control: bool = False
     """Whether it is there for an ensemble to be held against. What it computes does not depend on that."""
     protocol: int = PROTOCOL
@@ -166,6 +166,11 @@ class Job(BaseModel):
         return "control" if self.control else self.kind
 
     @property
+    def loss(self) -> Part:
+        """The loss, or the ensemble of losses, that trains it: of a student that of its first teacher."""
+        return self.members[0].objective if self.kind == "student" else self.objective
+
+    @property
     def member_labels(self) -> tuple[str, ...]:
         """Labels of an ensemble's members; of a model ensemble one per model."""
         own = tuple(member.objective.label for member in self.members)
@@ -173,7 +178,7 @@ class Job(BaseModel):
 
     @cached_property
     def member_keys(self) -> frozenset[str]:
-        """Keys of the jobs that a model ensemble fuses."""
+        """Keys of the jobs that a model ensemble fuses, or that teach a student."""
         return frozenset(member.key for member in self.members)
 
     @cached_property

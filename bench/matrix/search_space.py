@@ -47,7 +47,7 @@ def ranges(job: Job) -> tuple[Range, ...]:
     A rate is around the job's own, since a pretrained trunk needs others than one from random weights; a rate of 0
     stays 0. The members of an ensemble keep their parameters. None for what is not trained.
     """
-    if job.kind not in TRAINED or not job.recipe.epochs:
+    if job.kind not in TRAINED or job.kind == "student" or not job.recipe.epochs:
         return ()
     part = job.objective
     own = find("ensembles" if part.members else "losses", part.name).parameters.values()

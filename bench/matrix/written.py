@@ -9,7 +9,7 @@ from bench.matrix.job import Part
 
 __all__ = ["written"]
 
-ENTRIES = ("datasets", "backbones", "losses", "ensembles", "model_ensembles", "floors")
+ENTRIES = ("datasets", "backbones", "losses", "ensembles", "model_ensembles", "students", "floors")
 
 
 def written(matrix: Matrix, *, headline: str) -> str:

@@ -37,6 +37,7 @@ KINDS = {
     "loss": "loss",
     "ensemble": "ensemble",
     "model_ensemble": "model ensemble",
+    "student": "student",
     "control": "control",
     "floor": "floor",
 }

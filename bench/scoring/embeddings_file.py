@@ -20,6 +20,7 @@ from bench.datasets.reading.vectors_file import (
 )
 from bench.datasets.reading.wide_table import Dimensions
 from bench.datasets.split import DataError
+from losses.ensembles import Distance
 
 __all__ = ["FileEmbeddings", "read_embeddings"]
 
@@ -33,6 +34,8 @@ class FileEmbeddings(NamedTuple):
     """[N], as text; None where the file holds none."""
     queries: int
     """How many of the first rows are queries; the rest is their gallery. N but in a job folder of a set with one."""
+    distance: Distance = "euclidean"
+    """By which those of a job are compared."""
     table: Dimensions | None = None
     """Which columns of a wide table were taken as dimensions, and which were not."""
 
@@ -54,7 +57,10 @@ def read_embeddings(file: Path) -> FileEmbeddings:
     labels = None if found.labels is None else as_labels(file, found.labels)
     if labels is not None and len(labels) != len(points):
         raise DataError(f"{file} holds {len(points):,} embeddings but {len(labels):,} labels: store one label per row.")
-    return FileEmbeddings(points, labels, _queries(file, len(points)), found.table)
+    row = _row(file)
+    queries = len(points) if row is None else _queries(file, len(points))
+    distance: Distance = (row or {}).get("distance") or "euclidean"
+    return FileEmbeddings(points, labels, queries, distance, found.table)
 
 
 class _Found(NamedTuple):
@@ -94,9 +100,9 @@ def _matrix(file: Path, points: NDArray[Any]) -> NDArray[np.floating]:
 
 
 def _queries(file: Path, rows: int) -> int:
-    """Of a job's folder, where the gallery is stored below the queries; what merely lies beside does not count."""
+    """Of a job's folder, where the gallery is stored below the queries."""
     beside = file.with_name("queries.parquet")
-    if file.name != "embeddings.npy" or not beside.is_file() or not _of_a_job(file.parent):
+    if not beside.is_file():
         return rows
     queries: int = read(beside, {".parquet": parquet}).num_rows
     if not 0 < queries <= rows:
@@ -104,12 +110,17 @@ def _queries(file: Path, rows: int) -> int:
     return queries
 
 
-def _of_a_job(folder: Path) -> bool:
-    """Whether `bench run` wrote the folder: its row names a key."""
+def _row(file: Path) -> dict[str, Any] | None:
+    """What the row beside the embeddings of a job says of their distance; None where no job left the folder."""
     import pyarrow as pa
-    from pyarrow.parquet import read_schema
+    from pyarrow.parquet import ParquetFile
 
+    if file.name != "embeddings.npy":
+        return None
     try:
-        return {"key", "protocol", "status"} <= set(read_schema(folder / "row.parquet").names)
+        with ParquetFile(file.parent / "row.parquet") as row:
+            if not {"key", "protocol", "status"} <= set(row.schema_arrow.names):
+                return None
+            return next(iter(row.read(["distance"]).to_pylist()), {})
     except (OSError, pa.ArrowException, UnicodeDecodeError):
-        return False
+        return None

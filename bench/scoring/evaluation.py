@@ -16,6 +16,7 @@ from bench.scoring.inputs import Given, check_ks, check_whole, checked, checked_
 from bench.scoring.plugin_metric import of_plugin
 from bench.scoring.ranking import Nearest, Ranking, rank, rank_order
 from bench.store.queries import Queries
+from losses.ensembles import Distance
 
 __all__ = ["Evaluation", "clustering_metrics", "evaluate", "query_values", "score", "score_order"]
 
@@ -38,21 +39,24 @@ def evaluate(
     ks: Sequence[int] = (1, 2, 4, 8),
     restarts: int = 5,
     seed: int = 0,
+    distance: Distance = "euclidean",
 ) -> dict[str, float]:
     """Every metric of embeddings [Q, dim] with labels [Q], as a dict from column to score.
 
     Each row is a query; its candidates are the gallery [N, dim], or without one all other rows. Compared by Euclidean
-    distance as given: normalise first for cosine. A query with nothing to find is left out of every ranking mean and
-    counted (queries_without_hit). k-means runs over the queries alone, `restarts` times: NAME is the mean, NAME_sd the
-    standard deviation (n - 1) and NAME_best the value at the lowest inertia. recall_at_1_chance is what a random order
-    would score, nmi_chance what the clusters of lowest inertia score with their rows dealt out at random (`seed`); AMI
-    is 0 there. nan: the score cannot be computed (no query has anything to find; fewer than two classes; no restart,
-    or for sd fewer than two). Searched and clustered on the device that the embeddings are on; beyond these memory is
-    that of a chunk, of [Q, largest K or R] flags, and of copies of the embeddings. Raises ValueError, in one sentence,
-    for inputs that do not fit together or are not finite; warns where every query has its own vector in the gallery.
+    distance as given: normalise first for cosine. With the `distance` "hyperbolic" the rows are points of the Poincaré
+    ball of radius 1; there are no means of such points for k-means, so NMI and AMI are nan. A query with nothing to
+    find is left out of every ranking mean and counted (queries_without_hit). k-means runs over the queries alone,
+    `restarts` times: NAME is the mean, NAME_sd the standard deviation (n - 1) and NAME_best the value at the lowest
+    inertia. recall_at_1_chance is what a random order would score, nmi_chance what the clusters of lowest inertia score
+    with their rows dealt out at random (`seed`); AMI is 0 there. nan: the score cannot be computed (no query has
+    anything to find; fewer than two classes; no restart, or for sd fewer than two). Searched and clustered on the
+    device that the embeddings are on; beyond these memory is that of a chunk, of [Q, largest K or R] flags, and of
+    copies of the embeddings. Raises ValueError, in one sentence, for inputs that do not fit together or are not finite;
+    warns where every query has its own vector in the gallery.
     """
     given = {"gallery": gallery, "gallery_labels": gallery_labels}
-    found = score(embeddings, labels, **given, ks=ks, restarts=restarts, seed=seed)
+    found = score(embeddings, labels, **given, ks=ks, restarts=restarts, seed=seed, distance=distance)
     distances = found.queries.distances
     if gallery is not None and distances is not None and not distances[:, 0].any():
         advice = "if it holds the queries themselves, leave it out, and no query is its own neighbour"
@@ -69,16 +73,17 @@ def score(
     ks: Sequence[int] = (1, 2, 4, 8),
     restarts: int = 5,
     seed: int = 0,
+    distance: Distance = "euclidean",
 ) -> Evaluation:
     """`evaluate`, and beside the scores what they are of every query, for paired tests and galleries."""
     check_ks(ks)
     check_whole("restarts", restarts)
     check_whole("seed", seed)
-    given = checked(embeddings, labels, gallery, gallery_labels)
+    given = checked(embeddings, labels, gallery, gallery_labels, distance=distance)
     classes, pool_classes = numbered(given.labels, given.gallery_labels)
-    ranking = rank(given.points, classes, gallery=given.gallery, gallery_labels=pool_classes, depth=max(ks))
-    single = given.points.float() if given.points.is_cuda else given.points.float().cpu().numpy()
-    clusters = clusterings(single, classes, restarts=restarts, seed=seed)
+    pool: dict[str, Any] = {"gallery": given.gallery, "gallery_labels": pool_classes}
+    ranking = rank(given.points, classes, **pool, depth=max(ks), distance=distance)
+    clusters = _clusters(given, classes, restarts=restarts, seed=seed) if distance == "euclidean" else []
     return _evaluation(_unscaled(ranking, given), clusters, ks, _stored_classes(given.labels, classes), seed=seed)
 
 
@@ -142,6 +147,11 @@ def _evaluation(
         *(ranking.nearest or Nearest(np.empty((len(asked), 0), np.int32), None)),
     )
     return Evaluation({**scores, **_chance(ranking, clusters, seed), **counts}, queries)
+
+
+def _clusters(given: Given, classes: NDArray[np.int64], *, restarts: int, seed: int) -> list[Clustering]:
+    single = given.points.float() if given.points.is_cuda else given.points.float().cpu().numpy()
+    return clusterings(single, classes, restarts=restarts, seed=seed)
 
 
 def _stored_classes(labels: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -5,8 +5,7 @@ double precision, and then by index: so neither the library that searched, nor i
 shows in a result.
 """
 
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import faiss
@@ -15,55 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = [
-    "Groups",
-    "Proposal",
-    "Settled",
-    "Space",
-    "exact_order",
-    "exact_squares",
-    "exhaustive",
-    "left_open",
-    "propose",
-    "search_space",
-]
+from bench.scoring.search_space import Space
+
+__all__ = ["Proposal", "Settled", "exact_order", "exhaustive", "left_open", "propose"]
 
 EXTRA = 16
 """How many more candidates than asked for are proposed, and one in 64 besides, so that few queries are left open."""
 SMALL = 1024
 """Up to this many candidates all are proposed."""
-
-
-class Groups(NamedTuple):
-    """Candidates grouped by equal vectors, G of them."""
-
-    offered: Tensor
-    """[G, dim]: the vectors in single precision."""
-    members: NDArray[np.int64]
-    """[N]: indices of candidates, group by group, ascending within each."""
-    start: NDArray[np.int64]
-    """[G]: where the members of each group start."""
-    size: NDArray[np.int64]
-    """[G]: how many there are."""
-
-
-class Space(NamedTuple):
-    """Queries and candidates, as given and as they are searched."""
-
-    queries: Tensor
-    """[Q, dim]."""
-    pool: Tensor
-    """[N, dim]."""
-    wanted: Tensor
-    """[Q, dim]: the queries in single precision."""
-    offered: Tensor
-    """[N, dim]: the candidates in single precision."""
-    slack: Tensor
-    """[Q, 1]: how far a squared distance in single precision may be from that of the vectors as given."""
-    alone: bool
-    """Are the queries each other's candidates?"""
-    groups: Callable[[], Groups]
-    """The candidates by equal vectors; made when first asked for."""
 
 
 class Proposal(NamedTuple):
@@ -77,25 +35,6 @@ class Proposal(NamedTuple):
     """[rows, width]: their squared distances, ascending, in single precision."""
     slack: Tensor
     """[rows, 1]: as in `Space`."""
-
-
-def search_space(queries: Tensor, gallery: Tensor | None) -> Space:
-    """Queries [Q, dim] and their candidates [N, dim], or without these each other's, made ready for the search.
-
-    They are moved to the origin where an offset they share would cost single precision its digits.
-    """
-    queries = queries.detach()
-    pool = queries if gallery is None else gallery.detach()
-    mean = pool.mean(0, dtype=torch.float64)
-    moved = bool(mean.square().sum() > 0.9 * _lengths(pool).square().mean())
-
-    def single(points: Tensor) -> Tensor:
-        return (points - mean if moved else points).float().contiguous()
-
-    wanted = single(queries)
-    offered = wanted if gallery is None else single(pool)
-    groups = cache(lambda: _groups(pool, offered))
-    return Space(queries, pool, wanted, offered, _slack(wanted, offered), gallery is None, groups)
 
 
 def propose(space: Space, *, depth: int, chunk: int) -> Iterator[Proposal]:
@@ -124,7 +63,7 @@ class Settled(NamedTuple):
     order: Tensor
     """Which of these places the candidate comes from that belongs at each, by exact distance and then index."""
     square: Tensor
-    """The exact squared distance of the candidate that belongs there."""
+    """What `Space.squares` says of the candidate that belongs there."""
 
 
 def exact_order(space: Space, one: Proposal, doubt: Tensor) -> Settled:
@@ -135,32 +74,11 @@ def exact_order(space: Space, one: Proposal, doubt: Tensor) -> Settled:
     """
     row, column = doubt.nonzero(as_tuple=True)
     index = one.found[row, column]
-    square = exact_squares(space.queries[one.rows], space.pool, row, index)
+    square = space.squares(space.queries[one.rows], row, index)
     order = index.argsort(stable=True)  # by row, then square, then index
     for key in (square, row):
         order = order[key[order].argsort(stable=True)]
     return Settled(row, column, order, square[order])
-
-
-def exact_squares(queries: Tensor, pool: Tensor, row: Tensor, index: Tensor) -> Tensor:
-    """Squared distances [pairs] in double precision from queries[row] to pool[index], of the vectors as given.
-
-    Made of single steps in a fixed order, so that the bits are the same on any device and however many pairs there are.
-    """
-    # In one buffer, as to allocate it anew takes longer than the rest, and on a CPU as small as in `propose`.
-    dim = queries.shape[1]
-    step = max(1, (2**15 if queries.device.type == "cpu" else 2**24) // dim)
-    ours, theirs = (points.new_empty((min(step, len(row)), dim)) for points in (queries, pool))
-    gaps = torch.empty(ours.shape, dtype=torch.float64, device=queries.device)
-    result = torch.empty(len(row), dtype=torch.float64, device=queries.device)
-    for start in range(0, len(row), step):
-        some = slice(start, start + step)
-        count = len(row[some])
-        torch.index_select(queries, 0, row[some], out=ours[:count])
-        torch.index_select(pool, 0, index[some], out=theirs[:count])
-        gap = gaps[:count].copy_(theirs[:count]).sub_(ours[:count])
-        result[some] = _row_sums(gap.mul_(gap))
-    return result
 
 
 def left_open(space: Space, one: Proposal, depth: int) -> Tensor:
@@ -185,7 +103,7 @@ def exhaustive(space: Space, queries: Tensor, depth: int) -> NDArray[np.int64]:
     for start in range(0, len(queries), step):
         some = queries[start : start + step]
         row, group = _in_reach(space, some, depth).nonzero(as_tuple=True)
-        square = exact_squares(space.queries[some], space.pool, row, first[group])
+        square = space.squares(space.queries[some], row, first[group])
         result[start : start + step] = _nearest_members(space, some, row, group, square, depth)
     return result
 
@@ -222,37 +140,6 @@ def _nearest_members(
     return np.asarray(index[order[begin[:, None] + np.arange(depth)]])
 
 
-def _slack(queries: Tensor, pool: Tensor) -> Tensor:
-    """How far off any squared distance to the pool may be, for each of the queries: [Q, 1].
-
-    Let u be 2^-24 and g = n u / (1 - n u) with n = dim + 2. In whatever order dim numbers are summed, and with the
-    additions that follow, |x|², |y|² and x·y are off by at most g|x|², g|y|² and g|x||y| (Higham, Accuracy and
-    Stability of Numerical Algorithms, 2002, section 3.1). So |x|² - 2 x·y + |y|² is off by at most g(|x| + |y|)², and
-    a sum of squared differences by no more. That x and y were rounded to single precision adds 2u(|x| + |y|)² and
-    terms in u². With n = dim + 16 this is covered, and the rounding of what is compared with it too.
-    """
-    n = queries.shape[1] + 16
-    share = n * 2.0**-24 / (1 - n * 2.0**-24)
-    # Where torch may round the factors of a product, to 8 bits at worst, twice a product is off by 2^-6 of itself.
-    share += 0 if torch.get_float32_matmul_precision() == "highest" else 2.0**-6
-    reach = _lengths(queries) + _lengths(pool).max()
-    # A product too small for single precision may be lost whole.
-    return (share * reach.square() + 4 * n * torch.finfo(torch.float32).tiny)[:, None]
-
-
-def _lengths(points: Tensor) -> Tensor:
-    lengths: Tensor = torch.linalg.vector_norm(points, dim=1, dtype=torch.float64)
-    return lengths
-
-
-def _groups(points: Tensor, offered: Tensor) -> Groups:
-    rows = points.cpu().contiguous().numpy()
-    whole = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0]
-    _, group, size = np.unique(whole, return_inverse=True, return_counts=True)
-    members, start = np.argsort(group, kind="stable"), np.cumsum(size) - size
-    return Groups(offered[torch.from_numpy(members[start]).to(offered.device)], members, start, size)
-
-
 def _search(queries: Tensor, pool: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Squared distances [rows, width] to the nearest, ascending, and their indices."""
     if queries.device.type == "cpu":
@@ -283,13 +170,3 @@ def _proposal(space: Space, rows: slice, near: Tensor, found: Tensor) -> Proposa
         near = torch.where(behind, near[:, 1:], near[:, :-1])
         found = torch.where(behind, found[:, 1:], found[:, :-1])
     return Proposal(rows, found, near, space.slack[rows])
-
-
-def _row_sums(values: Tensor) -> Tensor:
-    """Sums [rows] of values [rows, width], which are used up: the halves added to each other again and again."""
-    left = values.shape[1]
-    while left > 1:
-        half = left // 2
-        values[:, :half].add_(values[:, left - half : left])
-        left -= half
-    return values[:, 0]

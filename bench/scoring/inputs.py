@@ -9,6 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from losses.ensembles import Distance
+
 __all__ = ["Given", "check_ks", "check_whole", "checked", "checked_order", "numbered", "scale_of"]
 
 Values = Tensor | ArrayLike
@@ -31,12 +33,35 @@ class Given(NamedTuple):
     """What points and gallery were multiplied by: a power of two, 1 for all but tiny values."""
 
 
-def checked(points: Values, labels: Values, gallery: Values | None, gallery_labels: Values | None) -> Given:
+def checked(
+    points: Values,
+    labels: Values,
+    gallery: Values | None,
+    gallery_labels: Values | None,
+    *,
+    distance: Distance = "euclidean",
+) -> Given:
     """Everything that `evaluate` compares. Raises ValueError."""
+    given = _given(points, labels, gallery, gallery_labels)
+    if distance == "euclidean":
+        return _scaled(given)
+    if distance != "hyperbolic":
+        raise ValueError(f"distance = {distance!r} is not known: give euclidean or hyperbolic.")
+    for name, part in (("queries", given.points), ("gallery", given.gallery)):
+        if part is not None and not (norms := part.double().norm(dim=1)).max() < 1:
+            row = int(norms.argmax())
+            raise ValueError(
+                f"hyperbolic distance is of points inside the ball of radius 1, and row {row + 1} of the {name} has "
+                f"the norm {norms[row]:g}: give such points, or another distance."
+            )
+    return given
+
+
+def _given(points: Values, labels: Values, gallery: Values | None, gallery_labels: Values | None) -> Given:
     queries, names = _points("queries", points), _labels("labels", labels)
     _check_count("queries", queries, names)
     if gallery is None and gallery_labels is None:
-        return _scaled(Given(queries, names, None, None, 1.0))
+        return Given(queries, names, None, None, 1.0)
     if gallery is None or gallery_labels is None:
         raise ValueError("a gallery goes with its labels: give gallery and gallery_labels, or neither.")
     pool, others = _points("gallery", gallery), _labels("gallery_labels", gallery_labels)
@@ -44,7 +69,7 @@ def checked(points: Values, labels: Values, gallery: Values | None, gallery_labe
     if pool.shape[1] != queries.shape[1]:
         raise ValueError(f"queries are {queries.shape[1]} wide, the gallery {pool.shape[1]}: embed both alike.")
     _check_kinds(names, others)
-    return _scaled(Given(queries, names, pool.to(queries.device), others, 1.0))
+    return Given(queries, names, pool.to(queries.device), others, 1.0)
 
 
 def checked_order(

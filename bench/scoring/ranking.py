@@ -9,16 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.scoring.exact_search import (
-    Proposal,
-    Space,
-    exact_order,
-    exact_squares,
-    exhaustive,
-    left_open,
-    propose,
-    search_space,
-)
+from bench.scoring.exact_search import Proposal, exact_order, exhaustive, left_open, propose
+from bench.scoring.search_space import Space, search_space
+from losses.ensembles import Distance
 
 __all__ = ["NEAREST", "Nearest", "Ranking", "blocks", "first_hit", "neighbours", "rank", "rank_order"]
 
@@ -32,7 +25,7 @@ class Nearest(NamedTuple):
     indices: NDArray[np.int32]
     """[Q, 10]: rows of the gallery, or of the queries, nearest first."""
     distances: NDArray[np.float32] | None
-    """[Q, 10]: their Euclidean distances, all exact: from the vectors as given, in double precision, then rounded.
+    """[Q, 10]: their distances, all exact: from the vectors as given, in double precision, then rounded.
     None for an order that came without."""
 
 
@@ -59,10 +52,11 @@ def rank(
     gallery_labels: NDArray[np.int64] | None = None,
     depth: int = 1,
     chunk: int = 4096,
+    distance: Distance = "euclidean",
 ) -> Ranking:
     """Rank the gallery [N, dim], or without one the other queries, for each of the queries [Q, dim].
 
-    By Euclidean distance of the vectors as given; ties by lower index. `depth` is raised to the largest R. Memory is
+    By distance of the vectors as given; ties by lower index. `depth` is raised to the largest R. Memory is
     that of `chunk` queries at a time plus the result, never Q x N.
     """
     others = query_labels if gallery_labels is None else gallery_labels
@@ -71,7 +65,8 @@ def rank(
     relevant = np.zeros((len(query_labels), depth), dtype=bool)
     indices = np.empty((len(query_labels), kept), dtype=np.int32)
     distances = np.empty((len(query_labels), kept), dtype=np.float32)
-    space, pool = search_space(queries, gallery), torch.from_numpy(others).to(queries.device)
+    space = search_space(queries, gallery, distance=distance)
+    pool = torch.from_numpy(others).to(queries.device)
     for one in propose(space, depth=max(depth, kept), chunk=chunk):
         squares = _settle(space, one, _mixed(one, pool, query_labels) | _ahead(one, kept))
         found, left = _first_of_all(space, one, max(depth, kept))
@@ -79,7 +74,7 @@ def rank(
         indices[one.rows] = found[:, :kept]
         exact = squares[:, :kept].cpu().numpy()
         exact[left] = _squares(space, one, left, found[left, :kept])
-        distances[one.rows] = np.sqrt(exact)
+        distances[one.rows] = space.distances(one.rows, exact)
     return Ranking(relevant, counts, first_hit(relevant), candidates, Nearest(indices, distances))
 
 
@@ -108,22 +103,34 @@ def rank_order(
     return Ranking(relevant, counts, first_hit(relevant), candidates, kept)
 
 
-def neighbours(queries: Tensor, gallery: Tensor | None = None, *, depth: int, chunk: int = 4096) -> NDArray[np.int64]:
+def neighbours(
+    queries: Tensor,
+    gallery: Tensor | None = None,
+    *,
+    depth: int,
+    chunk: int = 4096,
+    distance: Distance = "euclidean",
+) -> NDArray[np.int64]:
     """Indices [Q, depth] of the nearest of the gallery [N, dim], or of the other queries, nearest first.
 
-    By Euclidean distance of the vectors as given, ties by lower index; fewer columns where there are fewer candidates.
+    By distance of the vectors as given, ties by lower index; fewer columns where there are fewer candidates.
     """
-    return np.concatenate([found for _, found in blocks(queries, gallery, depth=depth, chunk=chunk)])
+    return np.concatenate([found for _, found in blocks(queries, gallery, depth=depth, chunk=chunk, distance=distance)])
 
 
 def blocks(
-    queries: Tensor, gallery: Tensor | None = None, *, depth: int, chunk: int = 4096
+    queries: Tensor,
+    gallery: Tensor | None = None,
+    *,
+    depth: int,
+    chunk: int = 4096,
+    distance: Distance = "euclidean",
 ) -> Iterator[tuple[slice, NDArray[np.int64]]]:
     """`neighbours` in pieces of at most `chunk` queries: which rows, and their indices [rows, depth].
 
     How the rows are cut depends on the device and on how many queries and candidates there are, on nothing else.
     """
-    space = search_space(queries, gallery)
+    space = search_space(queries, gallery, distance=distance)
     for one in propose(space, depth=depth, chunk=chunk):
         close = one.near[:, 1:] - one.near[:, :-1] <= 2 * one.slack
         doubt = torch.zeros_like(one.found, dtype=torch.bool)
@@ -175,10 +182,10 @@ def _first_of_all(space: Space, one: Proposal, depth: int) -> tuple[NDArray[np.i
 
 
 def _squares(space: Space, one: Proposal, rows: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Exact squared distances from some of the rows of a proposal to the candidates found [rows, kept]."""
+    """What `Space.squares` says of some of the rows of a proposal and the candidates found [rows, kept]."""
     pairs = rows.repeat(found.shape[1]), found.ravel()
     row, index = (torch.from_numpy(values).to(space.queries.device) for values in pairs)
-    square: NDArray[np.float64] = exact_squares(space.queries[one.rows], space.pool, row, index).cpu().numpy()
+    square: NDArray[np.float64] = space.squares(space.queries[one.rows], row, index).cpu().numpy()
     return square.reshape(found.shape)
 
 

@@ -1,6 +1,6 @@
 """Rows on disk: written whole or not at all, read back as tables."""
 
-from bench.store.arrays import embeddings, has_embeddings, training
+from bench.store.arrays import distance, embeddings, has_embeddings, training
 from bench.store.checkpoints import forget_checkpoint
 from bench.store.damage import set_aside_beside, usable
 from bench.store.folder import TRAINING, empty, keep, load, prepare, set_aside, statuses, write
@@ -16,6 +16,7 @@ __all__ = [
     "StoreError",
     "check_room",
     "check_writable",
+    "distance",
     "driving",
     "embeddings",
     "empty",

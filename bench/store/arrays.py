@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.matrix.job import ConfigError
+from bench.store.columns import Distance
+from bench.store.job_row import read_row
 from bench.store.mirror import mirror_of
 from bench.store.places import StoreError
 from bench.store.stored_file import DamagedError, matrix
 
-__all__ = ["embeddings", "has_embeddings", "training"]
+__all__ = ["distance", "embeddings", "has_embeddings", "training"]
 
 
 def embeddings(results: Path, key: str) -> NDArray[np.float32]:
@@ -21,6 +23,20 @@ def embeddings(results: Path, key: str) -> NDArray[np.float32]:
         ConfigError: they cannot be opened, or are damaged.
     """
     return _vectors(results / key / "embeddings.npy")
+
+
+def distance(results: Path, key: str) -> Distance:
+    """By which the stored embeddings of a job are compared; what an older row does not say is Euclidean.
+
+    Raises:
+        ConfigError: its row cannot be opened, or is damaged.
+    """
+    try:
+        row = read_row(results / key)
+    except (StoreError, DamagedError) as error:
+        raise ConfigError(f"{results / key}: its row {error}; `bench run` runs its job again") from error
+    stated: Distance | None = row["distance"][0].as_py() if row and "distance" in row.column_names else None
+    return stated or "euclidean"
 
 
 def has_embeddings(results: Path, key: str) -> bool:

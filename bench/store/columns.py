@@ -20,6 +20,7 @@ __all__ = [
     "SELECTS",
     "Column",
     "ColumnRole",
+    "Distance",
     "Status",
     "documented",
     "known",
@@ -36,6 +37,8 @@ SELECTS = "validation_map_at_r"
 
 Status = Literal["done", "failed", "diverged", "skipped"]
 """What became of a job."""
+Distance = Literal["euclidean", "hyperbolic"]
+"""By which embeddings are compared."""
 ColumnRole = Literal["identity", "outcome", "score", "beside", "selection", "cost", "provenance"]
 """`beside` belongs to a score: its spread, its best restart, its chance level."""
 
@@ -77,8 +80,8 @@ COLUMNS = (
         ("kind",),
         "identity",
         TEXT,
-        "`loss`, `ensemble` (losses in one model), `model_ensemble` (fused embeddings), `floor` (nothing is learned) "
-        "or `control` (what an ensemble is held against)",
+        "`loss`, `ensemble` (losses in one model), `model_ensemble` (fused embeddings), `student` (taught by other "
+        "jobs), `floor` (nothing is learned) or `control` (what an ensemble is held against)",
     ),
     Column(
         ("members",),
@@ -142,6 +145,13 @@ COLUMNS = (
     ),
     Column(("parameters",), "cost", WHOLE, "trained and frozen numbers of model and objective together"),
     Column(("embedding_dim",), "cost", WHOLE, "width of what is compared at test time"),
+    Column(
+        ("distance",),
+        "provenance",
+        TEXT,
+        "by which embeddings are compared: `euclidean`, or `hyperbolic`, of points of the ball of radius 1, of which "
+        "NMI and AMI are null; null where an order is all there is, and in older rows, which are `euclidean`",
+    ),
     Column(
         ("overlap",),
         "provenance",

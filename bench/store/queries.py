@@ -55,7 +55,7 @@ class Queries(NamedTuple):
     """[Q, 10]: its nearest rows of the gallery, or of the queries, nearest first; fewer columns where there are fewer
     candidates. -1 where a packed file leaves them out; None where none were stored."""
     distances: NDArray[np.float32] | None
-    """[Q, 10]: their Euclidean distances, NaN where a packed file leaves them out; None for an order without distances,
+    """[Q, 10]: their distances, NaN where a packed file leaves them out; None for an order without distances,
     such as a rank fusion. Exact to single precision in a folder, to 5e-4 of themselves in a packed file."""
 
 

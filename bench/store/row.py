@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from bench.matrix.job import Job, Role
-from bench.store.columns import Status, types
+from bench.store.columns import Distance, Status, types
 from bench.store.queries import Queries
 
 __all__ = ["MemberEpoch", "Provenance", "Result", "Row", "Status", "failure", "rows_table"]
@@ -60,6 +60,7 @@ class Row(BaseModel):
     peak_memory_mb: float | None = None
     parameters: int | None = None
     embedding_dim: int | None = None
+    distance: Distance | None = None
     epoch: tuple[int, ...] = ()
     overlap: str | None = None
     near_duplicates: int | None = None

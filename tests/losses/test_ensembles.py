@@ -219,6 +219,8 @@ def width(kind: str, dim: int, first: int, rest: int) -> int:
     """Of the readout of an embedding whose members read it, or their parts of it, as `first` and `rest` numbers."""
     if kind == "compressed_heads":
         return dim // 2 if rest else dim
+    if kind == "self_distillation":
+        return first if rest == dim else dim
     return first + rest if kind in ("slices", "diverse_heads") or not rest else dim
 
 

@@ -7,10 +7,10 @@ import psutil
 import pytest
 import torch
 from numpy.typing import NDArray
-from support.brute_force import order
+from support.brute_force import hyperbolic, hyperbolic_order, order
 from torch import Tensor
 
-from bench.scoring import exact_search
+from bench.scoring import exact_search, search_space
 from bench.scoring.ranking import blocks, neighbours, rank, rank_order
 
 Points = Callable[..., Tensor]
@@ -62,7 +62,7 @@ def as_bad_as_can_be(queries: Tensor, pool: Tensor, width: int) -> tuple[Tensor,
     """Every squared distance off by up to the slack, and ties in any order."""
     exact = torch.cdist(queries.double(), pool.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
     random = torch.rand(exact.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    best = (exact + 0.99 * exact_search._slack(queries, pool) * (2 * random - 1)).float().topk(width, largest=False)
+    best = (exact + 0.99 * search_space._slack(queries, pool) * (2 * random - 1)).float().topk(width, largest=False)
     return best.values, best.indices
 
 
@@ -112,6 +112,40 @@ def test_what_is_relevant_stands_where_brute_force_puts_it(
     np.testing.assert_allclose(made.nearest.distances, exact, rtol=1e-7, atol=0)
 
 
+def in_ball(points: Tensor) -> Tensor:
+    """The same directions inside the ball of radius 1, the farthest next to its edge."""
+    return 0.999 * points / max(1e-9, float(points.norm(dim=1).max()))
+
+
+@pytest.mark.usefixtures("searched", "proposed")
+@pytest.mark.parametrize("points", [cloud, clusters, copies])
+@pytest.mark.parametrize("with_gallery", [False, True])
+@pytest.mark.parametrize("depth", [1, 20, 130])
+def test_hyperbolic_neighbours_are_those_of_brute_force(points: Points, with_gallery: bool, depth: int) -> None:
+    queries, gallery = in_ball(points()), in_ball(points(250, seed=1)) if with_gallery else None
+    expected = hyperbolic_order(queries, gallery)
+    found = neighbours(queries, gallery, depth=depth, distance="hyperbolic")
+    assert np.array_equal(found, expected[:, :depth])
+    labels, others = labels_of(300), labels_of(250, seed=1) if with_gallery else None
+    made = rank(queries, labels, gallery=gallery, gallery_labels=others, depth=depth, chunk=77, distance="hyperbolic")
+    relevant = (labels if others is None else others)[expected] == labels[:, None]
+    assert np.array_equal(made.relevant, relevant[:, : made.relevant.shape[1]])
+    assert np.array_equal(made.nearest.indices, expected[:, :10])
+    exact = np.take_along_axis(hyperbolic(queries, gallery), expected[:, :10], 1).astype(np.float64)
+    np.testing.assert_allclose(made.nearest.distances, exact, rtol=1e-6, atol=1e-7)
+
+
+def test_hyperbolic_order_is_not_euclidean_order() -> None:
+    points = in_ball(cloud())
+    assert not np.array_equal(neighbours(points, depth=5, distance="hyperbolic"), neighbours(points, depth=5))
+
+
+def test_equal_hyperbolic_distances_are_ordered_by_index() -> None:
+    """On a grid of whole sixteenths all steps but the last are exact."""
+    points = (grid() - 2) / 16
+    assert np.array_equal(neighbours(points, depth=299, distance="hyperbolic"), hyperbolic_order(points))
+
+
 @pytest.mark.parametrize("with_gallery", [False, True])
 @pytest.mark.parametrize("depth", [1, 100, 1000])
 def test_many_candidates_are_ordered_as_by_order(with_gallery: bool, depth: int) -> None:
@@ -140,12 +174,12 @@ def test_neither_small_nor_large_numbers_cost_digits(scale: float) -> None:
 @pytest.mark.parametrize("points", KINDS)
 @pytest.mark.parametrize("dim", [3, 64, 512])
 def test_single_precision_is_off_by_no_more_than_the_slack(way: Points, points: Points, dim: int) -> None:
-    space = exact_search.search_space(
+    space = search_space.search_space(
         points(100, dim=dim).double() * 1.1 + 5, points(400, dim=dim, seed=1).double() * 1.1 + 5
     )
     near, found = way(space.wanted, space.offered, 400)
     row = torch.arange(100).repeat_interleave(400)
-    exact = exact_search.exact_squares(space.queries, space.pool, row, found.flatten()).view(100, 400)
+    exact = search_space.exact_squares(space.queries, space.pool, row, found.flatten()).view(100, 400)
     assert ((near - exact).abs() <= space.slack).all()
     assert (space.slack < 1e-3 * (space.offered.norm(dim=1).max() + space.wanted.norm(dim=1)[:, None]) ** 2).all()
 
@@ -155,9 +189,9 @@ def test_exact_squares_are_those_of_double_precision(dim: int) -> None:
     queries, pool = cloud(50, dim=dim), cloud(60, dim=dim, seed=1)
     row, index = torch.arange(50).repeat_interleave(60), torch.arange(60).repeat(50)
     expected = ((queries.double()[:, None] - pool.double()) ** 2).sum(2).flatten()
-    found = exact_search.exact_squares(queries, pool, row, index)
+    found = search_space.exact_squares(queries, pool, row, index)
     assert torch.allclose(found, expected, rtol=1e-14, atol=0)
-    one_by_one = [exact_search.exact_squares(queries, pool, row[i, None], index[i, None]) for i in range(0, 3000, 97)]
+    one_by_one = [search_space.exact_squares(queries, pool, row[i, None], index[i, None]) for i in range(0, 3000, 97)]
     assert torch.equal(torch.cat(one_by_one), found[::97])
 
 

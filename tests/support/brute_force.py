@@ -18,6 +18,20 @@ def order(queries: ArrayLike, gallery: ArrayLike | None = None) -> NDArray[np.in
     return np.array(rows)
 
 
+def hyperbolic(queries: ArrayLike, gallery: ArrayLike | None = None) -> NDArray[np.longdouble]:
+    """[Q, N]: distances in the Poincaré ball of radius 1, by its metric's own formula, as precisely as can be."""
+    points = np.asarray(queries, np.longdouble)
+    pool = points if gallery is None else np.asarray(gallery, np.longdouble)
+    gaps = (1 - (points**2).sum(1))[:, None] * (1 - (pool**2).sum(1))
+    return np.arccosh(1 + 2 * np.array([((pool - one) ** 2).sum(1) for one in points]) / gaps)
+
+
+def hyperbolic_order(queries: ArrayLike, gallery: ArrayLike | None = None) -> NDArray[np.int64]:
+    """As `order`, by these distances."""
+    found = np.argsort(hyperbolic(queries, gallery), axis=1, kind="stable")
+    return np.array([row[row != query] for query, row in enumerate(found)]) if gallery is None else found
+
+
 def relevant(
     queries: ArrayLike, labels: ArrayLike, gallery: ArrayLike | None = None, gallery_labels: ArrayLike | None = None
 ) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ COLOURS = {
     "loss": "#0072b2",
     "ensemble": "#e69f00",
     "model_ensemble": "#009e73",
+    "student": "#cc79a7",
     "control": "#949494",
     "floor": "#333333",
 }

@@ -18,6 +18,7 @@ from bench.scoring.conventions.rules import SENTENCES, Rules
 from bench.scoring.evaluation import clustering_metrics, query_values
 from bench.scoring.inputs import scale_of
 from bench.scoring.ranking import Ranking, blocks, first_hit
+from losses.ensembles import Distance
 
 __all__ = ["Cause", "EmbeddedImages", "Scorer", "causes", "scorer"]
 
@@ -41,6 +42,8 @@ class EmbeddedImages(NamedTuple):
     """[N, dim]; None where every query is compared with the other queries."""
     gallery_labels: NDArray[np.int64] | None = None
     """[N]"""
+    distance: Distance = "euclidean"
+    """By which they are compared where nobody says otherwise."""
 
 
 def _scaled(images: EmbeddedImages) -> EmbeddedImages:
@@ -72,7 +75,7 @@ def scorer(images: EmbeddedImages, *, ks: Sequence[int] = (1, 2, 4, 8), restarts
     What rules share is searched and clustered once. `restarts` and `seed` are those of k-means where the rules do not
     set their own; without restarts no rules cluster. Ties are by lower index unless the rules say otherwise.
     """
-    images = _scaled(images)
+    scaled = _scaled(images)
     others = images.labels if images.gallery_labels is None else images.gallery_labels
     n_same = (np.bincount(others, minlength=images.labels.max() + 1))[images.labels]
     n_others = n_same - (images.gallery is None)
@@ -80,21 +83,24 @@ def scorer(images: EmbeddedImages, *, ks: Sequence[int] = (1, 2, 4, 8), restarts
 
     @cache
     def points(distance: str) -> tuple[Tensor, Tensor | None]:
-        kind = images.points.dtype if images.gallery is None else np.result_type(images.points, images.gallery)
-        queries, gallery = (_pointed(p, kind, distance) for p in (images.points, images.gallery))
+        given = images if distance == "hyperbolic" else scaled
+        kind = given.points.dtype if given.gallery is None else np.result_type(given.points, given.gallery)
+        queries, gallery = (_pointed(p, kind, distance) for p in (given.points, given.gallery))
         assert queries is not None
         return queries, gallery
 
     @cache
     def found(distance: str, search: str) -> tuple[Flags, Flags | None]:
-        return _found(*points(distance), images.labels, others, single=search == "single", depth=depth)
+        way: dict[str, Any] = {"single": search == "single", "hyperbolic": distance == "hyperbolic"}
+        return _found(*points(distance), images.labels, others, **way, depth=depth)
 
     @cache
     def clustered(distance: str, how: str) -> list[Clustering]:
+        runs = 0 if distance == "hyperbolic" else restarts  # such points have no means
         given = points(distance)[0].float().numpy()
         if how == "restarts":
-            return clusterings(given, images.labels, restarts=restarts, seed=seed)
-        return [Clustering(images.labels, _once(given, images.labels, sampled=how == "sampled"))] if restarts else []
+            return clusterings(given, images.labels, restarts=runs, seed=seed)
+        return [Clustering(images.labels, _once(given, images.labels, sampled=how == "sampled"))] if runs else []
 
     @cache
     def score(rules: Rules) -> dict[str, float]:
@@ -137,13 +143,15 @@ def _found(
     *,
     single: bool,
     depth: int,
+    hyperbolic: bool,
 ) -> tuple[Flags, Flags | None]:
     """Of the nearest candidates [Q, depth], or one more with the query among them: which are of its class, which it."""
     pool = queries if gallery is None else gallery
     deep = min(depth + (gallery is None), len(pool))
     same = np.empty((len(queries), deep), dtype=bool)
     own = None if gallery is not None else np.empty_like(same)
-    for rows, found in _single(queries, pool, deep) if single else blocks(queries, pool, depth=deep):
+    distance: Distance = "hyperbolic" if hyperbolic else "euclidean"
+    for rows, found in _single(queries, pool, deep) if single else blocks(queries, pool, depth=deep, distance=distance):
         np.equal(others[found], labels[rows, None], out=same[rows])
         if own is not None:
             np.equal(found, np.arange(rows.start, rows.stop)[:, None], out=own[rows])

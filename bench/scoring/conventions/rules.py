@@ -12,7 +12,7 @@ __all__ = ["CONVENTIONS", "SENTENCES", "Convention", "Rules", "convention"]
 class Rules(NamedTuple):
     """Everything in which conventions differ; the defaults are those of this harness."""
 
-    distance: Literal["euclidean", "cosine"] = "euclidean"
+    distance: Literal["euclidean", "cosine", "hyperbolic"] = "euclidean"
     search: Literal["direct", "single"] = "direct"
     own: Literal["index", "first"] = "index"
     lone: Literal["left out", "miss", "fails"] = "left out"
@@ -28,6 +28,7 @@ class Rules(NamedTuple):
 SENTENCES = {
     ("distance", "euclidean"): "compares by Euclidean distance of the vectors as they are",
     ("distance", "cosine"): "L2-normalises, so compares by cosine similarity",
+    ("distance", "hyperbolic"): "compares points of the Poincaré ball of radius 1 by hyperbolic distance",
     ("search", "direct"): "takes distances from direct differences",
     ("search", "single"): "takes distances from products in single precision",
     ("own", "index"): "takes the query itself out by its index",
