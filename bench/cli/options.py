@@ -152,10 +152,7 @@ VersionsOption = Annotated[
     ),
 ]
 SourceOption = Annotated[
-    Path,
-    typer.Option(
-        "--results", metavar="DIR|FILE|ADDRESS", help="Folder of results, a packed file, or s3://bucket/prefix."
-    ),
+    Path, typer.Option("--results", metavar="DIR|FILE|ADDRESS", help="Folder of results, packed file, or an address.")
 ]
 OnlyOption = Annotated[
     list[str],

@@ -148,8 +148,11 @@ class Host:
         return None
 
     def run(self, job: Job) -> list[News | Exception]:
-        """Begin a job; its first news."""
-        self.worker.take(job)
+        """Begin a job; its first news, or why its checkpoint cannot be fetched."""
+        try:
+            self.worker.take(job)
+        except StoreError as error:
+            return [error]
         with suppress(OSError):  # a process that has just died says so when it is asked for news
             self.worker.socket.send(job)
         return self.news()

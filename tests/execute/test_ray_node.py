@@ -62,6 +62,16 @@ def test_what_cannot_be_built_is_said_by_the_actor(tmp_path):
         assert "2 weights for 1 members" in made.refuse(jobs)
 
 
+def test_an_address_that_is_out_of_reach_is_said_by_the_actor(tmp_path):
+    made = Host(Setup("cpu", 1, tmp_path, None, address="nothing://bucket/runs"))
+    try:
+        (error,) = made.run(tiny()[0])
+    finally:
+        made.worker.kill()
+        made.worker.bury()
+    assert str(error).startswith("nothing://bucket/runs: no such protocol")
+
+
 def test_a_node_that_sees_the_same_is_fit_and_the_marker_is_gone_afterwards(tmp_path):
     data = tmp_path / "data"
     (data / "cub").mkdir(parents=True)

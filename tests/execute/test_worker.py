@@ -68,11 +68,13 @@ def job(tmp_path):
 
 
 def told(job: Job, results: Path, attempts: int) -> list[tuple[str, int]]:
-    """The events of a job that is asked for again whenever it has ended."""
+    """The events of a job that is asked for again whenever it has ended; of checkpoints that there are some."""
     queue = iter([job] * attempts)
     limits = Limits(checkpoint_every=1e-9)
-    events = execute(lambda: next(queue, None), [job], results=results, data=None, places=["cpu"], limits=limits)
-    return [(event.kind, event.epochs) for event in events]
+    asked = {"results": results, "data": None, "places": ["cpu"], "limits": limits}
+    events = [(event.kind, event.epochs) for event in execute(lambda: next(queue, None), [job], **asked)]
+    assert "checkpoint" in {kind for kind, _ in events}
+    return [one for one in events if one[0] != "checkpoint"]
 
 
 def test_a_worker_that_is_asked_to_stop_or_is_killed_continues_with_the_same_bits(tmp_path, job):
@@ -110,7 +112,7 @@ def test_a_stop_before_a_job_leaves_no_row_and_the_next_one_runs(tmp_path, worke
     (job,) = tiny()
     worker.ask_to_stop()
     worker.socket.send(job)
-    assert worker.socket.recv() == News("stopped")
+    assert [worker.socket.recv() for _ in range(2)] == [News("checkpoint"), News("stopped")]
     assert checkpoint(tmp_path, job.key) is not None
     worker.socket.send(job)
     assert [worker.socket.recv()[:2] for _ in range(3)] == [("epoch", 1), ("epoch", 2), ("done", 0)]
