@@ -13,10 +13,13 @@ from support.sample_rows import large, logs, row, table
 from support.stored_boards import SCORES, stored_rows, write_rows
 
 from bench.analysis.boards import boards
+from bench.analysis.changes import changes
 from bench.analysis.compare import Comparison, Range
 from bench.analysis.comparisons import compare
 from bench.analysis.pair_table import MOST_PAIRED
+from bench.analysis.scored_methods import Source
 from bench.analysis.verdicts import probability
+from bench.report.changes import Since
 from bench.report.gallery import BUDGET
 from bench.report.page.page import page
 from bench.report.plots.draw import pictures
@@ -61,7 +64,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def file(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "index.html"
-    path.write_text(page(boards(rows), title="Losses"), encoding="utf-8")
+    found = boards(rows)
+    since = Since(HOSTILE[0], changes(Source(path, rows), Source(path, rows[rows["objective"] != "best"])))
+    text = page(found, title="Losses", pictures=pictures(found, logs(rows)), since=since)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -132,6 +132,7 @@ def test_without_published_results_there_is_no_section_and_no_plot() -> None:
     small = boards(measured(dataset(size=64)))
     for found in (others, small):
         texts = page(found, title="One") + markdown(found, title="One")
+        assert "No paper is known here" in texts
         assert "Literature" not in texts
         assert "literature" not in texts
     assert not [picture for picture in pictures(small, logs(measured(dataset(size=64)))) if "report" in picture.name]
