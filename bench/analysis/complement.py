@@ -98,12 +98,12 @@ def study(
         if job.kind in TRAINED and not job.control:
             place = job.dataset.label, job.backbone.label
             members = boards.setdefault(place, {})
-            stored = store.usable(results / job.key, "queries.parquet", "embeddings.npy")
-            if stored and (distance := store.distance(results, job.key)) != "euclidean":
+            distance = _distance(results, job.key)
+            if distance not in (None, "euclidean"):
                 sentence = f"{job.objective.label} is compared by {distance} distance, not by cosine; left out."
                 others.setdefault(place, {})[sentence] = None
                 continue
-            members.setdefault(job.objective.label, {})[job.seed] = job.key if stored else None
+            members.setdefault(job.objective.label, {})[job.seed] = job.key if distance else None
     few = [
         ", ".join(place) for place, members in boards.items() if len(members_with(members, common_seeds(members))) < 2
     ]
@@ -112,6 +112,16 @@ def study(
         raise ConfigError("\n".join(f"{place}: {advice}" for place in few) or "the matrix trains nothing; add losses")
     studies = [_study(place, boards[place], splits[place[0]], results, size=size, most=most) for place in boards]
     return [one._replace(missing=(*one.missing, *others.get((one.dataset, one.backbone), ()))) for one in studies]
+
+
+def _distance(results: Path, key: str) -> str | None:
+    """By which the embeddings of a job are compared; None where they, or what says so, cannot be used."""
+    if not store.usable(results / key, "queries.parquet", "embeddings.npy"):
+        return None
+    try:
+        return store.distance(results, key)
+    except ConfigError:  # of a row that is damaged, which whoever reads the rows has said
+        return None
 
 
 def _study(place: tuple[str, str], members: Keys, split: Split, results: Path, *, size: int, most: int | None) -> Study:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.matrix.job import Kind
-from bench.store.columns import Status, metric_of, role, types
+from bench.store.columns import Distance, Status, metric_of, role, types
 
 __all__ = ["ESSENTIAL", "MisfitError", "fitted", "fitted_row", "unsound"]
 
@@ -22,7 +22,11 @@ SLACK = 1e-6
 """How far rounding may take a score beyond 1."""
 TERMS = {"bool": "true or false", "int64": "whole numbers", "double": "numbers", "string": "texts"}
 """What the values of a column are, for sentences."""
-WORDS: Mapping[str, tuple[str, ...]] = {"kind": (*get_args(Kind), "control"), "status": get_args(Status)}
+WORDS: Mapping[str, tuple[str, ...]] = {
+    "kind": (*get_args(Kind), "control"),
+    "status": get_args(Status),
+    "distance": get_args(Distance),
+}
 """The values of columns that have few."""
 
 
@@ -97,8 +101,8 @@ def _faults(name: str, column: pa.Array) -> Iterator[Fault]:
     if name in ESSENTIAL and column.null_count:
         yield _true(column.is_null()), "has no value in its column {name!r}"
     if name in WORDS:
-        known_words = pc.is_in(column, pa.array(WORDS[name]))
-        yield _true(pc.invert(known_words)), f"has {{value}} for {{name!r}}, which is none of {', '.join(WORDS[name])}"
+        strange = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, pa.array(WORDS[name]))))
+        yield _true(strange), f"has {{value}} for {{name!r}}, which is none of {', '.join(WORDS[name])}"
     elif name == "recipe":
         yield _no_objects(column), "has no JSON object in its column {name!r}"
     elif name in ("epoch", "members"):

@@ -1,10 +1,12 @@
 """A job whose embeddings are points of hyperbolic space: what compares them follows, or says that it cannot."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 import typer
@@ -21,7 +23,7 @@ from bench.job.checkpoint import packed, unpacked
 from bench.job.fitted import Fitted
 from bench.job.fusion import InBall, Stored
 from bench.matrix.catalogue import check, entries
-from bench.matrix.job import Job
+from bench.matrix.job import ConfigError, Job
 from losses.shape import Unsuitable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -139,3 +141,17 @@ def test_points_outside_the_ball_are_refused_in_one_sentence() -> None:
     points = np.eye(3, dtype=np.float32) * [[0.5], [0.5], [1.0]]
     with pytest.raises(ValueError, match=r"row 3 of the queries has the norm 1: give such points"):
         bench.evaluate(points, [0, 0, 1], distance="hyperbolic")
+
+
+def test_a_row_from_before_means_euclidean(run: tuple[Path, tuple[Job, ...]], tmp_path: Path) -> None:
+    results, (job, *_) = run
+    shutil.copytree(results / job.key, tmp_path / job.key)
+    file = tmp_path / job.key / "row.parquet"
+    pq.write_table(pq.read_table(file).drop_columns("distance"), file)
+    assert store.distance(results, job.key) == "hyperbolic"
+    assert store.distance(tmp_path, job.key) == "euclidean"
+    row = pq.read_table(results / job.key / "row.parquet")
+    wrong = row.set_column(row.column_names.index("distance"), "distance", [["manhattan"]])
+    pq.write_table(wrong, file)
+    with pytest.raises(ConfigError, match="its row has \"manhattan\" for 'distance'"):
+        store.distance(tmp_path, job.key)
