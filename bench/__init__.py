@@ -8,7 +8,7 @@ __all__ = ["Until", "check", "compare", "evaluate", "leaderboard", "load", "run"
 _HOME = {
     "Until": "bench.analysis.stopping",
     "check": "bench.execute.regression_check",
-    "compare": "bench.analysis.comparisons",
+    "compare": "bench.analysis.two_methods",
     "evaluate": "bench.scoring.evaluation",
     "leaderboard": "bench.analysis.leaderboard",
     "load": "bench.store",

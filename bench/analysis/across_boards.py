@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.analysis.board_lines import FIRST, Line
+from bench.analysis.board_verdict import Apart, compared
 from bench.analysis.boards import Board
-from bench.analysis.line_methods import Apart, compared
-from bench.analysis.lines import FIRST, Line
 from bench.stats.across_datasets import across
 from bench.stats.estimate import Estimate
 

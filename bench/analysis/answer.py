@@ -10,7 +10,7 @@ from bench.analysis.boards import Board
 from bench.analysis.costs import costs
 from bench.analysis.gains import EnsembleGain
 from bench.analysis.leading_pairs import leading_pairs
-from bench.analysis.verdicts import points, time
+from bench.analysis.verdict_text import points, time
 
 __all__ = ["answer"]
 

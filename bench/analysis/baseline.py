@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from bench.analysis.differing_settings import flat, part_settings
 from bench.analysis.older_jobs import with_jobs
-from bench.analysis.settings import flat, part_settings
 from bench.matrix.job import Job
 from bench.store.columns import scores
 

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench.analysis.compare import MOST_GROUPED
+from bench.analysis.board_comparison import MOST_GROUPED
+from bench.analysis.board_lines import FIRST, Line, lines
+from bench.analysis.board_verdict import Verdict, leading, verdict
+from bench.analysis.differing_settings import UNUSED, differing_fields, recipe_fields, settings, told_apart, usual
 from bench.analysis.gains import EnsembleGain, gains
-from bench.analysis.identity import identify
-from bench.analysis.line_methods import Verdict, leading, verdict
-from bench.analysis.lines import FIRST, Line, lines
 from bench.analysis.older_jobs import with_jobs
-from bench.analysis.settings import UNUSED, differing_fields, recipe_fields, settings, told_apart, usual
+from bench.analysis.row_identity import identify
 from bench.analysis.stopping import stopping_notes
 from bench.analysis.trained_models import Models, trained_models
 from bench.analysis.trunk_floor import TrunkFloor, trunk_floor

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.analysis.compare import BoardComparison, compare
+from bench.analysis.board_comparison import BoardComparison, compare
+from bench.analysis.board_lines import FIRST, Line
 from bench.analysis.differences import Method
-from bench.analysis.lines import FIRST, Line
-from bench.analysis.scored_methods import ScoredBoard, Source, scored_boards
+from bench.analysis.methods_of_rows import ScoredBoard, Source, scored_boards
 
 __all__ = ["BoardChanges", "Change", "changes"]
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.analysis.board_lines import FIRST, Line
 from bench.analysis.boards import Board
 from bench.analysis.class_scores import ClassScores, class_scores
-from bench.analysis.lines import FIRST, Line
 from bench.stats.estimate import Numbers
 
 __all__ = ["AGAINST", "ClassLosses", "class_losses", "held_by_class", "stored_classes"]

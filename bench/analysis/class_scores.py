@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench.analysis.differences import Method
 from bench.matrix.job import ConfigError
-from bench.stats.class_part import class_sums
+from bench.stats.class_variance import class_sums
 from bench.stats.estimate import Numbers
 from bench.store import read_queries
 from bench.store.queries import Queries

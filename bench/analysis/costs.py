@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from bench.analysis.board_lines import FIRST, Line
 from bench.analysis.boards import Board
-from bench.analysis.lines import FIRST, Line
 
 __all__ = ["Cost", "costs", "pareto_front"]
 

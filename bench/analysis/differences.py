@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.stats.class_part import ClassPart, Profiles, class_part, gain_part, profiles
+from bench.stats.class_variance import ClassPart, Profiles, class_part, gain_part, profiles
 from bench.stats.difference import Indices, Methods, difference, mean, methods
 from bench.stats.estimate import Estimate, Numbers
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.analysis.board_lines import FIRST, Line
+from bench.analysis.board_verdict import line_methods
 from bench.analysis.differences import summary
-from bench.analysis.line_methods import line_methods
-from bench.analysis.lines import FIRST, Line
 from bench.stats.difference import mean, methods
 from bench.stats.estimate import Estimate, Numbers
 from bench.stats.ranks import holm

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
+from bench.analysis.board_lines import Line
 from bench.analysis.controls import Trained, alone, epochs, opponents, trained
 from bench.analysis.gain_intervals import Gain, Runs, estimated
-from bench.analysis.lines import Line
 from bench.matrix.job import Job
 from bench.stats.choice import best_elsewhere
 

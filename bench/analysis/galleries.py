@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench import datasets, store
+from bench.analysis.board_lines import FIRST, Line
+from bench.analysis.board_verdict import compared
 from bench.analysis.boards import Board
 from bench.analysis.found_by_one import Confusion, Example, confusions, examples, found_by_one, known, worst
-from bench.analysis.line_methods import compared
-from bench.analysis.lines import FIRST, Line
 from bench.analysis.older_jobs import with_jobs
 from bench.datasets.split import Split
 from bench.matrix.catalogue import check, find

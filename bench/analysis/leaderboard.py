@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analysis.board_lines import Line
 from bench.analysis.boards import Board, Searches, boards
-from bench.analysis.lines import Line
 from bench.matrix.job import Job
 
 __all__ = ["frame", "leaderboard"]

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.analysis.board_lines import FIRST, Line
+from bench.analysis.board_verdict import compared
 from bench.analysis.boards import Board
-from bench.analysis.line_methods import compared
-from bench.analysis.lines import FIRST, Line
 from bench.stats.estimate import Numbers
 from bench.stats.ranks import Flags
 

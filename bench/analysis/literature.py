@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.analysis import published
+from bench.analysis.board_lines import FIRST, Line
 from bench.analysis.boards import Board
-from bench.analysis.lines import FIRST, Line
 from bench.analysis.published import PUBLISHED_NAMES, Result, results
 from bench.matrix.catalogue import entries
 from bench.matrix.job import NEWER, Job, Part

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.analysis.compare import BoardComparison
+from bench.analysis.board_comparison import BoardComparison
 
 __all__ = ["MOST_PAIRED", "PairTable", "pair_table"]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.analysis.stopping import Decision, Until
-from bench.analysis.verdicts import look_in_words, order_look_in_words
+from bench.analysis.verdict_text import look_in_words, order_look_in_words
 from bench.stats.estimate import Numbers
 from bench.stats.ranks import Flags
 from bench.stats.sequential import LOOKS, LeadersLook, OrderLook, leaders, order

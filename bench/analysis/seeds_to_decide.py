@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.analysis.compare import Comparison, Range
-from bench.analysis.comparisons import ComparedBoard, NothingToCompare, compare_pair
-from bench.analysis.named_methods import named
+from bench.analysis.board_comparison import Comparison, Range
+from bench.analysis.find_method import named
+from bench.analysis.methods_of_rows import Source, scored_boards
 from bench.analysis.older_jobs import with_jobs
-from bench.analysis.scored_methods import Source, scored_boards
-from bench.analysis.verdicts import CLASSES_HIDE, pair_in_words
+from bench.analysis.two_methods import ComparedBoard, NothingToCompare, compare_pair
+from bench.analysis.verdict_text import CLASSES_HIDE, pair_in_words
 from bench.matrix.job import ConfigError, Job
 from bench.stats.power import MOST_SEEDS
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bench.analysis.lines import FIRST, Line
-from bench.matrix.frozen import TRUNK
+from bench.analysis.board_lines import FIRST, Line
+from bench.matrix.frozen_backbones import TRUNK
 from bench.matrix.job import Job
 
 __all__ = ["TrunkFloor", "trunk_floor"]

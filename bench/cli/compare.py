@@ -9,7 +9,7 @@ import typer
 from bench.cli.options import NOTHING, RESULTS, JsonOption, PluginOption, SourceOption, asked_for, controls_of, say
 
 if TYPE_CHECKING:
-    from bench.analysis.scored_methods import Source
+    from bench.analysis.methods_of_rows import Source
 
 __all__ = ["compare"]
 
@@ -36,7 +36,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Say whether A is better than B, by how much and how sure, from stored results of several seeds."""
-    from bench.analysis.comparisons import NothingToCompare, compare_all, compare_pair
+    from bench.analysis.two_methods import NothingToCompare, compare_all, compare_pair
     from bench.matrix.plugins import use
     from bench.report.comparisons import all_pairs_text, json_values, pair_text
 
@@ -67,8 +67,8 @@ def _check_request(a: str | None, b: str | None, every: bool, against: Path | No
 
 def _source(path: Path, matrix: str | None, plugins: list[Path]) -> "Source":
     from bench import store
-    from bench.analysis.comparisons import NothingToCompare
-    from bench.analysis.scored_methods import Source
+    from bench.analysis.methods_of_rows import Source
+    from bench.analysis.two_methods import NothingToCompare
     from bench.matrix.expand import expand
 
     rows = store.load(path)

@@ -8,15 +8,15 @@ import typer
 from bench.cli.options import NOTHING, say
 
 if TYPE_CHECKING:
-    from bench.analysis.scored_methods import Source
+    from bench.analysis.methods_of_rows import Source
 
 __all__ = ["decide"]
 
 
 def decide(methods: tuple[str, str], *, matrix: str, source: "Source", metric: str, as_json: bool) -> None:
     """Print it for every board that has both; without enough stored rows, one sentence says what to run first."""
-    from bench.analysis.comparisons import NothingToCompare
     from bench.analysis.seeds_to_decide import seeds_to_decide
+    from bench.analysis.two_methods import NothingToCompare
     from bench.report.comparisons import json_values
 
     try:

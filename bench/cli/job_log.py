@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.execute.standing import Standing
+    from bench.execute.status import Standing
     from bench.matrix.job import Job
 
 __all__ = ["job_log", "the_job"]

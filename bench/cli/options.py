@@ -211,7 +211,7 @@ def _expected() -> tuple[type[Exception], ...]:
     """Errors that are sentences. Imported before the work: after an interruption an import may not be whole."""
     from bench.datasets.split import DataError
     from bench.matrix.job import ConfigError
-    from bench.store.places import StoreError
+    from bench.store.job_folders import StoreError
 
     return ConfigError, DataError, StoreError
 

@@ -76,7 +76,7 @@ def plan(
     jobs = expand(asked)
     tell_unused(jobs)
     if decide:
-        from bench.analysis.scored_methods import Source
+        from bench.analysis.methods_of_rows import Source
 
         stored = Source(results, _stored(results), jobs)
         two_methods(decide, matrix=matrix, source=stored, metric=metric, as_json=as_json)

@@ -78,7 +78,7 @@ def report(
     stands in place of the pictures.
     """
     from bench import report as reporting
-    from bench.analysis.facts import facts
+    from bench.analysis.provenance_facts import facts
 
     asked = stored(results, matrix, only=only, seeds=seeds, changes=changes, plugin=plugin)
     found = reporting.boards(*asked)
@@ -119,7 +119,7 @@ def _galleries(
 def _since(results: Path, asked: Stored, other: Path) -> "Since":
     """What changed since other results."""
     from bench.analysis.changes import changes
-    from bench.analysis.scored_methods import Source
+    from bench.analysis.methods_of_rows import Source
     from bench.matrix.job import ConfigError
     from bench.report.changes import Since
 

@@ -127,7 +127,7 @@ def _file(write: Path, board: tuple[str, str], number: int, boards: int) -> Path
 
 def _finish(boards: "Sequence[SearchedBoard]", files: Mapping[tuple[str, str], Path], plugins: Sequence[Path]) -> None:
     """Write the matrices, say what has no setting, and end with the exit code that the trials deserve."""
-    from bench.matrix.written import written
+    from bench.matrix.matrix_text import written
 
     for board in boards:
         for choice in board.choices:

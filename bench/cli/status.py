@@ -22,7 +22,7 @@ from bench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bench.execute.standing import Running, Standing
+    from bench.execute.status import Running, Standing
     from bench.matrix.file import Matrix
     from bench.matrix.job import Job
 
@@ -75,7 +75,7 @@ def _logged(found: "Standing", job: "Job", results: Path) -> list[str]:
 
 
 def _look(matrix: "Matrix", results: Path) -> "Standing":
-    from bench.execute.standing import standing
+    from bench.execute.status import standing
     from bench.matrix.expand import expand
 
     return standing(expand(matrix), results, choose=matrix.controls)

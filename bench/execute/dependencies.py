@@ -10,10 +10,10 @@ from warnings import warn
 import pandas as pd
 
 from bench.analysis.controls import chosen, measured, needs, trained
+from bench.execute.cells_to_run import Share
 from bench.execute.event import Event
 from bench.execute.plan import without_embeddings, without_result
 from bench.execute.seeds_by_look import Stage
-from bench.execute.share import Share
 from bench.matrix.job import Job
 from bench.store import statuses
 

@@ -16,7 +16,7 @@ from bench import store
 from bench.datasets.acquire.inventory import inventory
 from bench.execute.devices import devices, places
 from bench.matrix.packaged_weights import EXTRA, PACKAGED, content
-from bench.store.places import cache_folder
+from bench.store.job_folders import cache_folder
 
 __all__ = ["Fact", "environment"]
 

@@ -14,14 +14,14 @@ from bench import store
 from bench.analysis.controls import controls
 from bench.analysis.stopping import Until, checked
 from bench.datasets.split import Split, are_vectors, remarks
+from bench.execute.cells_to_run import Share, share
 from bench.execute.dependencies import Queue
 from bench.execute.devices import lacks_bfloat16
 from bench.execute.event import ENDINGS, Event
 from bench.execute.plan import check, check_same_data, forecast
+from bench.execute.run_options import EXECUTORS, Way, WayOptions
 from bench.execute.seeds_by_look import ByLook, by_look, stages
-from bench.execute.share import Share, share
-from bench.execute.turns import Turns
-from bench.execute.way import EXECUTORS, Way, WayOptions
+from bench.execute.shared_runs import Turns
 from bench.matrix import file
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix

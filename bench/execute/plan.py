@@ -13,7 +13,7 @@ from bench import datasets
 from bench.datasets.held_out import folds
 from bench.datasets.split import DataError, Images, Split, are_vectors
 from bench.matrix.catalogue import did_you_mean, find
-from bench.matrix.frozen import of_vectors
+from bench.matrix.frozen_backbones import of_vectors
 from bench.matrix.job import TRAINED, ConfigError, Job, Part
 from bench.matrix.recipe import Recipe
 from bench.store.folder import TRAINING

@@ -15,8 +15,8 @@ from bench.execute.stop import Stop
 from bench.execute.worker import News, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.store.address import Address
+from bench.store.job_folders import DRAFT, StoreError, unwritten
 from bench.store.mirror import mirrored
-from bench.store.places import DRAFT, StoreError, unwritten
 from bench.store.processes import ours
 
 __all__ = ["Host", "Sight", "sight", "unfit"]

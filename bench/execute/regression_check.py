@@ -16,7 +16,7 @@ from bench.analysis.regression_notes import notes
 from bench.execute.event import Event
 from bench.execute.matrix_run import run
 from bench.execute.plan import check as check_data
-from bench.execute.way import RunOptions
+from bench.execute.run_options import RunOptions
 from bench.matrix import file
 from bench.matrix.catalogue import did_you_mean, entries
 from bench.matrix.expand import expand
@@ -25,7 +25,7 @@ from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins import use
 from bench.stats.regression_gate import LOOKS, SAME_BITS, WEIGHTS
 from bench.store.columns import role
-from bench.store.packing import refuse_foreign
+from bench.store.pack import refuse_foreign
 
 __all__ = ["SEEDS", "Looked", "NothingMeasured", "RunOptions", "check", "look_by_look", "make_baseline"]
 

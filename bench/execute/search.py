@@ -15,7 +15,7 @@ from bench import store
 from bench.analysis.search_choice import Choice, choose
 from bench.execute.event import Event
 from bench.execute.matrix_run import Asked, run_jobs
-from bench.execute.way import RunOptions, Way
+from bench.execute.run_options import RunOptions, Way
 from bench.matrix import file
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix

@@ -1,4 +1,4 @@
-"""Trunks: images in, feature maps out. Each public function is a backbone; `bench.job.embedder` adds pooling and head.
+"""Trunks: images in, feature maps out. Each public function is a backbone; `bench.job.network` adds pooling and head.
 
 With `levels` above 1 a trunk gives a list of feature maps, those of its last stages, the last one last.
 """

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bench.datasets.split import Images
 from bench.job.augment import Crop, Distortion, affine, centre
-from bench.job.room import room
+from bench.job.gpu_memory import room
 from bench.job.sampler import balanced
-from bench.job.sending import sent
+from bench.job.to_device import sent
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import derive
 

@@ -17,9 +17,9 @@ from bench.job.batches import Draw, Reader, augmented, epochs, example, forget_a
 from bench.job.built import built
 from bench.job.class_texts import class_vectors
 from bench.job.embed import embed
-from bench.job.embedder import Embedder, embedder_for
 from bench.job.features import Features
-from bench.job.fitted import Fitted
+from bench.job.fit_result import Fitted
+from bench.job.network import Embedder, embedder_for
 from bench.job.optimizer import Rates, optimizer, schedule
 from bench.job.pml_losses import pml_loss
 from bench.job.sampler import steps

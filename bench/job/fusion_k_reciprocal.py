@@ -11,8 +11,8 @@ from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
 from bench.job.fusion import Stored, check_same_images, side_by_side
+from bench.scoring.geometry import exact_squares
 from bench.scoring.ranking import neighbours
-from bench.scoring.search_space import exact_squares
 
 __all__ = ["k_reciprocal"]
 

@@ -9,7 +9,7 @@ import torch
 
 from bench.datasets.held_out import Fold
 from bench.job.fit import Pictures, begin
-from bench.job.room import room
+from bench.job.gpu_memory import room
 from bench.job.train import Training
 from bench.job.watch import LimitError
 from bench.matrix.job import Job

@@ -12,8 +12,8 @@ from torch import nn
 from bench.datasets.plugin_split import of_plugin
 from bench.datasets.split import DataError, Images, Split
 from bench.job.built import built
-from bench.job.embedder import embedder, embedder_of_vectors
 from bench.job.fusion import Stored
+from bench.job.network import embedder, embedder_of_vectors
 from bench.job.objective_contract import CHECKS, Broken, build, leaves
 from bench.matrix.catalogue import FEATURES, VECTORS, Entry
 from bench.matrix.plugin_file import PluginError

@@ -23,7 +23,7 @@ from bench.job.checkpoint import UnfitError
 from bench.job.epoch_choice import selection
 from bench.job.features import Tell, features
 from bench.job.fit import fit, pictures
-from bench.job.fitted import Fitted
+from bench.job.fit_result import Fitted
 from bench.job.fusion import InBall, Stored, check_by_angle, side_by_side, training_images
 from bench.job.memory_advice import advised
 from bench.job.watch import Terms, Watch

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from bench.job.parts import in_parts
+from bench.job.gradient_cache import in_parts
 
 __all__ = ["Epoch", "Inside", "Snapshot", "Training", "train"]
 
@@ -155,7 +155,7 @@ def train(
             model's device; of one that is begun those that are left.
         clip: largest norm of the gradient of all trainable tensors together.
         precision: bfloat16 runs the model under autocast; the objective always sees float32.
-        at_a_time: most images whose graph is kept at once, as in `bench.job.parts`; None: those of the whole batch.
+        at_a_time: most images whose graph is kept at once (`bench.job.gradient_cache`); None: those of the whole batch.
         after_step: called after every step; the training can be continued from the state that it has then.
     """
     model, objective = training.model, training.objective

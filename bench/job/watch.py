@@ -16,7 +16,7 @@ import torch
 
 from bench.datasets.held_out import Fold
 from bench.job.checkpoint import UnfitError, load, save
-from bench.job.fitted import Fitted
+from bench.job.fit_result import Fitted
 from bench.job.provenance import peak_memory_mb
 from bench.matrix.job import Job
 from bench.store.checkpoints import checkpoint, forget_checkpoint, keep_checkpoint

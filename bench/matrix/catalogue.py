@@ -259,11 +259,11 @@ def _with_common_parameters(backbones: dict[str, Entry]) -> dict[str, Entry]:
 
 @cache
 def common(positional: tuple[str, ...]) -> dict[str, Parameter]:
-    """What every backbone has beside its own: pooling, head, weights, the fields of `bench.job.embedder.Options`.
+    """What every backbone has beside its own: pooling, head, weights, the fields of `bench.job.network.Options`.
 
     A backbone of vectors has nothing to pool and no weights: it has those of the head alone.
     """
-    tree = ast.parse((BENCH / "job" / "embedder.py").read_text(encoding="utf-8"))
+    tree = ast.parse((BENCH / "job" / "network.py").read_text(encoding="utf-8"))
     (options,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"]
     fields = [_field(node) for node in options.body if isinstance(node, ast.AnnAssign)]
     return {one.name: one for one in fields if positional != VECTORS or one.name in HEAD}

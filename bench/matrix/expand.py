@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from bench.matrix.catalogue import FEATURES, PML, Entry, check, did_you_mean, entries, find
 from bench.matrix.file import Matrix, sentences
 from bench.matrix.file_hash import sha256
-from bench.matrix.frozen import TRUNK, given_weights, unfit_to_freeze
+from bench.matrix.frozen_backbones import TRUNK, given_weights, unfit_to_freeze
 from bench.matrix.job import PLUGIN, TRAINED, ConfigError, Job, Kind, Part
 from bench.matrix.packaged_weights import content
 from bench.matrix.pml_parts import settled, small_memory

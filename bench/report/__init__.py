@@ -51,7 +51,7 @@ def write(
     Returns the files, plots first. The same rows give the same bytes. Raises ValueError where there are no rows, and
     ConfigError where `output` cannot be written or holds a file of the same name that is not from a report.
     """
-    from bench.analysis.facts import facts
+    from bench.analysis.provenance_facts import facts
     from bench.report.plots.svg import Logs
 
     if rows.empty:

@@ -3,7 +3,7 @@
 import math
 
 from bench.analysis.pair_table import PairTable
-from bench.analysis.verdicts import points, probability
+from bench.analysis.verdict_text import points, probability
 
 __all__ = ["baselines"]
 

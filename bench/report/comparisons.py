@@ -6,8 +6,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bench.analysis.compare import Comparison, Standing
-from bench.analysis.comparisons import Compared, ComparedBoard
+from bench.analysis.board_comparison import Comparison, Standing
+from bench.analysis.two_methods import Compared, ComparedBoard
 from bench.report.tables import percent, rank_set
 from bench.scoring.names import metric_name
 from bench.stats.power import MOST_SEEDS

@@ -3,8 +3,8 @@
 import math
 from statistics import median
 
+from bench.analysis.board_lines import LOOKS, Line
 from bench.analysis.boards import Board
-from bench.analysis.lines import LOOKS, Line
 from bench.report.tables import Cell, Table, percent
 from bench.scoring.names import NONE
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
+from bench.analysis.board_comparison import Standing
 from bench.analysis.boards import Board
-from bench.analysis.compare import Standing
 from bench.analysis.leaderboard import frame
 from bench.analysis.shrunk_scores import Score
 from bench.matrix.catalogue import did_you_mean

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from bench.analysis.board_lines import FIRST, Line
 from bench.analysis.boards import Board
-from bench.analysis.lines import FIRST, Line
 from bench.analysis.literature import Beside, Literature, literature
 from bench.report.tables import Cell, Table, kind_name, percent
 from bench.scoring.names import NONE, metric_name

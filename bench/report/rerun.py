@@ -2,10 +2,10 @@
 
 from pydantic import ValidationError
 
-from bench.analysis.lines import Line
+from bench.analysis.board_lines import Line
 from bench.matrix.file import Matrix
 from bench.matrix.job import PLUGIN, PROTOCOL, Job, Part
-from bench.matrix.written import written
+from bench.matrix.matrix_text import written
 
 __all__ = ["rerun"]
 

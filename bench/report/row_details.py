@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.analysis.lines import Line
+from bench.analysis.board_lines import Line
 from bench.report.rerun import rerun
 from bench.report.tables import duration, percent
 from bench.scoring.names import metric_name

@@ -6,13 +6,13 @@ from itertools import chain
 from typing import NamedTuple
 
 from bench.analysis.across_boards import Together
+from bench.analysis.board_comparison import Standing
+from bench.analysis.board_lines import FIRST, Line
 from bench.analysis.boards import Board
-from bench.analysis.compare import Standing
 from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
-from bench.analysis.lines import FIRST, Line
 from bench.analysis.shrunk_scores import Score
-from bench.analysis.verdicts import time
+from bench.analysis.verdict_text import time
 from bench.scoring.names import NONE, metric_name
 
 __all__ = [

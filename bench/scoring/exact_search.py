@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.scoring.search_space import Space
+from bench.scoring.geometry import Space
 
 __all__ = ["Proposal", "Settled", "exact_order", "exhaustive", "left_open", "propose"]
 

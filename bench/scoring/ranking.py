@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.scoring.exact_search import Proposal, exact_order, exhaustive, left_open, propose
-from bench.scoring.search_space import Space, search_space
+from bench.scoring.geometry import Space, search_space
 from losses.ensembles import Distance
 
 __all__ = ["NEAREST", "Nearest", "Ranking", "blocks", "first_hit", "neighbours", "rank", "rank_order"]

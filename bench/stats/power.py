@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import nctdtrinc, ndtr, stdtrit
 
-from bench.stats.class_part import ClassPart
+from bench.stats.class_variance import ClassPart
 from bench.stats.estimate import Estimate, Numbers
 from bench.stats.shrinkage import PRIOR_SEEDS
 

@@ -4,11 +4,11 @@ from bench.store.arrays import distance, embeddings, has_embeddings, training
 from bench.store.checkpoints import forget_checkpoint
 from bench.store.damage import set_aside_beside, usable
 from bench.store.folder import TRAINING, empty, keep, load, prepare, set_aside, statuses, write
+from bench.store.job_folders import StoreError, check_room, check_writable
 from bench.store.logs import history, members
 from bench.store.mirror import fetch_arrays, mirrored
 from bench.store.one_driver import driving
-from bench.store.packing import pack
-from bench.store.places import StoreError, check_room, check_writable
+from bench.store.pack import pack
 from bench.store.queries import read_queries
 
 __all__ = [

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.store.places import StoreError
+from bench.store.job_folders import StoreError
 
 __all__ = ["Address", "Item", "address_in"]
 

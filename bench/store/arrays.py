@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from bench.matrix.job import ConfigError
 from bench.store.columns import Distance
-from bench.store.job_row import read_row
+from bench.store.job_folders import StoreError
 from bench.store.mirror import mirror_of
-from bench.store.places import StoreError
+from bench.store.row_file import read_row
 from bench.store.stored_file import DamagedError, matrix
 
 __all__ = ["distance", "embeddings", "has_embeddings", "training"]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from bench.store.places import DAY, KEY
+from bench.store.job_folders import DAY, KEY
 
 __all__ = ["CHECKPOINT", "checkpoint", "forget_checkpoint", "keep_checkpoint", "sweep_checkpoints"]
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.store.checked_files import mark, note_seen, seen
+from bench.store.job_folders import StoreError
 from bench.store.logs import read_log
-from bench.store.places import StoreError
 from bench.store.publish import move_aside
 from bench.store.queries import look_at, stored_count, stored_queries
-from bench.store.seen_files import mark, note_seen, seen
 from bench.store.stored_file import DamagedError, mapped, matrix, verify_finite
 
 __all__ = ["LOOK", "Again", "set_aside_beside", "usable"]

@@ -9,7 +9,7 @@ KEY/training.npy      float32 [images, dim], the same of training images, for wh
 KEY/error.txt         the traceback of a job that failed
 
 Beside them lie the checkpoints of jobs that are not finished (see store/checkpoints.py), and files that make reading
-many rows quicker, which may be deleted (see store/kept_rows.py, store/noted_rows.py and store/seen_files.py).
+many rows quicker, which may be deleted (see store/row_cache.py, store/row_journal.py and store/checked_files.py).
 """
 
 import os
@@ -26,25 +26,25 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.store.checked_files import mark, note_seen
 from bench.store.checkpoints import sweep_checkpoints
+from bench.store.column_checks import unsound
 from bench.store.columns import types
 from bench.store.damage import LOOK
-from bench.store.job_row import NONE, read_rows
-from bench.store.kept_rows import stamp
+from bench.store.job_folders import DAY, DRAFT, StoreError, only_ours, unwritten
 from bench.store.leases import sweep_leases
 from bench.store.logs import LOGS
 from bench.store.mirror import mirrored
-from bench.store.noted_rows import note
-from bench.store.older import identified
-from bench.store.packed import read_packed, schema
-from bench.store.places import DAY, DRAFT, StoreError, only_ours, unwritten
+from bench.store.packed_file import read_packed, schema
+from bench.store.printable_rows import readable
 from bench.store.processes import marked
 from bench.store.publish import finished, move_aside, new_draft, publish
 from bench.store.queries import PACKED, write_queries
-from bench.store.readable import readable
 from bench.store.row import Result, Row, Status
-from bench.store.seen_files import mark, note_seen
-from bench.store.sound import unsound
+from bench.store.row_cache import stamp
+from bench.store.row_file import NONE, read_rows
+from bench.store.row_journal import note
+from bench.store.rows_without_job import identified
 
 __all__ = [
     "TRAINING",

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.store.places import DAY, DRAFT, KEY, unwritten
+from bench.store.job_folders import DAY, DRAFT, KEY, unwritten
 from bench.store.processes import Process, ours
 
 __all__ = ["LEASE", "RENEW", "STALE", "Lease", "Leases", "leases", "sweep_leases"]

@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bench.store.column_checks import MisfitError, fitted
 from bench.store.columns import LOOKS
-from bench.store.packed import read_packed, schema
-from bench.store.places import StoreError, job_folders
-from bench.store.sound import MisfitError, fitted
+from bench.store.job_folders import StoreError, job_folders
+from bench.store.packed_file import read_packed, schema
 from bench.store.stored_file import DamagedError, content, parsed
 
 __all__ = ["LOGS", "history", "log", "members", "read_log"]

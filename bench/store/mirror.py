@@ -21,10 +21,10 @@ from pathlib import Path
 
 from bench.store.address import Address, Item, address_in
 from bench.store.checkpoints import CHECKPOINT
-from bench.store.job_row import DamagedError, read_row
-from bench.store.places import DRAFT, FILES, KEY, StoreError, cache_folder, job_folders, unwritten
+from bench.store.job_folders import DRAFT, FILES, KEY, StoreError, cache_folder, job_folders, unwritten
 from bench.store.processes import ours
 from bench.store.publish import finished, new_draft, publish
+from bench.store.row_file import DamagedError, read_row
 
 __all__ = ["Mirror", "fetch_arrays", "mirror_of", "mirrored"]
 

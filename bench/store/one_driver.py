@@ -17,9 +17,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bench.store.address import Address
+from bench.store.job_folders import StoreError
 from bench.store.leases import RENEW, STALE, Lease
 from bench.store.mirror import mirror_of
-from bench.store.places import StoreError
 from bench.store.processes import ours
 
 __all__ = ["DRIVER", "driving"]

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
-from bench.store.job_row import DamagedError, read_row
-from bench.store.places import DRAFT, FILES, StoreError, holds_job, only_ours
+from bench.store.job_folders import DRAFT, FILES, StoreError, holds_job, only_ours
 from bench.store.processes import ours
+from bench.store.row_file import DamagedError, read_row
 
 __all__ = ["FINISHED", "finished", "move_aside", "new_draft", "publish"]
 

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.matrix.job import ConfigError
-from bench.store.packed import read_packed, schema
-from bench.store.places import StoreError
+from bench.store.job_folders import StoreError
+from bench.store.packed_file import read_packed, schema
 from bench.store.stored_file import UNREADABLE, DamagedError, content, parsed
 
 __all__ = [

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.store.places import StoreError, unopened
+from bench.store.job_folders import StoreError, unopened
 
 __all__ = ["UNREADABLE", "DamagedError", "content", "mapped", "matrix", "parsed", "verify_finite"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.store.places import DAY, DRAFT
+from bench.store.job_folders import DAY, DRAFT
 
 __all__ = ["write_whole"]
 

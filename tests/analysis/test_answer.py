@@ -3,10 +3,10 @@ from support.stored_boards import write_rows
 
 from bench.analysis.answer import answer
 from bench.analysis.boards import boards
-from bench.analysis.comparisons import compare
 from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
-from bench.analysis.verdicts import points
+from bench.analysis.two_methods import compare
+from bench.analysis.verdict_text import points
 
 
 def board(*rows):

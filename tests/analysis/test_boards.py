@@ -8,7 +8,7 @@ from support.sample_rows import older, row, table, unfinished
 from bench import store
 from bench.analysis.boards import boards
 from bench.matrix.catalogue import entries
-from bench.store.older import identified
+from bench.store.rows_without_job import identified
 
 LAST = ("map_at_r", "r_precision", "nmi", "ami")
 

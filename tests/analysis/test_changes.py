@@ -8,8 +8,8 @@ from support.stored_boards import write_rows
 
 from bench.analysis.boards import boards
 from bench.analysis.changes import BoardChanges, changes
-from bench.analysis.comparisons import compare
-from bench.analysis.scored_methods import Source
+from bench.analysis.methods_of_rows import Source
+from bench.analysis.two_methods import compare
 from bench.report.changes import Since, change_sentences, change_table
 from bench.report.markdown import markdown
 from bench.report.page.page import page

@@ -7,8 +7,8 @@ from support.sample_rows import large, row, table
 from support.stored_boards import stored_rows, write_rows
 
 from bench.analysis.boards import boards
-from bench.analysis.comparisons import compare
 from bench.analysis.leading_pairs import MOST_LEADING, leading_pairs
+from bench.analysis.two_methods import compare
 
 
 def test_every_pair_is_what_bench_compare_has(tmp_path: Path) -> None:

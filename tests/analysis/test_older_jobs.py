@@ -13,7 +13,7 @@ from bench.analysis.boards import boards
 from bench.analysis.older_jobs import older_jobs, with_jobs
 from bench.matrix.job import Job
 from bench.report.markdown import markdown
-from bench.store.older import identified
+from bench.store.rows_without_job import identified
 
 RESULTS = Path(__file__).parents[2] / "results"
 

@@ -10,9 +10,9 @@ from support.stored import finished
 
 import bench
 from bench import store
-from bench.analysis.comparisons import NothingToCompare
-from bench.analysis.scored_methods import Source
+from bench.analysis.methods_of_rows import Source
 from bench.analysis.seeds_to_decide import SeedsToDecide, seeds_to_decide
+from bench.analysis.two_methods import NothingToCompare
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError, Job

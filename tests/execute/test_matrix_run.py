@@ -14,7 +14,7 @@ from bench.execute import matrix_run
 from bench.execute.event import ENDINGS, Event
 from bench.matrix.file import Matrix, load
 from bench.matrix.job import ConfigError
-from bench.store import kept_rows
+from bench.store import row_cache
 from bench.store.row import Result, Row
 
 BENCH = str(Path(sys.executable).with_name("bench"))
@@ -127,11 +127,11 @@ def test_a_row_that_cannot_be_read_is_set_aside_with_a_warning(tmp_path):
 def test_rows_are_kept_while_the_run_goes_on(tmp_path, monkeypatch):
     """Whoever reads the folder after a kill need not read all rows anew."""
     monkeypatch.setattr(matrix_run, "KEEP_EVERY", 1)
-    monkeypatch.setattr(kept_rows, "MANY", 1)
-    monkeypatch.setattr(kept_rows, "SETTLED", 0.0)
+    monkeypatch.setattr(row_cache, "MANY", 1)
+    monkeypatch.setattr(row_cache, "SETTLED", 0.0)
     results = tmp_path / "runs"
     with closing(bench.run(matrix_file(tmp_path, losses='["triplet", "contrastive"]'), results=results)) as events:
-        there = [(event.kind, (results / kept_rows.KEPT).exists()) for event in events]
+        there = [(event.kind, (results / row_cache.KEPT).exists()) for event in events]
     assert [kept for kind, kept in there if kind == "done"] == [False, True]
 
 

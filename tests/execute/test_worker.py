@@ -8,13 +8,13 @@ from support.jobs import tiny
 import bench
 from bench.execute.event import ENDINGS
 from bench.execute.pool import Worker, execute
-from bench.execute.way import Way
+from bench.execute.run_options import Way
 from bench.execute.worker import Limits, News, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins import use
+from bench.store.checked_files import SEEN
 from bench.store.checkpoints import checkpoint
-from bench.store.noted_rows import NOTED
-from bench.store.seen_files import SEEN
+from bench.store.row_journal import NOTED
 
 SIGNALLING = '''
 """A loss that sends its own process a signal at certain steps, once each."""

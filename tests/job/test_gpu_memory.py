@@ -10,8 +10,8 @@ from bench.datasets.held_out import folds
 from bench.job import batches
 from bench.job.batches import reader
 from bench.job.fit import begin, pictures
+from bench.job.gpu_memory import room
 from bench.job.memory_advice import advised, sentence
-from bench.job.room import room
 from bench.job.run import run
 from bench.job.train import train
 from bench.job.watch import LimitError

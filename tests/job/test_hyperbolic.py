@@ -20,7 +20,7 @@ from bench.analysis.complement import study
 from bench.cli.evaluate import evaluate
 from bench.cli.options import guarded
 from bench.job.checkpoint import packed, unpacked
-from bench.job.fitted import Fitted
+from bench.job.fit_result import Fitted
 from bench.job.fusion import InBall, Stored
 from bench.matrix.catalogue import check, entries
 from bench.matrix.job import ConfigError, Job

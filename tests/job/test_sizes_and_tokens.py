@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 
-from bench.job.embedder import Embedder, embedder_for
+from bench.job.network import Embedder, embedder_for
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from bench.job.embedder import embedder_for
+from bench.job.network import embedder_for
 from bench.job.optimizer import Rates, optimizer
 from bench.job.stages import stages
 from bench.job.train import Training, train

@@ -18,7 +18,7 @@ from bench.job.students import Teacher, relations
 from bench.job.watch import Stopped, Terms
 from bench.matrix.file import Matrix, load
 from bench.matrix.job import ConfigError, Job
-from bench.matrix.written import written
+from bench.matrix.matrix_text import written
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,7 +10,7 @@ from support.jobs import tiny
 from typer.testing import CliRunner
 
 from bench.cli.app import app
-from bench.job.embedder import embedder_for
+from bench.job.network import embedder_for
 from bench.job.provenance import contamination, weights_source
 from bench.matrix.file_hash import sha256
 from bench.matrix.job import ConfigError, Job

@@ -16,9 +16,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.analysis.compare import Method, compare, pair, standings
-from bench.analysis.verdicts import pair_in_words
-from bench.stats.class_part import class_sums
+from bench.analysis.board_comparison import Method, compare, pair, standings
+from bench.analysis.verdict_text import pair_in_words
+from bench.stats.class_variance import class_sums
 
 QUERIES, CLASSES = 60_000, 11_000
 BUDGETS = {(20, 5): 1.0, (40, 10): 3.0}

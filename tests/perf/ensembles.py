@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import nn
 
 from bench.job.backbones import conv4
-from bench.job.embedder import embedder
+from bench.job.network import embedder
 from bench.job.optimizer import Rates, optimizer
 from bench.matrix.catalogue import entries
 from losses.shape import Shape

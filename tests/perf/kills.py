@@ -26,8 +26,8 @@ from typing import NamedTuple
 import psutil
 
 import bench
-from bench.store.noted_rows import NOTED
-from bench.store.seen_files import SEEN
+from bench.store.checked_files import SEEN
+from bench.store.row_journal import NOTED
 
 LOSS = '''
 """A softmax that writes down every training step: in which process, and when."""

@@ -33,9 +33,9 @@ from bench.execute.matrix_run import KEEP_EVERY
 from bench.matrix.expand import expand
 from bench.matrix.file import load
 from bench.matrix.job import Job
-from bench.store.kept_rows import KEPT
 from bench.store.queries import Queries
 from bench.store.row import MemberEpoch, Provenance, Result, Row
+from bench.store.row_cache import KEPT
 
 SET = "{ name = 'glyphs', classes = 12, images_per_class = 8, test_classes = 8, test_images_per_class = 4, size = %d }"
 COUNT = """

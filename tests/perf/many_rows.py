@@ -22,7 +22,7 @@ from bench.execute.plan import check
 from bench.matrix.expand import expand
 from bench.matrix.file import load
 from bench.store.folder import _write_files
-from bench.store.kept_rows import KEPT
+from bench.store.row_cache import KEPT
 
 SIZES = {"datasets": 10, "backbones": 4, "seeds": 25}
 BENCH = ("-m", "bench.cli.start")

@@ -64,7 +64,7 @@ def pml_job(seed: int) -> None:
 
 def _network(job: Any, split: Any) -> Any:
     from bench.job.batches import example
-    from bench.job.embedder import embedder_for
+    from bench.job.network import embedder_for
 
     return embedder_for(job.backbone, example(split.train), job.recipe.dim)
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from bench.execute.pool import MEMORY
 from bench.job.backbones import conv4, timm
-from bench.job.embedder import Options, embedder
+from bench.job.network import Options, embedder
 from bench.job.optimizer import Rates, optimizer
 from losses.pair import multi_similarity
 from losses.shape import Shape

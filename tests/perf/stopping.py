@@ -17,9 +17,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.analysis.compare import BoardComparison, compare, standings
+from bench.analysis.board_comparison import BoardComparison, compare, standings
 from bench.analysis.differences import Method
-from bench.analysis.scored_methods import ScoredBoard, Source, scored_boards
+from bench.analysis.methods_of_rows import ScoredBoard, Source, scored_boards
 from bench.stats.sequential import LeadersLook, OrderLook, leaders, order
 from bench.store import load
 

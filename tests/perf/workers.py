@@ -20,7 +20,7 @@ def work(threads: int) -> None:
     import torch
 
     from bench.job.backbones import timm
-    from bench.job.embedder import embedder
+    from bench.job.network import embedder
     from bench.job.optimizer import Rates, optimizer
     from losses.pair import multi_similarity
     from losses.shape import Shape

@@ -9,9 +9,9 @@ from support.ensemble_tables import ENSEMBLES, PLACES, ROOT, entry, place, store
 
 import bench
 from bench import store
+from bench.analysis.board_lines import FIRST
 from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
-from bench.analysis.lines import FIRST
 from bench.report.tables import Table, ladder, scoreboard
 
 TEXT = (ROOT / "reports" / "ensembles.md").read_text(encoding="utf-8")

@@ -12,13 +12,13 @@ from support.browser import CHROMIUM, Browser, opened
 from support.sample_rows import large, logs, row, table
 from support.stored_boards import SCORES, stored_rows, write_rows
 
+from bench.analysis.board_comparison import Comparison, Range
 from bench.analysis.boards import boards
 from bench.analysis.changes import changes
-from bench.analysis.compare import Comparison, Range
-from bench.analysis.comparisons import compare
+from bench.analysis.methods_of_rows import Source
 from bench.analysis.pair_table import MOST_PAIRED
-from bench.analysis.scored_methods import Source
-from bench.analysis.verdicts import probability
+from bench.analysis.two_methods import compare
+from bench.analysis.verdict_text import probability
 from bench.report.changes import Since
 from bench.report.gallery import BUDGET
 from bench.report.page.page import page

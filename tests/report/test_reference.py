@@ -7,7 +7,7 @@ from support.ensemble_tables import ROOT, stored
 
 import bench
 from bench.analysis.boards import boards
-from bench.analysis.facts import facts
+from bench.analysis.provenance_facts import facts
 from bench.report.markdown import markdown
 
 

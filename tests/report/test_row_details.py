@@ -5,8 +5,8 @@ import pytest
 from support.sample_rows import RECIPE, older, row, table
 
 from bench import load as stored
+from bench.analysis.board_lines import Line
 from bench.analysis.boards import boards
-from bench.analysis.lines import Line
 from bench.matrix.expand import expand
 from bench.matrix.file import load
 from bench.report.rerun import rerun

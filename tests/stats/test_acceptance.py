@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from bench.stats.class_part import class_part, crossed, profiles
+from bench.stats.class_variance import class_part, crossed, profiles
 from bench.stats.difference import Methods, difference, methods, pairs
 from bench.stats.estimate import Estimate
 from bench.stats.power import detectable, superior

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import ndtr
 from scipy.stats import nct
 
-from bench.stats.class_part import ClassPart
+from bench.stats.class_variance import ClassPart
 from bench.stats.difference import difference, methods
 from bench.stats.estimate import Estimate
 from bench.stats.power import MOST_SEEDS, classes_exceed, detectable, seeds_needed, superior

@@ -17,7 +17,7 @@ from bench.store.checkpoints import (
     forget_checkpoint,
     keep_checkpoint,
 )
-from bench.store.places import DAY
+from bench.store.job_folders import DAY
 from bench.store.row import failure
 
 (JOB,) = tiny()

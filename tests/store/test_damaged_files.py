@@ -22,18 +22,18 @@ from typer.testing import CliRunner
 import bench
 from bench import store
 from bench.analysis.boards import boards
-from bench.analysis.facts import facts
+from bench.analysis.provenance_facts import facts
 from bench.cli.app import app
-from bench.execute.standing import standing
+from bench.execute.status import standing
 from bench.matrix.file import Matrix
 from bench.matrix.job import Job
 from bench.report import markdown, terminal
+from bench.store.checked_files import SEEN
+from bench.store.column_checks import ESSENTIAL
 from bench.store.columns import known
-from bench.store.noted_rows import NOTED
-from bench.store.places import StoreError
+from bench.store.job_folders import StoreError
 from bench.store.queries import Queries
-from bench.store.seen_files import SEEN
-from bench.store.sound import ESSENTIAL
+from bench.store.row_journal import NOTED
 
 CHANGES = {"losses": ["triplet", "contrastive"], "seeds": 2}
 ENSEMBLES = [{"name": "sum", "members": ["triplet", "contrastive"]}]

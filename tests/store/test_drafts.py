@@ -12,7 +12,7 @@ from support.jobs import tiny
 from support.stored import finished
 
 from bench import store
-from bench.store.places import DRAFT
+from bench.store.job_folders import DRAFT
 
 LONG_AGO = 1_000_000_000
 

@@ -11,11 +11,11 @@ from support.jobs import tiny
 import bench
 from bench import store
 from bench.matrix.job import Job
-from bench.store.noted_rows import NOTED
-from bench.store.places import StoreError
+from bench.store.checked_files import SEEN
+from bench.store.job_folders import StoreError
 from bench.store.queries import Queries
 from bench.store.row import MemberEpoch, Result, Row, failure
-from bench.store.seen_files import SEEN
+from bench.store.row_journal import NOTED
 
 (JOB,) = tiny()
 QUERIES = Queries(None, np.array([1, 0, 3], np.int32), {}, None, None)

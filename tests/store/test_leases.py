@@ -10,8 +10,8 @@ import pytest
 
 from bench.store import leases as module
 from bench.store import prepare
+from bench.store.job_folders import StoreError
 from bench.store.leases import LEASE, Leases, leases
-from bench.store.places import StoreError
 
 KEY = "glyphs-conv4-triplet-s0-0123456789ab"
 

@@ -12,8 +12,8 @@ import bench
 from bench import store
 from bench.store.address import Address, address_in
 from bench.store.checkpoints import CHECKPOINT
+from bench.store.job_folders import StoreError
 from bench.store.mirror import Mirror, mirror_of, mirrored
-from bench.store.places import StoreError
 from bench.store.row import Result, Row, failure
 
 (JOB,) = tiny()

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from bench.store import one_driver
+from bench.store.job_folders import StoreError
 from bench.store.leases import STALE
 from bench.store.mirror import mirror_of, mirrored
 from bench.store.one_driver import DRIVER, driving
-from bench.store.places import StoreError
 
 
 @pytest.fixture

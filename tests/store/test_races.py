@@ -12,7 +12,7 @@ import bench
 from bench import store
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
-from bench.store.places import DRAFT
+from bench.store.job_folders import DRAFT
 from bench.store.processes import Process, marked, ours
 from bench.store.publish import move_aside
 from bench.store.row import failure

@@ -21,10 +21,10 @@ from bench import store
 from bench.cli.app import app
 from bench.matrix.expand import expand
 from bench.matrix.file import load
-from bench.store.noted_rows import NOTED
-from bench.store.places import DRAFT, FILES, KEY, StoreError
+from bench.store.checked_files import SEEN
+from bench.store.job_folders import DRAFT, FILES, KEY, StoreError
 from bench.store.row import failure
-from bench.store.seen_files import SEEN
+from bench.store.row_journal import NOTED
 
 (JOB,) = tiny()
 LONG_AGO = 1_000_000_000

@@ -5,10 +5,10 @@ from functools import cache
 from pathlib import Path
 
 import bench
+from bench.analysis.board_lines import FIRST, Line
 from bench.analysis.boards import Board, boards, searches
 from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain
-from bench.analysis.lines import FIRST, Line
 from bench.matrix.expand import expand
 from bench.matrix.file import load
 from bench.report.markdown import markdown_table

@@ -23,7 +23,7 @@ from bench.datasets.reading.wording import printable
 from bench.datasets.split import DataError, are_vectors, remarks
 from bench.matrix.catalogue import check, find
 from bench.matrix.job import Part
-from bench.store.places import cache_folder
+from bench.store.job_folders import cache_folder
 
 __all__ = ["Verdict", "verify_dataset"]
 

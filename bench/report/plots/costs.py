@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
+from bench.analysis.board_lines import FIRST
 from bench.analysis.boards import Board
 from bench.analysis.costs import Cost, costs, pareto_front
-from bench.analysis.lines import FIRST
 from bench.report.plots.axes import MOST, WIDTH
 from bench.report.plots.looks import Look, looks, name_ends, scattered
 from bench.report.plots.svg import INK, Drawing, Logs

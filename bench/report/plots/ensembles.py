@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bench.analysis.board_lines import Line
 from bench.analysis.boards import Board
 from bench.analysis.gains import EnsembleGain
-from bench.analysis.lines import Line
 from bench.report.plots.axes import HUES, MOST, WIDTH, canvas, figure_of, key, wrapped
 from bench.report.plots.svg import INK, Drawing, Logs
 

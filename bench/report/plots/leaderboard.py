@@ -14,8 +14,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bench.analysis.board_lines import Line
 from bench.analysis.boards import Board
-from bench.analysis.lines import Line
 from bench.report.plots.axes import COLOURS, MOST, ROW, WIDTH, canvas, figure_of, key, wrapped
 from bench.report.plots.looks import NAME, Look, looks, name_ends
 from bench.report.plots.svg import INK, Drawing, Logs

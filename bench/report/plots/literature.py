@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bench.analysis.board_lines import FIRST
 from bench.analysis.boards import Board
-from bench.analysis.lines import FIRST
 from bench.analysis.literature import Literature, literature
 from bench.analysis.published import Result
 from bench.report.literature import about

@@ -10,9 +10,9 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 
+from bench.analysis.board_lines import FIRST, Line
 from bench.analysis.boards import Board
 from bench.analysis.leading_pairs import MOST_LEADING, LeadingPairs, leading_pairs
-from bench.analysis.lines import FIRST, Line
 from bench.report.plots.axes import HUES, ROW, WIDTH, canvas, figure_of, key, within, wrapped
 from bench.report.plots.looks import Look, looks, scattered
 from bench.report.plots.svg import INK, Drawing, Logs

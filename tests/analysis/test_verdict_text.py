@@ -1,6 +1,6 @@
 import numpy as np
 
-from bench.analysis.verdicts import across_in_words
+from bench.analysis.verdict_text import across_in_words
 from bench.stats.across_datasets import across
 from bench.stats.estimate import Estimate
 

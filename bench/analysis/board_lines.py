@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analysis.settings import recipe_fields
+from bench.analysis.differing_settings import recipe_fields
 from bench.analysis.shrunk_scores import Column, Score, shrunk_scores
 from bench.analysis.trained_models import Models, TrainedModel
 from bench.stats.estimate import Numbers

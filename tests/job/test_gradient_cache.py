@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.job.parts import in_parts
+from bench.job.gradient_cache import in_parts
 from losses import ensembles, multitask
 from losses.class_softmax import normalized_softmax
 from losses.pair import multi_similarity

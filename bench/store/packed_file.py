@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.store.places import StoreError, unopened
-from bench.store.sound import ESSENTIAL, MisfitError, fitted_row
+from bench.store.column_checks import ESSENTIAL, MisfitError, fitted_row
+from bench.store.job_folders import StoreError, unopened
 from bench.store.stored_file import UNREADABLE
 
 __all__ = ["read_packed", "schema"]

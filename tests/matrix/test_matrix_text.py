@@ -3,8 +3,8 @@ import tomllib
 import pytest
 
 from bench.matrix.file import Matrix, load, matrices
+from bench.matrix.matrix_text import written
 from bench.matrix.searched import Searched
-from bench.matrix.written import written
 
 AWKWARD = 'a "b" \\ c\nd\x7f Ω é 🐦'
 SEARCHED = Searched(trials=12, seed=1000, metric="validation_map_at_r", validation={"share": 0.2}, command=AWKWARD)

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.analysis.board_comparison import BoardComparison, Comparison, Standing, pair, standings
+from bench.analysis.board_comparison import compare as all_pairs
+from bench.analysis.boards_in_common import PairOfBoards, pairs_of_boards
 from bench.analysis.class_scores import with_class_sums
-from bench.analysis.compare import BoardComparison, Comparison, Standing, pair, standings
-from bench.analysis.compare import compare as all_pairs
-from bench.analysis.named_methods import chosen_boards, named
-from bench.analysis.pairs_of_boards import PairOfBoards, pairs_of_boards
-from bench.analysis.scored_methods import ScoredBoard, Source, scored_boards
-from bench.analysis.verdicts import across_in_words, board_in_words, pair_in_words
+from bench.analysis.find_method import chosen_boards, named
+from bench.analysis.methods_of_rows import ScoredBoard, Source, scored_boards
+from bench.analysis.verdict_text import across_in_words, board_in_words, pair_in_words
 from bench.matrix.catalogue import did_you_mean
 from bench.matrix.job import ConfigError
 from bench.stats.across_datasets import across

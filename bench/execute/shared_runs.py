@@ -10,9 +10,9 @@ from warnings import warn
 from bench.execute.dependencies import Queue
 from bench.execute.event import ENDINGS, Event
 from bench.matrix.job import TRAINED, Job
-from bench.store.kept_rows import stamp
+from bench.store.job_folders import StoreError
 from bench.store.leases import LEASE, Leases
-from bench.store.places import StoreError
+from bench.store.row_cache import stamp
 
 __all__ = ["POLL", "Turns"]
 

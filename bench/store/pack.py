@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.store.folder import rows_of
+from bench.store.job_folders import StoreError
 from bench.store.logs import LOGS, log
-from bench.store.packed import read_packed, schema
-from bench.store.places import StoreError
+from bench.store.packed_file import read_packed, schema
 from bench.store.queries import PACKED, pack_queries, packed_encodings
 from bench.store.whole_file import write_whole
 

@@ -13,9 +13,9 @@ from support.stored_boards import SCORES, stored_rows, write_classes, write_rows
 
 import bench
 from bench import store
-from bench.analysis.comparisons import NothingToCompare
 from bench.analysis.differences import Method
-from bench.analysis.scored_methods import Source, scored_boards
+from bench.analysis.methods_of_rows import Source, scored_boards
+from bench.analysis.two_methods import NothingToCompare
 from bench.matrix.job import ConfigError
 from bench.stats.difference import difference, methods
 from bench.stats.ranks import holm

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.analysis.board_lines import Line
 from bench.analysis.differences import Method
-from bench.analysis.lines import Line
-from bench.analysis.scored_methods import Place, ScoredBoard
-from bench.analysis.settings import differing_fields
+from bench.analysis.differing_settings import differing_fields
+from bench.analysis.methods_of_rows import Place, ScoredBoard
 from bench.matrix.job import ConfigError
 from bench.stats.difference import Indices
 

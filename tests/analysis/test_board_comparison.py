@@ -6,8 +6,8 @@ from subprocess import run
 import numpy as np
 import pytest
 
-from bench.analysis.compare import MOST_GROUPED, Comparison, Method, compare, pair, standings
-from bench.analysis.verdicts import board_in_words, look_in_words, pair_in_words, points, probability
+from bench.analysis.board_comparison import MOST_GROUPED, Comparison, Method, compare, pair, standings
+from bench.analysis.verdict_text import board_in_words, look_in_words, pair_in_words, points, probability
 from bench.stats.sequential import leaders
 
 Board = tuple[list[Method], np.ndarray]
@@ -222,7 +222,7 @@ def test_numbers_in_words() -> None:
 
 
 def test_needs_no_torch() -> None:
-    code = "import sys, bench.analysis.compare, bench.analysis.verdicts; print('torch' in sys.modules)"
+    code = "import sys, bench.analysis.board_comparison, bench.analysis.verdict_text; print('torch' in sys.modules)"
     assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from bench.analysis.scored_methods import ScoredBoard, Source
+from bench.analysis.methods_of_rows import ScoredBoard, Source
 from bench.matrix.catalogue import did_you_mean
 from bench.matrix.job import ConfigError
 

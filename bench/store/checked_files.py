@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from bench.store.noted_rows import append
-from bench.store.places import StoreError
+from bench.store.job_folders import StoreError
+from bench.store.row_journal import append
 from bench.store.stored_file import DamagedError, content
 
 __all__ = ["SEEN", "mark", "note_seen", "seen"]

@@ -1,7 +1,7 @@
 """Rows as they are stored, noted in one file beside them: a line is quicker to read than a small Parquet file.
 
 Whoever stores a row adds a line, and a line counts only while the row's file is the very same one: see
-store/kept_rows.py, which takes the lines over from time to time, and removes the file. It may be missing, cut short or
+store/row_cache.py, which takes the lines over from time to time, and removes the file. It may be missing, cut short or
 damaged, and may be deleted at any time.
 """
 
@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench.store.places import DRAFT, StoreError
+from bench.store.job_folders import DRAFT, StoreError
 from bench.store.processes import ours
 from bench.store.stored_file import DamagedError, content
 

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bench.analysis.compare import MOST_GROUPED, BoardComparison, Method, Standing, compare, leaders, standings
-from bench.analysis.lines import FIRST, Line
+from bench.analysis.board_comparison import MOST_GROUPED, BoardComparison, Method, Standing, compare, leaders, standings
+from bench.analysis.board_lines import FIRST, Line
 from bench.analysis.pair_table import PairTable, pair_table
-from bench.analysis.verdicts import board_in_words
+from bench.analysis.verdict_text import board_in_words
 from bench.stats.estimate import Estimate
 from bench.stats.ranks import Flags
 

@@ -3,7 +3,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from bench.stats.class_part import class_part, class_sums, crossed, gain_part, profiles, same_models
+from bench.stats.class_variance import class_part, class_sums, crossed, gain_part, profiles, same_models
 from bench.stats.difference import difference, methods, pairs
 
 

@@ -16,19 +16,19 @@ from typer.testing import CliRunner
 import bench
 from bench import store
 from bench.cli.app import app
-from bench.execute import matrix_run, turns
+from bench.execute import matrix_run, shared_runs
 from bench.execute.event import ENDINGS
 from bench.matrix.job import ConfigError
 from bench.store import leases
+from bench.store.job_folders import StoreError
 from bench.store.leases import LEASE
-from bench.store.places import StoreError
 from bench.store.row import failure
 
 SCRIPT = """
 import os, signal, sys
 import bench
-from bench.execute import turns
-turns.POLL = 0.2
+from bench.execute import shared_runs
+shared_runs.POLL = 0.2
 for event in bench.run(sys.argv[1], results=sys.argv[2], workers=1):
     if event.kind in ("started", "done", "failed", "skipped"):
         print(event.kind, event.job.key, flush=True)
@@ -40,7 +40,7 @@ for event in bench.run(sys.argv[1], results=sys.argv[2], workers=1):
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
     monkeypatch.setitem(matrix_run.EXECUTORS, "local", instant)
-    monkeypatch.setattr(turns, "POLL", 0.001)
+    monkeypatch.setattr(shared_runs, "POLL", 0.001)
 
 
 @pytest.fixture

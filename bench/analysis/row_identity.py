@@ -5,8 +5,8 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
+from bench.analysis.differing_settings import part_settings, told_apart
 from bench.analysis.older_jobs import older_jobs
-from bench.analysis.settings import part_settings, told_apart
 from bench.matrix.job import Job, Part
 
 __all__ = ["Identified", "identify"]

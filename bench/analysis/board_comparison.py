@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.analysis.differences import Differences, Method, check_methods, differences, summary
-from bench.analysis.no_verdict import no_verdict
-from bench.stats.class_part import ClassPart, crossed, same_models
+from bench.analysis.why_no_verdict import no_verdict
+from bench.stats.class_variance import ClassPart, crossed, same_models
 from bench.stats.difference import NEITHER_VARIES, Indices, Methods, mean, pairs
 from bench.stats.estimate import Estimate, Numbers, Reasons
 from bench.stats.power import classes_exceed, detectable, seeds_needed, superior

@@ -16,11 +16,11 @@ from support.sample_rows import job
 
 import bench
 from bench import store
-from bench.store import kept_rows
-from bench.store.kept_rows import KEPT, MANY, SETTLED
-from bench.store.noted_rows import NOTED, forget_noted, noted
-from bench.store.places import DRAFT
+from bench.store import row_cache
+from bench.store.job_folders import DRAFT
 from bench.store.row import Result, Row, failure
+from bench.store.row_cache import KEPT, MANY, SETTLED
+from bench.store.row_journal import NOTED, forget_noted, noted
 
 OPENED: list[str] = []
 
@@ -80,7 +80,7 @@ def test_every_row_is_opened_once_however_often_they_are_read(settled):
 @pytest.fixture
 def written(tmp_path, monkeypatch) -> Path:
     """Rows that nobody has read; they count as settled."""
-    monkeypatch.setattr(kept_rows, "SETTLED", -60.0)
+    monkeypatch.setattr(row_cache, "SETTLED", -60.0)
     for number in range(3):
         scores = {"recall_at_1": number / 10, "map_at_r": None} | ({"recall_at_16": 1.0} if number else {})
         store.write(tmp_path, Result(Row.of(job(f"loss_{number}", 0), "done", scores=scores, epoch=(3,), seconds=0.1)))
@@ -120,7 +120,7 @@ def test_something_else_in_the_place_of_noted_rows_is_left_as_it_is(tmp_path, wh
 
 
 def test_enough_stored_rows_are_kept_for_later_and_no_line_is_left(written, monkeypatch):
-    monkeypatch.setattr(kept_rows, "MANY", 4)
+    monkeypatch.setattr(row_cache, "MANY", 4)
     found = bench.load(written)
     assert (written / KEPT).exists()
     assert not (written / NOTED).exists()

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from bench.store.column_checks import MisfitError, fitted, fitted_row, unsound
 from bench.store.columns import role, types
-from bench.store.kept_rows import MARKS, Checked, gather
-from bench.store.places import job_folders, only_row
-from bench.store.sound import MisfitError, fitted, fitted_row, unsound
+from bench.store.job_folders import job_folders, only_row
+from bench.store.row_cache import MARKS, Checked, gather
 from bench.store.stored_file import DamagedError, content, parsed
 
 __all__ = ["NONE", "DamagedError", "Rows", "read_row", "read_rows"]

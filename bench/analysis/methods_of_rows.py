@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench.analysis.board_lines import Line
+from bench.analysis.board_verdict import compared, line_methods
 from bench.analysis.boards import Board, boards
 from bench.analysis.differences import Method
-from bench.analysis.line_methods import compared, line_methods
-from bench.analysis.lines import Line
 from bench.analysis.older_jobs import with_jobs
 from bench.matrix.job import Job
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.analysis.compare import BoardComparison, Comparison, Range, Standing, leaders
+from bench.analysis.board_comparison import BoardComparison, Comparison, Range, Standing, leaders
 from bench.stats.across_datasets import FEWEST_FOR_RANKS, AcrossDataSets
 from bench.stats.difference import pairs
 from bench.stats.power import MOST_SEEDS

@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from bench.job.embedder import embedder_for
+from bench.job.network import embedder_for
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import Part

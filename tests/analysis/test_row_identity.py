@@ -8,7 +8,7 @@ from support.sample_rows import job, older, row, row_of, table, unfinished
 
 from bench.analysis.boards import Board, boards
 from bench.matrix.job import Part
-from bench.store.older import identified
+from bench.store.rows_without_job import identified
 
 
 def triplet(margin: float, label: str = "ours") -> Part:

@@ -3,7 +3,7 @@
 The truth stays in KEY/row.parquet. A kept row counts only while that file is the very same one, by its number, size and
 time of change. The file of kept rows may be missing, old or damaged, and may be deleted at any time. Commands that
 write it at the same time do not disturb each other: each writes a whole file, and each is right. Rows that nobody has
-read yet are taken from the lines of store/noted_rows.py, by the same rule.
+read yet are taken from the lines of store/row_journal.py, by the same rule.
 """
 
 import math
@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.store.noted_rows import forget_noted, noted
 from bench.store.row import rows_table
+from bench.store.row_journal import forget_noted, noted
 from bench.store.stored_file import UNREADABLE, DamagedError, content
 from bench.store.whole_file import write_whole
 
