@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from support.brute_force import hyperbolic, hyperbolic_order, order
 from torch import Tensor
 
-from bench.scoring import exact_search, search_space
+from bench.scoring import exact_search, geometry
 from bench.scoring.ranking import blocks, neighbours, rank, rank_order
 
 Points = Callable[..., Tensor]
@@ -62,7 +62,7 @@ def as_bad_as_can_be(queries: Tensor, pool: Tensor, width: int) -> tuple[Tensor,
     """Every squared distance off by up to the slack, and ties in any order."""
     exact = torch.cdist(queries.double(), pool.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
     random = torch.rand(exact.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    best = (exact + 0.99 * search_space._slack(queries, pool) * (2 * random - 1)).float().topk(width, largest=False)
+    best = (exact + 0.99 * geometry._slack(queries, pool) * (2 * random - 1)).float().topk(width, largest=False)
     return best.values, best.indices
 
 
@@ -174,12 +174,12 @@ def test_neither_small_nor_large_numbers_cost_digits(scale: float) -> None:
 @pytest.mark.parametrize("points", KINDS)
 @pytest.mark.parametrize("dim", [3, 64, 512])
 def test_single_precision_is_off_by_no_more_than_the_slack(way: Points, points: Points, dim: int) -> None:
-    space = search_space.search_space(
+    space = geometry.geometry(
         points(100, dim=dim).double() * 1.1 + 5, points(400, dim=dim, seed=1).double() * 1.1 + 5
     )
     near, found = way(space.wanted, space.offered, 400)
     row = torch.arange(100).repeat_interleave(400)
-    exact = search_space.exact_squares(space.queries, space.pool, row, found.flatten()).view(100, 400)
+    exact = geometry.exact_squares(space.queries, space.pool, row, found.flatten()).view(100, 400)
     assert ((near - exact).abs() <= space.slack).all()
     assert (space.slack < 1e-3 * (space.offered.norm(dim=1).max() + space.wanted.norm(dim=1)[:, None]) ** 2).all()
 
@@ -189,9 +189,9 @@ def test_exact_squares_are_those_of_double_precision(dim: int) -> None:
     queries, pool = cloud(50, dim=dim), cloud(60, dim=dim, seed=1)
     row, index = torch.arange(50).repeat_interleave(60), torch.arange(60).repeat(50)
     expected = ((queries.double()[:, None] - pool.double()) ** 2).sum(2).flatten()
-    found = search_space.exact_squares(queries, pool, row, index)
+    found = geometry.exact_squares(queries, pool, row, index)
     assert torch.allclose(found, expected, rtol=1e-14, atol=0)
-    one_by_one = [search_space.exact_squares(queries, pool, row[i, None], index[i, None]) for i in range(0, 3000, 97)]
+    one_by_one = [geometry.exact_squares(queries, pool, row[i, None], index[i, None]) for i in range(0, 3000, 97)]
     assert torch.equal(torch.cat(one_by_one), found[::97])
 
 
