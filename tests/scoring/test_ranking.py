@@ -174,7 +174,7 @@ def test_neither_small_nor_large_numbers_cost_digits(scale: float) -> None:
 @pytest.mark.parametrize("points", KINDS)
 @pytest.mark.parametrize("dim", [3, 64, 512])
 def test_single_precision_is_off_by_no_more_than_the_slack(way: Points, points: Points, dim: int) -> None:
-    space = geometry.geometry(
+    space = geometry.search_space(
         points(100, dim=dim).double() * 1.1 + 5, points(400, dim=dim, seed=1).double() * 1.1 + 5
     )
     near, found = way(space.wanted, space.offered, 400)
