@@ -10,15 +10,16 @@ TOLD_BY = ("dataset", "dataset_sha", "backbone", "objective", "kind", "members",
 
 
 def identified(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with a cell: where none was stored, one of all that a row says of its job.
+    """`rows` with `job` and `cell`: where there is no cell, one of all that a row says of its job but the seed.
 
-    The seed is no part of it. Nothing is averaged wrongly so, but what differs in nothing else stays apart, as a
-    relabelled objective does. `bench.analysis.older_jobs` finds the jobs themselves.
+    Nothing is averaged wrongly so, but what differs in nothing else stays apart, as a relabelled objective does.
+    `bench.analysis.older_jobs` finds the jobs themselves.
     """
-    lacking = rows["cell"].isna()
+    whole = rows.reindex(columns=[*rows.columns, *({"job", "cell"} - set(rows.columns))])
+    lacking = whole["cell"].isna()
     if not lacking.any():
-        return rows
-    told = rows.loc[lacking, list(TOLD_BY)].astype(str).fillna("").agg("\n".join, axis=1)
+        return whole
+    told = whole.loc[lacking].reindex(columns=list(TOLD_BY)).astype(str).fillna("").agg("\n".join, axis=1)
     cells = {text: f"unknown-{hashlib.sha256(text.encode()).hexdigest()[:12]}" for text in told.unique()}
-    objects = rows.astype({"job": object, "cell": object})
+    objects = whole.astype({"job": object, "cell": object})
     return objects.assign(cell=objects["cell"].where(~lacking, told.map(cells)))
