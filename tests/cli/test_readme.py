@@ -141,7 +141,8 @@ def test_what_the_readme_says_of_that_board_is_from_the_report_too():
     (count,) = re.findall(r"(\d+) methods of this board", text)
     assert f"**{count} methods lead and cannot be told apart" in section
     (gain,) = re.findall(r"by (\d+\.\d ± \d+\.\d) points", text)
-    assert f"| concatenate | smooth proxy\\_nca | 4× | 4× | **+{gain}** |" in section
+    (reduced,) = re.findall(r"\| concatenate \| smooth proxy\\_nca \| 4× \| 4× \| [^|]+ \| ([^|]+) \|", section)
+    assert reduced == f"**+{gain}**"
 
 
 def cells(line: str) -> list[str]:
