@@ -30,7 +30,7 @@ WRITTEN = (
     "losses/README.md",
     "reports/ensembles.md",
 )
-BESIDE = tuple(f"bench/{folder}/README.md" for folder in ("datasets", "execute", "job", "matrices", "scoring"))
+BESIDE = tuple(f"bench/{folder}/README.md" for folder in ("datasets", "execute", "job", "matrices", "scoring", "store"))
 MEASURED = [name for name in ("results/calibration.md",) if (ROOT / name).exists()]
 REPORTS = tuple(f"reports/{folder}README.md" for folder in ("", "small/", "frozen/", "finetune/"))
 PAGES = [*MEASURED, *WRITTEN, *BESIDE, *REPORTS, "reports/complement.md"]
