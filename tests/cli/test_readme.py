@@ -30,7 +30,7 @@ WRITTEN = (
     "losses/README.md",
     "reports/ensembles.md",
 )
-FOLDERS = ("datasets", "execute", "job", "matrices", "report", "scoring")
+FOLDERS = ("datasets", "execute", "job", "matrices", "report", "scoring", "store")
 BESIDE = tuple(f"bench/{folder}/README.md" for folder in FOLDERS)
 MEASURED = [name for name in ("results/calibration.md",) if (ROOT / name).exists()]
 REPORTS = tuple(f"reports/{folder}README.md" for folder in ("", "reference/", "small/", "frozen/", "finetune/"))
