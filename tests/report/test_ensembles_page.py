@@ -117,9 +117,7 @@ CLAIMS: dict[str, Callable[[], bool]] = {
     "over the best member; the last two are real.": lambda: (
         {("concatenate", one) for one in RANDOM} & real("gain") == {("concatenate", one) for one in RANDOM[1:]}
     ),
-    "Reduced to that member's size, all three are": lambda: (
-        {("concatenate", one) for one in RANDOM} <= real("reduced")
-    ),
+    "Reduced to that member's size, all three are": lambda: {("concatenate", one) for one in RANDOM} <= real("reduced"),
     "is ahead on letters (−4.1 ± 1.3) and handwriting (−3.5 ± 1.0).": lambda: all(
         below(gain("concatenate", one, "longer")) for one in RANDOM[:2]
     ),
