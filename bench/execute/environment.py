@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from bench import store
 from bench.datasets.acquire.inventory import inventory
 from bench.execute.devices import devices, places
+from bench.matrix.cache_folder import cache_folder
 from bench.matrix.packaged_weights import EXTRA, PACKAGED, content
-from bench.store.job_folders import cache_folder
 
 __all__ = ["Fact", "environment"]
 

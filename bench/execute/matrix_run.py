@@ -144,19 +144,37 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
     asked = ask()
     own = share(way.retry, way.shard, by_rule=asked.rule is not None)
     everything = [*asked.jobs, *(job for board in asked.boards for job in board)]
-    splits = check(everything, None if way.data is None else Path(way.data))
-    doubtful = [f"{label}: {remark}" for label, split in splits.items() for remark in remarks(split)]
-    for sentence in (*unused(named(), everything), *doubtful):
-        warn(sentence, stacklevel=2)
-    results = store.mirrored(way.results, fetch=False)
+    splits = _looked_at(everything, way)
+    results, ended = store.mirrored(way.results, fetch=False), 0
     with store.driving(results):
-        stored = _stored(everything, splits, results, choose=asked.controls)
-        queue = _queue(asked, stored, results, own)
-        options: dict[str, Any] = {"places": where, "threads": way.threads, "limits": limits, "stop": way.stop}
-        begin = partial(EXECUTORS[way.executor], results=results, data=way.data and Path(way.data), **options)
-        yield from _run(queue, begin, where, most=way.max_failures, results=results, splits=splits)
+        queue = _queue(asked, _stored(everything, splits, results, choose=asked.controls), results, own)
+        with closing(Turns(queue, results, most=way.max_failures)) as turns:
+            yield from turns.seen(queue.plan())
+            yield from turns.seen(turns.others())
+            if waiting := list(queue.waiting.values()):
+                yield from _before(waiting, where, splits, results)
+                options: dict[str, Any] = {"places": where, "threads": way.threads, "limits": limits, "stop": way.stop}
+                begin = partial(EXECUTORS[way.executor], results=results, data=way.data and Path(way.data), **options)
+                with closing(begin(turns.take, waiting)) as events:
+                    for event in events:
+                        turns.see(event)
+                        yield event
+                        if event.kind in ENDINGS:
+                            ended += 1
+                            yield from turns.seen(queue.end(event.job))
+                            if not ended % KEEP_EVERY:
+                                store.keep(results)
     if left := queue.left_to_others():
         warn(left, stacklevel=2)
+
+
+def _looked_at(jobs: Sequence[Job], way: Way) -> Mapping[str, Split]:
+    """The data of the jobs, by dataset, once it is said what of it, and of the plugins, may not be meant."""
+    splits = check(jobs, None if way.data is None else Path(way.data))
+    doubtful = [f"{label}: {remark}" for label, split in splits.items() for remark in remarks(split)]
+    for sentence in (*unused(named(), jobs), *doubtful):
+        warn(sentence, stacklevel=3)
+    return splits
 
 
 def _queue(asked: Asked, stored: pd.DataFrame, results: Path, own: Share) -> Queue:
@@ -169,34 +187,12 @@ def _queue(asked: Asked, stored: pd.DataFrame, results: Path, own: Share) -> Que
     return Queue(asked.jobs, stored, partial(_row, results), choose=asked.controls, looks=looks, share=own, kept=kept)
 
 
-def _run(
-    queue: Queue,
-    begin: Callable[..., Any],
-    where: Any,
-    *,
-    most: int | None,
-    results: Path,
-    splits: Mapping[str, Split],
-) -> Iterator[Event]:
-    """The events of a queue whose jobs an executor runs."""
-    ended = 0
-    with closing(Turns(queue, results, most=most)) as turns:
-        yield from turns.seen(queue.plan())
-        yield from turns.seen(turns.others())
-        if waiting := list(queue.waiting.values()):
-            trained = [job for job in waiting if job.kind in TRAINED]
-            _warn_if_slow(waiting, where)
-            store.check_room(results, forecast(trained, splits, store.empty()).bytes)
-            yield from _compare(waiting, splits)
-            with closing(begin(turns.take, waiting)) as events:
-                for event in events:
-                    turns.see(event)
-                    yield event
-                    if event.kind in ENDINGS:
-                        ended += 1
-                        yield from turns.seen(queue.end(event.job))
-                        if not ended % KEEP_EVERY:
-                            store.keep(results)
+def _before(jobs: Sequence[Job], where: Any, splits: Mapping[str, Split], results: Path) -> Iterator[Event]:
+    """What is looked at once before any of the jobs runs."""
+    _warn_if_slow(jobs, where)
+    trained = [job for job in jobs if job.kind in TRAINED]
+    store.check_room(results, forecast(trained, splits, store.empty()).bytes)
+    yield from _compare(jobs, splits)
 
 
 def _warn_if_slow(jobs: Sequence[Job], where: Any) -> None:

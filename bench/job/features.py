@@ -28,10 +28,10 @@ from bench.job.augment import Distortion, affine
 from bench.job.batches import Reader, distortion, example, reader, seen
 from bench.job.network import Embedder, embedder_for
 from bench.job.weights import sha_of
+from bench.matrix.cache_folder import cache_folder
 from bench.matrix.job import Job, Part
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import derive
-from bench.store.job_folders import cache_folder
 
 __all__ = ["Features", "Tell", "features", "probe"]
 

@@ -8,15 +8,12 @@ from collections.abc import Collection
 from pathlib import Path
 from warnings import warn
 
-from platformdirs import user_cache_dir
-
 __all__ = [
     "DAY",
     "DRAFT",
     "FILES",
     "KEY",
     "StoreError",
-    "cache_folder",
     "check_room",
     "check_writable",
     "holds_job",
@@ -49,11 +46,6 @@ DAY = 86400
 
 class StoreError(OSError):
     """Results cannot be written or read; one sentence says what to do."""
-
-
-def cache_folder() -> Path:
-    """BENCH_CACHE, else the user's cache folder: what is there can be made or fetched again."""
-    return Path(os.environ.get("BENCH_CACHE") or user_cache_dir("lossbench", appauthor=False))
 
 
 def job_folders(results: Path, *, keys: Collection[str] | None = None) -> list[Path]:

@@ -19,9 +19,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bench.matrix.cache_folder import cache_folder
 from bench.store.address import Address, Item, address_in
 from bench.store.checkpoints import CHECKPOINT
-from bench.store.job_folders import DRAFT, FILES, KEY, StoreError, cache_folder, job_folders, unwritten
+from bench.store.job_folders import DRAFT, FILES, KEY, StoreError, job_folders, unwritten
 from bench.store.processes import ours
 from bench.store.publish import finished, new_draft, publish
 from bench.store.row_file import DamagedError, read_row

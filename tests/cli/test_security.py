@@ -288,7 +288,9 @@ def test_every_picture_of_hostile_texts_is_a_drawing_and_nothing_else(hostile):
 
 def test_markdown_of_hostile_texts_has_no_element_and_no_link_of_theirs(hostile):
     text = (hostile / "README.md").read_text("utf-8")
-    assert re.findall(r"(?<!\\)<", text) == []
+    ours = ["<details>", "<summary>", "</summary>", "</details>"]  # which fold what is long
+    found = re.findall(r"(?<!\\)<[^>]*>?", text)
+    assert found == ours * (len(found) // len(ours))
     targets = re.findall(r"(?<!\\)\]\(([^)]*)\)", text)
     assert [target for target in targets if not re.fullmatch(r"[a-z0-9-]+\.(svg|html)", target)] == []
     rules = [line for line in text.splitlines() if line.startswith("#")]

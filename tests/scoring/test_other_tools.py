@@ -46,7 +46,7 @@ def own(images: EmbeddedImages, **options: Any) -> dict[str, float]:
 
 def candidates(images: EmbeddedImages) -> list[list[bool]]:
     """Of every query's candidates, nearest first, ties by index: are they of its class?"""
-    return brute_force.relevant(*images).tolist()
+    return brute_force.relevant(*images[:4]).tolist()
 
 
 def mean(values: list[float]) -> float:
@@ -55,7 +55,7 @@ def mean(values: list[float]) -> float:
 
 @every
 def test_ranking_scores_are_those_of_the_definitions(images: EmbeddedImages) -> None:
-    hits, scores = brute_force.relevant(*images), own(images, ks=KS, restarts=0)
+    hits, scores = brute_force.relevant(*images[:4]), own(images, ks=KS, restarts=0)
     assert scores["queries_without_hit"] == (~hits.any(1)).sum()
     expected = brute_force.scores(hits, KS)
     for name in ("map_at_r", "r_precision", *(f"recall_at_{k}" for k in KS)):

@@ -7,8 +7,8 @@ from typing import Any
 from bench.datasets.acquire.sources import SOURCES, Source, present
 from bench.datasets.reading import cache
 from bench.datasets.split import Split, are_vectors
+from bench.matrix.cache_folder import cache_folder
 from bench.matrix.catalogue import entries
-from bench.store.job_folders import cache_folder
 
 __all__ = ["decoded", "inventory", "inventory_lines"]
 

@@ -21,9 +21,9 @@ from bench.datasets.reading.picture_files import picture_files
 from bench.datasets.reading.scratch import scratch_folder
 from bench.datasets.reading.wording import printable
 from bench.datasets.split import DataError, are_vectors, remarks
+from bench.matrix.cache_folder import cache_folder
 from bench.matrix.catalogue import check, find
 from bench.matrix.job import Part
-from bench.store.job_folders import cache_folder
 
 __all__ = ["Verdict", "verify_dataset"]
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bench.datasets.reading.cache import digest
 from bench.datasets.reading.scratch import scratch_folder, unwritable
 from bench.datasets.split import Images, Split, are_vectors
-from bench.store.job_folders import cache_folder
+from bench.matrix.cache_folder import cache_folder
 
 __all__ = ["DISTANCE", "NearDuplicates", "Pair", "near_duplicates"]
 

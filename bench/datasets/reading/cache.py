@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.datasets.reading.scratch import building, file_of, save, scratch_folder, unwritable
 from bench.datasets.split import Images, Split
-from bench.store.job_folders import cache_folder
+from bench.matrix.cache_folder import cache_folder
 
 __all__ = ["cached", "digest", "read_cached"]
 

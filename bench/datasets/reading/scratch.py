@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from bench.datasets.split import DataError, reason
-from bench.store.job_folders import cache_folder
+from bench.matrix.cache_folder import cache_folder
 
 __all__ = ["SCRATCH", "building", "file_of", "room", "save", "scratch_folder", "unwritable"]
 
