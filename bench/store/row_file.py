@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from bench.matrix.printable import without_control
 from bench.store.column_checks import MisfitError, fitted, fitted_row, unsound
 from bench.store.columns import role, types
 from bench.store.job_folders import job_folders, only_row
@@ -130,5 +131,6 @@ def _strange(rows: Iterable[pa.Table]) -> dict[str, pa.DataType]:
 def _foreign(table: pa.Table, folders: Sequence[Path]) -> dict[int, str]:
     """By number the rows that no job leaves in its folder, and why."""
     keys = enumerate(table["key"].to_pylist())
-    elsewhere = {number: f"is that of another job, {key}" for number, key in keys if key != folders[number].name}
+    others = ((number, without_control(str(key))) for number, key in keys if key != folders[number].name)
+    elsewhere = {number: f"is that of another job, {key}" for number, key in others}
     return unsound(table) | elsewhere

@@ -355,7 +355,9 @@ FOREIGN = {
     "epochs below 0": {"epoch": pa.array([[-1]])},
     "no member": {"members": pa.array([[None]], pa.list_(pa.string()))},
     "another key": {"key": pa.array(["glyphs-conv4-triplet-s0-000000000000"])},
+    "a key that is none": {"key": pa.array(["\x1b[31mred\x00"])},
 }
+KEYS = ("another key", "a key that is none")
 
 
 def changed(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:
@@ -372,12 +374,13 @@ def test_a_row_that_no_job_leaves_is_named_by_its_column(results, what):
     assert set(rows["key"]) == {job.key for job in JOBS} - {SUM.key}
     assert len(said) == 1
     assert said[0].startswith(f"{file}: ")
-    assert "another job" in said[0] if what == "another key" else next(iter(FOREIGN[what])) in said[0]
+    assert ("another job" if what in KEYS else next(iter(FOREIGN[what]))) in said[0]
+    assert said[0].isprintable()
     (sentence,) = store.set_aside(results).sentences
     assert sentence.startswith(f"{file}: ")
 
 
-@pytest.mark.parametrize("what", [name for name in FOREIGN if name != "another key"])
+@pytest.mark.parametrize("what", [name for name in FOREIGN if name not in KEYS])
 def test_a_packed_file_of_a_stranger_is_refused_or_read_without_the_row(results, what, tmp_path):
     file = tmp_path / "packed.parquet"
     store.pack(results, file, queries=False)
