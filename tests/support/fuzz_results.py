@@ -139,7 +139,7 @@ def _column(draws: Draws, content: bytes) -> bytes:
 
 def _array(draws: Draws, content: bytes) -> bytes:
     """Another kind, shape or number in it."""
-    array = np.load(io.BytesIO(content)).copy()
+    array = np.atleast_2d(np.load(io.BytesIO(content))).copy()  # it may have been damaged before
     array.flat[int(draws.integers(array.size))] = draws.choice([np.nan, np.inf, 3.0])
     changed = [array, array[:1], array[0], array[:, :0], array.astype(np.float64), array.astype("S4"), array.T]
     written = io.BytesIO()
@@ -152,7 +152,7 @@ def _read(source: Path) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         said = [refusal for read in _reads(source) if (refusal := _refusal(read))]
-    return [*said, *(refused(one.message) for one in caught if isinstance(one.message, UserWarning))]
+    return [*said, *(_sentence(one.message) for one in caught if isinstance(one.message, UserWarning))]
 
 
 def _reads(source: Path) -> list[Callable[[], object]]:
@@ -173,5 +173,11 @@ def _refusal(read: Callable[[], object]) -> str:
     except FileNotFoundError:
         return ""
     except (ConfigError, store.StoreError) as error:
-        return refused(error)
+        return _sentence(error)
     return ""
+
+
+def _sentence(error: Exception) -> str:
+    """What it says, once it is sure that it is one sentence."""
+    refused(error)
+    return str(error)
