@@ -2,15 +2,29 @@
 
 import json
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import FAILED, DataOption, JsonOption, SetOption, SkipOption, guarded, talk
+from bench.cli.options import (
+    FAILED,
+    AddressOption,
+    DataOption,
+    ExecutorOption,
+    JsonOption,
+    SetOption,
+    SkipOption,
+    guarded,
+    talk,
+)
 
 if TYPE_CHECKING:
     from bench.datasets.acquire.prepare import Stage
     from bench.datasets.split import Split
+    from bench.execute.ray_cluster import Cluster
+    from bench.matrix.job import Part
 
 __all__ = ["app"]
 
@@ -36,15 +50,21 @@ def prepare(
     matrix: MatrixOption = None,
     changes: SetOption = [],  # noqa: B006
     skip_broken: SkipOption = False,
+    executor: ExecutorOption = "local",
+    address: AddressOption = None,
 ) -> None:
-    """Download what is not there, where a host still serves it, and decode it; the same command again continues."""
+    """Download what is not there, where a host still serves it, and decode it; the same command again continues.
+
+    With --executor ray the same is done on every node of the cluster, once on each, and compared by its hash.
+    """
     from bench.datasets.acquire.prepare import prepare_dataset
     from bench.datasets.acquire.targets import targets
     from bench.datasets.split import DataError, remarks
     from bench.matrix.job import ConfigError
 
-    problems = []
-    for part in targets(names or [], matrix, changes, data, skip_broken=skip_broken):
+    cluster, problems, shas = _cluster(executor, address), [], {}
+    parts = targets(names or [], matrix, changes, data, skip_broken=skip_broken)
+    for part in parts:
         start = time.perf_counter()
         try:
             split = prepare_dataset(part, data, _stage())
@@ -54,8 +74,35 @@ def prepare(
             typer.echo(f"{part.label}: {_summary(split)}; {time.perf_counter() - start:.1f} s")
             for remark in remarks(split):
                 typer.echo(f"    {remark}")
+            shas[part.label] = split.sha
+    if cluster and not problems:
+        problems = _on_nodes(parts, data, shas, cluster)
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _cluster(executor: str, address: str | None) -> "Cluster | None":
+    """The cluster, if one is asked for."""
+    if executor == "local" and address is None:
+        return None
+    from bench.execute.ray_cluster import Cluster
+    from bench.execute.run_options import see_executor
+
+    see_executor(executor)
+    asked = Cluster(address)
+    return asked.checked() if asked.asked_of(executor) else None
+
+
+def _on_nodes(parts: "Sequence[Part]", data: Path | None, shas: Mapping[str, str], cluster: "Cluster") -> list[str]:
+    """Make the same ready on every node, and say of each that it is; what is wrong on others."""
+    from bench.execute.ray_prepare import prepare_nodes
+
+    problems = []
+    for name, sentences in prepare_nodes(parts, data, shas, address=cluster.address):
+        problems += [f"{name}: {sentence}" for sentence in sentences]
+        if not sentences:
+            typer.echo(f"{name}: the same data")
+    return problems
 
 
 @guarded(app)

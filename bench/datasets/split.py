@@ -1,5 +1,6 @@
 """What every dataset returns: images (or vectors) and labels of both sides of a class-disjoint split."""
 
+import platform
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -14,12 +15,14 @@ __all__ = [
     "WARNINGS",
     "DataError",
     "Images",
+    "OtherDataError",
     "Split",
     "are_vectors",
     "left_out",
     "legible",
     "reason",
     "remarks",
+    "see_same",
     "without_control",
 ]
 
@@ -33,6 +36,10 @@ class DataError(ValueError):
 
     def __init__(self, sentence: str) -> None:
         super().__init__(without_control(legible(sentence)))
+
+
+class OtherDataError(DataError):
+    """The data is not what a command has seen when it began."""
 
 
 def legible(text: str) -> str:
@@ -73,6 +80,19 @@ class Split(NamedTuple):
     """SHA-256 over all images or vectors, labels and class names."""
     notes: Mapping[str, str] = MappingProxyType({})
     """What was left out or is doubtful, and provenance such as the version of the fonts."""
+
+
+def see_same(label: str, split: Split, sha: str) -> None:
+    """See that a split has this hash, under which a command knows the dataset, on whatever machine it is.
+
+    Raises:
+        OtherDataError: it has another one.
+    """
+    if split.sha != sha:
+        raise OtherDataError(
+            f"{label}: the data on {platform.node()} is not what this command began with (SHA-256 {split.sha[:12]}…, "
+            f"not {sha[:12]}…): make it the same there, or name another folder with --data"
+        )
 
 
 def are_vectors(split: Split) -> bool:

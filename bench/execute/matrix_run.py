@@ -15,6 +15,7 @@ from bench.analysis.controls import controls
 from bench.analysis.stopping import Until, checked
 from bench.datasets.split import Split, are_vectors, remarks
 from bench.execute.cells_to_run import Share, share
+from bench.execute.conditions import Conditions
 from bench.execute.dependencies import Queue
 from bench.execute.devices import lacks_bfloat16
 from bench.execute.event import ENDINGS, Event
@@ -153,9 +154,10 @@ def run_jobs(ask: Callable[[], Asked], way: Way) -> Generator[Event, None, None]
             yield from turns.seen(turns.others())
             if waiting := list(queue.waiting.values()):
                 yield from _before(waiting, where, splits, results)
-                options: dict[str, Any] = {"places": where, "threads": way.threads, "limits": limits, "stop": way.stop}
-                begin = partial(EXECUTORS[way.executor], results=results, data=way.data and Path(way.data), **options)
-                with closing(begin(turns.take, waiting)) as events:
+                shas = {label: split.sha for label, split in splits.items()}
+                data = None if way.data is None else Path(way.data)
+                conditions = Conditions(results, data, where, way.threads, limits, way.stop, shas)
+                with closing(EXECUTORS[way.executor](turns.take, waiting, conditions)) as events:
                     for event in events:
                         turns.see(event)
                         yield event

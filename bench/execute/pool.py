@@ -13,16 +13,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from bench import store
+from bench.execute.conditions import Conditions
 from bench.execute.event import ENDINGS, Event
 from bench.execute.stop import Stop, Stopped
-from bench.execute.worker import Limits, News, Setup
+from bench.execute.worker import News, Setup
 from bench.matrix.job import ConfigError, Job
-from bench.matrix.plugins_in_use import named
 from bench.store.mirror import mirror_of
 from bench.store.row import failure
 
@@ -49,15 +48,7 @@ MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
 
 def execute(
-    take: Callable[[], Job | Event | None],
-    jobs: Sequence[Job],
-    *,
-    results: Path,
-    data: Path | None,
-    places: Sequence[str],
-    threads: int = 1,
-    limits: Limits = Limits(),  # noqa: B008
-    stop: Stop | None = None,
+    take: Callable[[], Job | Event | None], jobs: Sequence[Job], conditions: Conditions
 ) -> Generator[Event, None, None]:
     """Run and store jobs, and tell how it goes.
 
@@ -68,23 +59,18 @@ def execute(
     Args:
         take: gives the next job that may start; None while there is none. Or news of a job of another run, to be told.
         jobs: what is known of the jobs to come. Each is built once, before anything trains.
-        results: folder of results.
-        data: folder with one subfolder per dataset.
-        places: the device of each worker.
-        threads: of each worker on the processor. More threads round differently, so this is not the number of cores.
-        limits: of every job.
-        stop: once it is asked for, no job is taken any more, and those that run stop at their next step.
+        conditions: under which they run.
 
     Raises:
-        Stopped: it was, and they have.
+        Stopped: it was asked to stop, and has.
         ConfigError: a backbone or an objective cannot be built as asked, or a plugin not be imported; nothing was
             trained. Or a plugin has changed since, and a worker had to start anew; finished jobs are kept.
+        OtherDataError: the data has changed since; finished jobs are kept.
         StoreError: results cannot be written any more; finished jobs are kept.
     """
-    stop = stop or Stop()
-    workers = [
-        Worker(Setup(place, threads, results, data, named(), limits, 1 / places.count(place))) for place in places
-    ]
+    stop = conditions.stop or Stop()
+    places = conditions.places
+    workers = [Worker(conditions.setup(place, share=1 / places.count(place))) for place in places]
     with stop.listening(), _ended(workers):
         for worker in workers[: max(1, len(jobs))]:
             worker.start()  # all import while the first one checks

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from bench.execute.stop import Stop, Stopped
 from bench.execute.worker import Setup
 from bench.matrix.job import ConfigError
 
-__all__ = ["TICK", "Cluster", "Share", "connected", "see_fit", "share"]
+__all__ = ["TICK", "Cluster", "Share", "connected", "each_node", "see_fit", "share"]
 
 TICK = 0.2
 """Seconds between two looks at whether the run is to stop."""
@@ -151,30 +151,41 @@ def see_fit(
     """
     if not nodes:
         return
+    with sight(setup, any_versions=any_versions) as seen:
+        told = dict(each_node(ray, nodes, unfit, seen, stop))
+    problems = [f"{name}: {sentence}" for name, sentences in sorted(told.items()) for sentence in sentences]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def each_node(
+    ray: Any, nodes: Sequence[Mapping[str, Any]], look: Callable[[Any], list[str]], asked: Any, stop: Stop
+) -> Iterator[tuple[str, list[str]]]:
+    """Call a function with what is `asked` on each of these nodes, and give their names with its sentences, as it ends.
+
+    Raises:
+        Stopped: the command is to stop.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as pinned
 
-    with sight(setup, any_versions=any_versions) as seen:
-        answers = []
-        for node in nodes:
-            place = pinned(node["NodeID"], soft=False)
-            answers.append(ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=place)(unfit).remote(seen))
-        while not stop.asked and ray.wait(answers, num_returns=len(answers), timeout=TICK)[1]:
-            pass
-        if stop.asked:
-            raise Stopped
-        problems = [
-            sentence for node, answer in zip(nodes, answers, strict=True) for sentence in _said(ray, node, answer)
-        ]
-    if problems:
-        raise ConfigError("\n".join(dict.fromkeys(problems)))
+    answers = {}
+    for node in nodes:
+        place = pinned(node["NodeID"], soft=False)
+        answers[ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=place)(look).remote(asked)] = node
+    while answers and not stop.asked:
+        for answer in ray.wait(list(answers), timeout=TICK)[0]:
+            node = answers.pop(answer)
+            yield f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})", _said(ray, answer)
+    if answers:
+        raise Stopped
 
 
-def _said(ray: Any, node: Mapping[str, Any], answer: Any) -> list[str]:
-    name = f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+def _said(ray: Any, answer: Any) -> list[str]:
     try:
-        return [f"{name}: {sentence}" for sentence in ray.get(answer)]
+        sentences: list[str] = ray.get(answer)
     except ray.exceptions.RayTaskError as error:
         why = str(error).strip().rpartition("\n")[2]
-        return [f"{name}: lossbench cannot be used there ({why}); install the same version on all nodes"]
+        return [f"lossbench cannot be used there ({why}); install the same version on all nodes"]
     except ray.exceptions.RayError:
         return []  # the node has just left
+    return sentences

@@ -10,18 +10,17 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from bench import store
+from bench.execute.conditions import Conditions
 from bench.execute.event import ENDINGS, Event
 from bench.execute.pool import PATIENCE
 from bench.execute.ray_cluster import TICK, Cluster, connected, see_fit, share
 from bench.execute.ray_node import Host
 from bench.execute.stop import Stop, Stopped
-from bench.execute.worker import Limits, News, Setup
+from bench.execute.worker import News, Setup
 from bench.matrix.job import ConfigError, Job
-from bench.matrix.plugins_in_use import named
 from bench.store.mirror import mirror_of
 from bench.store.row import failure
 
@@ -34,15 +33,7 @@ LOOK = 2.0
 
 
 def execute(
-    take: Callable[[], Job | Event | None],
-    jobs: Sequence[Job],
-    *,
-    results: Path,
-    data: Path | None,
-    places: Cluster,
-    threads: int = 1,
-    limits: Limits = Limits(),  # noqa: B008
-    stop: Stop | None = None,
+    take: Callable[[], Job | Event | None], jobs: Sequence[Job], conditions: Conditions
 ) -> Generator[Event, None, None]:
     """Run and store jobs, and tell how it goes, as `pool.execute` does.
 
@@ -50,26 +41,23 @@ def execute(
     node is there, jobs wait for one.
 
     Args:
-        take: as there, as all that is not named here.
-        jobs: what is known of the jobs to come.
-        results: folder of results, which all nodes see unless it stands for an address.
-        data: folder with one subfolder per dataset; every node has it at the same place.
-        places: the cluster.
-        threads: of each worker on the processor.
-        limits: of every job.
-        stop: once it is asked for, running jobs stop at their next step.
+        take: as there.
+        jobs: as there.
+        conditions: under which they run. Its places are the cluster.
 
     Raises:
-        Stopped: it was, and they have.
+        Stopped: it was asked to stop, and has.
         ConfigError: there is no such cluster, a node does not see what it has to, or has other versions, no node is
             large enough; and as `pool.execute`.
+        OtherDataError: a node has other data than this machine; finished jobs are kept.
         StoreError: results cannot be written any more; finished jobs are kept.
     """
-    stop = stop or Stop()
+    stop, cluster, results, data = conditions.stop or Stop(), conditions.places, conditions.results, conditions.data
     mirror = mirror_of(results)
-    address = mirror.address.text if mirror else None
-    setup = Setup("cpu", threads, results.absolute(), data and data.absolute(), named(), limits, address=address)
-    with connected(places.address or "auto") as ray, stop.listening(), _Crew(ray, places, setup, stop) as crew:
+    setup = conditions.setup("cpu")._replace(
+        results=results.absolute(), data=data and data.absolute(), address=mirror.address.text if mirror else None
+    )
+    with connected(cluster.address or "auto") as ray, stop.listening(), _Crew(ray, cluster, setup, stop) as crew:
         crew.refuse(jobs)
         while not stop.asked:
             crew.fill(len(jobs))

@@ -13,9 +13,15 @@ from bench.execute.worker import Limits
 from bench.matrix.catalogue import did_you_mean
 from bench.matrix.job import ConfigError
 
-__all__ = ["EXECUTORS", "RunOptions", "Way", "WayOptions"]
+__all__ = ["EXECUTORS", "RunOptions", "Way", "WayOptions", "see_executor"]
 
 EXECUTORS: dict[str, Callable[..., Any]] = {"local": pool.execute, "ray": ray_executor.execute}
+
+
+def see_executor(name: str) -> None:
+    """Raise a ConfigError where there is no such executor."""
+    if name not in EXECUTORS:
+        raise ConfigError(f"there is no executor {name!r}{did_you_mean(name, EXECUTORS)}")
 
 
 class WayOptions(TypedDict, total=False):
@@ -75,8 +81,7 @@ class Way(NamedTuple):
         Raises:
             ConfigError: a limit, or another choice, makes no sense.
         """
-        if self.executor not in EXECUTORS:
-            raise ConfigError(f"there is no executor {self.executor!r}{did_you_mean(self.executor, EXECUTORS)}")
+        see_executor(self.executor)
         if self.max_failures is not None and self.max_failures < 1:
             raise ConfigError(f"max_failures = {self.max_failures}: allow one failure or more, or leave it out")
         found = Limits(self.checkpoint_every, self.time_limit, self.memory_limit)

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -50,6 +50,8 @@ class Setup(NamedTuple):
     """Of its GPU's memory."""
     address: str | None = None
     """What the folder of results stands for, where another machine has a folder of its own for it."""
+    shas: Mapping[str, str] | None = None
+    """By label of a dataset, the hash of the data that a job has to find; None where any will do."""
 
 
 class News(NamedTuple):
@@ -72,7 +74,8 @@ def work(file: int) -> None:
 
     A list of jobs is answered with the sentences of `bench.job.refusals`. A job is run and stored, whatever goes
     wrong becomes its row; every epoch and the ending are News. A row that cannot be stored is answered with the error,
-    and so is a plugin that cannot be imported, or no longer is what the keys of the jobs say.
+    and so is a plugin that cannot be imported, or no longer is what the keys of the jobs say, and other data than the
+    run has seen.
 
     SIGTERM asks for a stop: the job, or else the next one, writes its checkpoint after the step that it is at and is
     over without a row. That is told, and the process serves on.
@@ -96,14 +99,31 @@ def work(file: int) -> None:
             continue
         ended: News | Exception
         try:
+            _see_data(asked, setup)
             ended = _stored(train(asked, terms=_terms(setup.limits, pool, stop)), setup)
         except Exception as error:  # one job's fault must not end the others
             ended = _ended(asked, error, setup, stop)
         pool.send(ended)
 
 
+def _see_data(job: Job, setup: Setup) -> None:
+    """See that the data is what the run has seen; its loading is kept for the job.
+
+    Raises:
+        DataError: it cannot be loaded.
+        OtherDataError: it is another version, on this machine or by now.
+    """
+    from bench import datasets
+    from bench.datasets.split import see_same
+
+    label = job.dataset.label
+    if setup.shas is not None:
+        see_same(label, datasets.load(job.dataset, setup.data), setup.shas[label])
+
+
 def _ended(job: Job, error: Exception, setup: Setup, stop: Stop) -> News | Exception:
     """How an error has ended a job; itself, if it ends all jobs."""
+    from bench.datasets.split import OtherDataError
     from bench.job.watch import LimitError, Stopped
 
     match error:
@@ -112,7 +132,7 @@ def _ended(job: Job, error: Exception, setup: Setup, stop: Stop) -> News | Excep
             return News("stopped")
         case LimitError():
             return _stored(failure(job, "failed", str(error)), setup)
-        case store.StoreError() | PluginError():
+        case store.StoreError() | PluginError() | OtherDataError():
             return error
     return _failed(job, error, setup)
 

@@ -87,7 +87,7 @@ def read_queries(source: str | Path, key: str, *, only: Collection[str] | None =
             raise FileNotFoundError(f"{source} holds no queries of the job {key}")
         try:
             return _unpacked({name.removeprefix(PACKED): rows[name][0] for name in names})
-        except (DamagedError, AttributeError) as error:  # the latter of cells that are no lists
+        except DamagedError as error:
             raise ConfigError(f"{source}: its queries of {key} are not those of `bench pack` ({error})") from error
     file = source / key / "queries.parquet"
     try:
@@ -177,7 +177,7 @@ def packed_encodings() -> dict[str, str]:
 
 
 def _unpacked(row: Mapping[str, Any]) -> Queries:
-    given = {name: np.asarray(cell.values) for name, cell in row.items() if cell.is_valid}
+    given = {name: _listed(name, cell) for name, cell in row.items() if cell.is_valid}
     count = len(given["first_hit"])
     rows = np.arange(0, count, _step(count))
     for name, missing in (("neighbours", -1), ("distances", np.nan)):
@@ -188,6 +188,12 @@ def _unpacked(row: Mapping[str, Any]) -> Queries:
             given[name] = np.full((count, kept.shape[1]), missing, np.int32 if missing == -1 else np.float32)
             given[name][rows] = kept
     return _queries(given)
+
+
+def _listed(name: str, cell: pa.Scalar) -> NDArray[Any]:
+    if not isinstance(cell, pa.ListScalar):  # of long lists and lists of fixed size too
+        raise DamagedError(f"has no list in {name!r}")
+    return np.asarray(cell.values)
 
 
 def _queries(columns: Mapping[str, NDArray[Any]]) -> Queries:

@@ -14,7 +14,9 @@ from support.terminal import BENCH, alive, surroundings
 
 import bench
 from bench import store
+from bench.datasets.split import OtherDataError
 from bench.execute import pool
+from bench.execute.conditions import Conditions
 from bench.execute.event import ENDINGS
 from bench.execute.pool import execute
 from bench.execute.stop import Stop, Stopped
@@ -27,7 +29,7 @@ ENDLESS = 10**7
 def run(jobs, results, workers=1, **options):
     """The events of these jobs, none of which waits for another."""
     queue = iter(jobs)
-    return execute(lambda: next(queue, None), jobs, results=results, data=None, places=["cpu"] * workers, **options)
+    return execute(lambda: next(queue, None), jobs, Conditions(results, None, ["cpu"] * workers, **options))
 
 
 def start(folder, matrix, *options, **popen):
@@ -59,6 +61,15 @@ def outcomes(results):
 def scores(folder):
     rows = bench.load(folder).set_index("key").sort_index()
     return rows[[name for name in rows.columns if name.startswith(("recall", "map", "r_prec", "nmi", "ami"))]]
+
+
+def test_no_job_runs_on_other_data_than_the_run_has_seen(tmp_path):
+    jobs = tiny()
+    with pytest.raises(
+        OtherDataError, match=r"the data on .+ is not what this command began with \(SHA-256 .+, not 00"
+    ):
+        list(run(jobs, tmp_path, shas={jobs[0].dataset.label: "0" * 64}))
+    assert bench.load(tmp_path).empty
 
 
 def test_one_worker_or_two_give_the_same_bits(tmp_path):

@@ -1,17 +1,23 @@
 """Jobs on a cluster of two nodes, each of which is a few processes of this machine. No clock decides."""
 
+import re
+import shutil
 import signal
 import socket
 import subprocess
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import psutil
 import pytest
 from support.jobs import matrix_file, tiny
+from support.sample_sets import call, own
 from support.terminal import BENCH, surroundings
 
 import bench
+from bench.datasets.split import OtherDataError
 from bench.execute import pool, ray_executor
+from bench.execute.conditions import Conditions
 from bench.execute.event import ENDINGS
 from bench.execute.ray_cluster import Cluster, connected
 from bench.execute.worker import Limits
@@ -40,12 +46,13 @@ def small():
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """Two nodes; the driver is connected to the first one."""
+def cluster(tmp_path_factory):
+    """Two nodes; the driver is connected to the first one. They and the driver have a home of their own."""
     from ray.cluster_utils import Cluster as Processes
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("PYTHONPATH", surroundings()["PYTHONPATH"])
         made = Processes(initialize_head=True, head_node_args=small())
         try:
@@ -60,7 +67,7 @@ def run(jobs, results, cluster, **options):
     results.mkdir(exist_ok=True)
     queue = iter(jobs)
     place = options.pop("places", Cluster(cluster.address))
-    return ray_executor.execute(lambda: next(queue, None), jobs, results=results, data=None, places=place, **options)
+    return ray_executor.execute(lambda: next(queue, None), jobs, Conditions(results, None, place, **options))
 
 
 def bits(folder):
@@ -72,7 +79,7 @@ def bits(folder):
 def local(tmp_path_factory):
     """The same of these jobs without Ray."""
     results, queue = tmp_path_factory.mktemp("local"), iter(JOBS)
-    for _ in pool.execute(lambda: next(queue, None), JOBS, results=results, data=None, places=["cpu"]):
+    for _ in pool.execute(lambda: next(queue, None), JOBS, Conditions(results, None, ["cpu"])):
         pass
     found = bits(results)
     return lambda jobs: found[found.index.isin([job.key for job in jobs])]
@@ -182,6 +189,34 @@ def test_a_driver_is_stopped_then_killed_and_the_same_command_continues(cluster,
 def test_more_than_any_node_has_is_refused_before_anything_trains(cluster, tmp_path):
     with pytest.raises(ConfigError, match="--cpus-per-job 64: no node of the cluster has more than 1"):
         list(run(tiny(), tmp_path / "ray", cluster, places=Cluster(cluster.address, cpus=64)))
+
+
+def test_data_is_prepared_once_on_every_node_and_other_data_is_named(cluster, tmp_path, monkeypatch):
+    """One of them has another home, so that one path leads to other pictures there."""
+    homes, caches = [Path.home(), tmp_path / "home"], [tmp_path / name for name in ("one", "two")]
+    other = cluster.add_node(**small(), env_vars={"HOME": str(homes[1]), "BENCH_CACHE": str(caches[1])})
+    for home in homes:
+        own(home / "mine")
+    monkeypatch.setenv("BENCH_CACHE", str(caches[0]))
+    asked = ("prepare", "folder", "--set", "path=~/mine", "--set", "size=16", "--data", tmp_path)
+    ray = ("--executor", "ray", "--address", cluster.address)
+    said = call(*asked, *ray)
+    assert (said.exit_code, said.stderr) == (0, "")
+    assert said.stdout.count(": the same data\n") == len(cluster.worker_nodes) + 1
+    assert [len(list(cache.iterdir())) for cache in caches] == [1, 1]
+    next((homes[1] / "mine").rglob("*.png")).unlink()
+    said = call(*asked, *ray)
+    assert said.exit_code == 2
+    assert re.search(r"^bench: node .+: folder\(.+\): the data on .+ is not what this command began with", said.stderr)
+    assert said.stdout.count(": the same data\n") == len(cluster.worker_nodes)
+    matrix = matrix_file(tmp_path, datasets='[{ name = "folder", path = "~/mine", size = 16 }]', seeds="4")
+    with pytest.raises(OtherDataError, match="make it the same there"):
+        changes, way = ["recipe.classes_per_batch=3"], {"executor": "ray", "address": cluster.address}
+        list(bench.run(matrix, results=tmp_path / "runs", data=tmp_path, changes=changes, **way))
+    shutil.rmtree(homes[1])
+    said = call(*asked, *ray)
+    assert re.search(r"^bench: node .+: .+ is not a folder", said.stderr)
+    cluster.remove_node(other)
 
 
 def until_own_node_is_lost(jobs, results, cluster):

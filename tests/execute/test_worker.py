@@ -6,6 +6,7 @@ import pytest
 from support.jobs import tiny
 
 import bench
+from bench.execute.conditions import Conditions
 from bench.execute.event import ENDINGS
 from bench.execute.pool import Worker, execute
 from bench.execute.run_options import Way
@@ -71,8 +72,8 @@ def told(job: Job, results: Path, attempts: int) -> list[tuple[str, int]]:
     """The events of a job that is asked for again whenever it has ended; of checkpoints that there are some."""
     queue = iter([job] * attempts)
     limits = Limits(checkpoint_every=1e-9)
-    asked = {"results": results, "data": None, "places": ["cpu"], "limits": limits}
-    events = [(event.kind, event.epochs) for event in execute(lambda: next(queue, None), [job], **asked)]
+    asked = Conditions(results, None, ["cpu"], limits=limits)
+    events = [(event.kind, event.epochs) for event in execute(lambda: next(queue, None), [job], asked)]
     assert "checkpoint" in {kind for kind, _ in events}
     return [one for one in events if one[0] != "checkpoint"]
 
@@ -130,7 +131,7 @@ def test_a_stop_before_a_job_leaves_no_row_and_the_next_one_runs(tmp_path, worke
 def test_a_limit_is_a_failed_row_with_its_reason_and_without_a_traceback(tmp_path, limits, reason):
     (job,) = tiny()
     queue = iter([job])
-    *_, ending = execute(lambda: next(queue, None), [job], results=tmp_path, data=None, places=["cpu"], limits=limits)
+    *_, ending = execute(lambda: next(queue, None), [job], Conditions(tmp_path, None, ["cpu"], limits=limits))
     assert ending.kind == "failed"
     assert reason in ending.reason
     row = bench.load(tmp_path).iloc[0]

@@ -19,6 +19,7 @@ from pathlib import Path
 from support.jobs import tiny
 
 from bench.execute import ray_executor
+from bench.execute.conditions import Conditions
 from bench.execute.event import ENDINGS
 from bench.execute.ray_cluster import Cluster
 from bench.execute.ray_node import PULSE
@@ -77,8 +78,8 @@ def main(count: int, cpus: int) -> None:
     jobs = [tiny()[0].model_copy(update={"seed": seed}) for seed in range(count)]
     queue, began, half, before, ended, at = iter(jobs), 0.0, 0.0, 0.0, 0, time.monotonic()
     with tempfile.TemporaryDirectory() as name, local_cluster(cpus) as address:
-        options = {"results": Path(name), "data": None, "places": Cluster(address)}
-        for event in ray_executor.execute(lambda: next(queue, None), jobs[:cpus], **options):
+        conditions = Conditions(Path(name), None, Cluster(address))
+        for event in ray_executor.execute(lambda: next(queue, None), jobs[:cpus], conditions):
             if event.kind == "started" and not began:
                 began = time.monotonic()
                 print(f"{began - at:.0f} s until the first job starts", file=sys.stderr)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from bench.datasets.reading.scratch import building, file_of, save, scratch_folder, unwritable
+from bench.datasets.reading.one_process import one_process
+from bench.datasets.reading.scratch import SCRATCH, building, file_of, save, scratch_folder, unwritable
 from bench.datasets.split import Images, Split
 from bench.matrix.cache_folder import cache_folder
 
@@ -49,7 +50,7 @@ def cached(identity: Mapping[str, Any], build: Callable[[], Split]) -> Split:
 
     `identity` is JSON-able, holds everything that changes the split, and its "dataset" names the folder. The cache is
     the folder BENCH_CACHE, else the user's cache folder. Images above 16 MB come as a read-only memory map. A folder
-    that cannot be read is built again.
+    that cannot be read is built again. Of several processes that need it one builds it, and the others wait.
 
     Raises:
         DataError: the cache cannot be written.
@@ -60,7 +61,11 @@ def cached(identity: Mapping[str, Any], build: Callable[[], Split]) -> Split:
     split = read_cached(folder)
     if split is not None:
         return split
-    with scratch_folder(root) as name, building(Path(name)) as scratch:
+    lock = root / f"{SCRATCH}{folder.name}.lock"
+    with scratch_folder(root) as name, building(Path(name)) as scratch, one_process(lock):
+        split = read_cached(folder)
+        if split is not None:
+            return split
         built = build()
         built = built._replace(sha=digest(built))
         try:

@@ -55,7 +55,7 @@ def _sweep(root: Path) -> None:
     for left in root.glob(f"{SCRATCH}*"):
         with contextlib.suppress(OSError):
             if time.time() - left.stat().st_mtime > 24 * 3600:
-                shutil.rmtree(left, ignore_errors=True)
+                left.unlink() if left.is_file() else shutil.rmtree(left, ignore_errors=True)
 
 
 def unwritable(root: Path, error: OSError) -> DataError:

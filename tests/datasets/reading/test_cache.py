@@ -1,6 +1,10 @@
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -107,11 +111,49 @@ def test_a_broken_folder_is_built_again(
         assert same(cached(IDENTITY, build), noise()._replace(sha=sha))
 
 
-def test_writers_at_the_same_time_agree(root: Path) -> None:
+def test_of_many_that_need_it_at_the_same_time_one_builds_it(root: Path) -> None:
+    built = []
+
+    def build() -> Split:
+        built.append(1)
+        time.sleep(0.1)  # long enough for the others to come
+        return noise()
+
     with ThreadPoolExecutor(8) as pool:
-        splits = list(pool.map(lambda _: cached(IDENTITY, noise), range(16)))
+        splits = list(pool.map(lambda _: cached(IDENTITY, build), range(16)))
     assert all(same(split, splits[0]) for split in splits)
-    assert len(list(root.iterdir())) == 1
+    assert len(list(root.iterdir())) == len(built) == 1
+
+
+ENDLESS = """
+import time
+from bench.datasets.reading.cache import cached
+cached({"dataset": "noise", "seed": 3}, lambda: print("begun", flush=True) or time.sleep(10**6))
+"""
+
+
+def test_who_waits_for_a_builder_that_is_killed_builds_it(root: Path) -> None:
+    with (
+        subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE) as builder,
+        ThreadPoolExecutor() as pool,
+    ):
+        assert builder.stdout is not None
+        builder.stdout.readline()
+        waiting = pool.submit(cached, IDENTITY, noise)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.2)
+        builder.kill()
+        assert same(waiting.result(timeout=60), cached(IDENTITY, never))
+    assert not list(root.glob("*.lock"))
+
+
+def test_where_the_file_system_has_no_locks_nobody_waits(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert same(cached(IDENTITY, noise), cached(IDENTITY, never))
+    assert not list(root.glob("*.lock"))
 
 
 def test_a_build_that_fails_leaves_nothing(root: Path) -> None:
@@ -123,10 +165,12 @@ def test_a_build_that_fails_leaves_nothing(root: Path) -> None:
 def test_what_a_killed_writer_left_is_swept_a_day_later(root: Path) -> None:
     for name, hours in (("old", 25), ("young", 1)):
         (root / f".writing-{name}" / "split").mkdir(parents=True)
+        (root / f".writing-{name}.lock").touch()
         then = time.time() - hours * 3600
-        os.utime(root / f".writing-{name}", (then, then))
+        for end in ("", ".lock"):
+            os.utime(root / f".writing-{name}{end}", (then, then))
     cached(IDENTITY, noise)
-    assert [place.name for place in root.glob(".writing-*")] == [".writing-young"]
+    assert sorted(place.name for place in root.glob(".writing-*")) == [".writing-young", ".writing-young.lock"]
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
