@@ -182,9 +182,10 @@ def _unpacked(row: Mapping[str, Any]) -> Queries:
     rows = np.arange(0, count, _step(count))
     for name, missing in (("neighbours", -1), ("distances", np.nan)):
         if name in given:
-            if given[name].size % max(1, len(rows)):
+            width, left = divmod(given[name].size, max(1, len(rows)))
+            if left or (width and not count):
                 raise DamagedError(f"has {given[name].size:,} {name} for {len(rows):,} queries")
-            kept = given[name].reshape(len(rows), -1)
+            kept = given[name].reshape(len(rows), width)
             given[name] = np.full((count, kept.shape[1]), missing, np.int32 if missing == -1 else np.float32)
             given[name][rows] = kept
     return _queries(given)

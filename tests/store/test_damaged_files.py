@@ -479,6 +479,7 @@ def test_a_packed_file_with_queries_of_a_stranger_is_a_sentence(results, tmp_pat
         ("query_first_hit", pa.array([1] * len(whole))),
         ("query_first_hit", pa.array([{"a": 1}] * len(whole))),
         ("query_first_hit", pa.array([{}] * len(whole), pa.map_(pa.int32(), pa.int32()))),
+        ("query_first_hit", pa.array([[]] * len(whole), pa.list_(pa.int32()))),
         ("query_neighbours", pa.array([[1, 2, 3]] * len(whole))),
         ("query_map_at_r", pa.array([["good"]] * len(whole))),
     ):
