@@ -120,7 +120,7 @@ ExecutorOption = Annotated[
     typer.Option(
         "--executor",
         metavar="WHAT",
-        help="What runs the jobs: local, or ray: the nodes of a Ray cluster, which all see the same results and data.",
+        help="Where the work is done: local, or ray: on the nodes of a Ray cluster, which see the same results and data.",
     ),
 ]
 AddressOption = Annotated[
