@@ -6,14 +6,17 @@ One model with another search at test time is no ensemble, and has a sentence of
 import math
 from collections.abc import Sequence
 
+from bench.analysis.board_lines import FIRST
 from bench.analysis.boards import Board
-from bench.analysis.costs import costs
+from bench.analysis.costs import Cost, costs
 from bench.analysis.gains import EnsembleGain
 from bench.analysis.leading_pairs import leading_pairs
 from bench.analysis.verdict_text import points, time
 
 __all__ = ["answer"]
 
+QUICKER = 1.25
+"""How many times less a method takes that is called quicker: times of a second run differ by less."""
 COMPARED = (("gain", ""), ("grown", "at equal size, "), ("longer", "at equal cost, "))
 """Field of an ensemble's gain, and what it is held against."""
 
@@ -47,14 +50,28 @@ def _margin(board: Board) -> str:
 
 
 def _cheapest(board: Board) -> str:
-    """Of several leaders that cannot be told apart, the one that takes least time: a reason to choose."""
-    leaders = [line for line in board.lines if line.cell in board.verdict.leading]
-    known = [one for one in costs(board, leaders) if not math.isnan(one.seconds)]
-    if len(known) < 2:
+    """What the leader costs, of several the one that takes least time; and what it costs to save more."""
+    known = [one for one in costs(board, board.lines) if one.seconds > 0]
+    leaders = [one for one in known if one.line.cell in board.verdict.leading]
+    if not leaders:
         return ""
-    least = min(known, key=lambda one: (one.seconds, one.line.label))
+    least = min(leaders, key=lambda one: (one.seconds, one.line.label))
     size = "" if least.line.dim is None else f"; its embedding has {least.line.dim:,} numbers"
-    return f"Of the leaders, {least.line.label} takes the least time to train, {time(least.seconds)} a seed{size}."
+    took = f"takes {'the least time' if len(leaders) > 1 else time(least.seconds)} to train"
+    of = f"Of the leaders, {least.line.label} {took}, {time(least.seconds)} a seed"
+    cost = of if len(leaders) > 1 else f"{least.line.label} {took} a seed"
+    return f"{cost}{size}. {_quicker(least, known)}"
+
+
+def _quicker(leader: Cost, known: Sequence[Cost]) -> str:
+    """Of the methods that take clearly less time, the one with the highest mean, and how far it is behind."""
+    quick = [one for one in known if QUICKER * one.seconds <= leader.seconds and one.line.kind != "control"]
+    if not quick:
+        return "No other method takes much less time."
+    best = max(quick, key=lambda one: one.line.scores[FIRST].mean)
+    behind = leader.line.scores[FIRST].mean - best.line.scores[FIRST].mean
+    times = f"{leader.seconds / best.seconds:.1f} times less"
+    return f"The best of those that take much less is {best.line.label}: {times}, {points(behind)} points behind it."
 
 
 def _ensembles(gains: Sequence[EnsembleGain]) -> str:

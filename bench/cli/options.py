@@ -120,7 +120,7 @@ ExecutorOption = Annotated[
     typer.Option(
         "--executor",
         metavar="WHAT",
-        help="Where the work is done: local, or ray: on the nodes of a Ray cluster, which see the same results and data.",
+        help="Where the work is done: local, or ray: on all nodes of a Ray cluster, which see the same folders.",
     ),
 ]
 AddressOption = Annotated[

@@ -37,7 +37,8 @@ FAR = 0.35
 def behind_the_leader(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:  # noqa: ARG001
     """How far each method is behind the leader, in points of Recall@1, with the 95 % interval over new seeds. A hollow
     mark is not surely worse: it cannot be told apart from the leader, even if its own interval leaves 0 out, because so
-    many pairs are compared; or it has too few seeds. The dotted line is the best method without training.
+    many pairs are compared; or it has too few seeds. The dotted line is the best method without training, unless that
+    one leads.
     """
     shown = looks(boards)
     for board in boards:
