@@ -109,4 +109,5 @@ def test_a_method_looks_the_same_on_every_board_and_the_first_49_look_different(
     found = boards(large(datasets=2, backbones=2, objectives=49, seeds=1))
     shown = looks(found)
     assert len(found) == 4
-    assert len(shown) == len(set(shown.values())) == 49
+    assert len(shown) == len({(look.hue, look.mark) for look in shown.values()}) == 49
+    assert sorted(look.number for look in shown.values()) == list(range(49))

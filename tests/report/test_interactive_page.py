@@ -131,6 +131,30 @@ def test_the_other_side_of_a_pair_has_the_other_sign(rows: pd.DataFrame, shown: 
         assert dict(shown.js(GAPS))[a] == said(board.pairs[0])
 
 
+FADED = """[...document.querySelectorAll("svg")].map(figure => [...figure.querySelectorAll("[data-method]")].map(
+  mark => [mark.dataset.method, +getComputedStyle(mark).opacity]))"""
+
+
+@pytest.mark.parametrize("where", ["tr[data-place='1'] th", "svg [data-method='1']"])
+def test_a_method_that_is_pointed_at_stands_out_in_every_figure_that_shows_it(shown: Browser, where: str) -> None:
+    method = shown.js("document.querySelector('tr[data-place=\"1\"]').dataset.method")
+    assert method == "1"
+    shown.point(where)
+    figures = shown.js(FADED)
+    with_it = [dict(map(tuple, marks)) for marks in figures if method in dict(marks)]
+    assert len(with_it) >= 3
+    for marks in figures:
+        faint = method in dict(marks)
+        assert all(opacity == (0.15 if faint and one != method else 1) for one, opacity in marks)
+    shown.point("h1")
+    assert {opacity for marks in shown.js(FADED) for _, opacity in marks} == {1}
+
+
+def test_the_keyboard_points_as_the_mouse_does(shown: Browser) -> None:
+    shown.js("document.querySelector('tr[data-place=\"1\"] .opener').focus()")
+    assert {opacity for marks in shown.js(FADED) for _, opacity in marks} == {0.15, 1}
+
+
 def test_choosing_the_baseline_again_goes_back(shown: Browser) -> None:
     before = shown.js(LABELS)
     shown.js(clicked(2))

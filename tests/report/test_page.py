@@ -108,7 +108,8 @@ def order_after(click: str, html: str, folder: Path, browser: list[str]) -> list
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     scores = shown[shown.index("<section") :]
     return re.findall(
-        r'<tr(?: class="fixed"| data-place="\d+")><th scope="row"[^>]*>.*?<bdi>([^<]*)</bdi>', scores.replace("\n", "")
+        r'<tr(?: class="fixed"| data-method="\d+" data-place="\d+")><th scope="row"[^>]*>.*?<bdi>([^<]*)</bdi>',
+        scores.replace("\n", ""),
     )
 
 

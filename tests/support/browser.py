@@ -122,6 +122,17 @@ class Browser:
             self("Input.dispatchKeyEvent", type="keyDown" if typed else "rawKeyDown", **common, **typed)
             self("Input.dispatchKeyEvent", type="keyUp", **common)
 
+    def point(self, selector: str) -> None:
+        """Move the mouse onto the middle of the first such element, once it is in view."""
+        middle = f"""(() => {{
+          const one = document.querySelector(`{selector}`);
+          one.scrollIntoView({{ block: "center" }});
+          const {{ x, y, width, height }} = one.getBoundingClientRect();
+          return [x + width / 2, y + height / 2];
+        }})()"""
+        x, y = self.js(middle)
+        self("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
     def write(self, text: str) -> None:
         """Type a text where the focus is."""
         self("Input.insertText", text=text)

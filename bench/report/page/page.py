@@ -16,6 +16,7 @@ from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
 from bench.report.files import GENERATOR
 from bench.report.literature import LITERATURE, LITERATURE_READ, about, literature_sections
+from bench.report.method_numbers import method_numbers
 from bench.report.page.templates import template
 from bench.report.plots.draw import Picture
 from bench.report.row_details import RowDetails, row_details
@@ -56,7 +57,7 @@ def page(
     """
     shown = galleries or {}
     heard = {(board.dataset, board.backbone) for board in boards} | set(map(about, boards))
-    at_a_glance = glance(boards)
+    at_a_glance, numbers = glance(boards), method_numbers(boards)
     return template("page.html.jinja").render(
         title=title,
         summary=json.dumps([at_a_glance.heads, [[cell.text for cell in row] for row in at_a_glance.rows]]),
@@ -68,7 +69,8 @@ def page(
         gains_title=GAINS,
         gains_read=GAINS_READ,
         boards=[
-            _section(board, pictures) | {"gallery": shown.get((board.dataset, board.backbone))} for board in boards
+            _section(board, pictures, numbers) | {"gallery": shown.get((board.dataset, board.backbone))}
+            for board in boards
         ],
         galleries=bool(shown),
         glance=at_a_glance,
@@ -87,7 +89,7 @@ def page(
     )
 
 
-def _section(board: Board, pictures: Sequence[Picture]) -> dict[str, object]:
+def _section(board: Board, pictures: Sequence[Picture], numbers: Mapping[str, int]) -> dict[str, object]:
     about = (board.dataset, board.backbone)
     scores = shortened(scoreboard(board), MOST_ROWS)
     return {
@@ -96,7 +98,7 @@ def _section(board: Board, pictures: Sequence[Picture]) -> dict[str, object]:
         "answer": answer(board),
         "contamination": contamination_text(board),
         "scores": scores,
-        "rows": _rows(board, scores),
+        "rows": _rows(board, scores, numbers),
         "baselines": baselines(board.verdict.pairs) if board.verdict.pairs else None,
         "selection": shortened(epoch_table(board), MOST_ROWS),
         "gains": shortened(ladder(board), MOST_ROWS),
@@ -110,11 +112,17 @@ def _changes(board: BoardChanges) -> dict[str, object]:
     return {"name": f"{board.dataset}, {board.backbone}", "sentences": change_sentences(board), "table": table}
 
 
-def _rows(board: Board, table: Table) -> list[tuple[tuple[Cell, ...], RowDetails | None, int | None]]:
-    """Each row with its details and its place among the pairs of the board; the chance level has neither."""
+def _rows(
+    board: Board, table: Table, numbers: Mapping[str, int]
+) -> list[tuple[tuple[Cell, ...], RowDetails | None, int | None, int | None]]:
+    """Each row with its details, its place among the pairs of the board, and the number of its method; the chance level
+    has none of these."""
     places = {cell: place for place, cell in enumerate(board.verdict.places)}
-    known = [(row_details(line, board.metrics), places.get(line.cell)) for line in board.lines[:MOST_DETAILED]]
-    return [(cells, *ends) for cells, ends in zip_longest(table.rows, known, fillvalue=(None, None))]
+    known = [
+        (row_details(line, board.metrics), places.get(line.cell), numbers[line.method])
+        for line in board.lines[:MOST_DETAILED]
+    ]
+    return [(cells, *ends) for cells, ends in zip_longest(table.rows, known, fillvalue=(None, None, None))]
 
 
 def _inline(picture: Picture) -> tuple[str, Markup, Table | None, str]:

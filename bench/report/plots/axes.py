@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -35,8 +36,13 @@ def within(label: str, letters: int) -> str:
     return label if len(label) <= letters else f"{label[: letters - 1].rstrip()}…"
 
 
-def canvas(labels: Sequence[str], title: str, *, top: float = 0.62, bottom: float = 0.48) -> Axes:
-    """Axes with one row per label, as tall as they need; sizes in inches, so no layout has to be solved."""
+def canvas(
+    labels: Sequence[str], title: str, *, urls: Iterable[str] = (), top: float = 0.62, bottom: float = 0.48
+) -> Axes:
+    """Axes with one row per label, as tall as they need; sizes in inches, so no layout has to be solved.
+
+    `urls` are the addresses of the labels, where they have some.
+    """
     lines = 1 if all("\n" not in label for label in labels) else 1.5
     height = max(ROW * lines * len(labels), 0.6)
     left = 0.25 + 0.078 * max(len(part) for label in labels for part in label.split("\n"))
@@ -46,7 +52,7 @@ def canvas(labels: Sequence[str], title: str, *, top: float = 0.62, bottom: floa
     axes.set_ylim(len(labels), 0)
     # Plain text instead of tick labels: a tick costs matplotlib four times as much.
     axes.yaxis.set_visible(False)
-    for y, label in enumerate(labels):
+    for y, (label, url) in enumerate(zip_longest(labels, urls)):
         axes.text(
             -0.08 / (WIDTH - left),
             y + 0.5,
@@ -55,6 +61,7 @@ def canvas(labels: Sequence[str], title: str, *, top: float = 0.62, bottom: floa
             va="center",
             transform=axes.get_yaxis_transform(),
             linespacing=1,
+            url=url,
         )
     figure.text(0.1 / WIDTH, 1 - 0.08 / whole, within(title, TITLE), va="top", weight="bold", size=10)
     return axes

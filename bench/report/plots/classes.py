@@ -40,13 +40,15 @@ def classes_lost(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:
 def _figure(found: Sequence[ClassLosses], leader: str, board: Board, shown: Mapping[str, Look]) -> Figure:
     labels = [wrapped(one.line.label) for one in found]
     title = f"Classes against {within(leader, 28)}: {board.dataset}, {board.backbone}"
-    axes = canvas(["\n".join([label, ""]) if "\n" not in label else label for label in labels], title)
+    own = [shown[one.line.method] for one in found]
+    urls = [look.url for look in own]
+    axes = canvas(["\n".join([label, ""]) if "\n" not in label else label for label in labels], title, urls=urls)
     ends = np.array([np.nanquantile(one.differences, (0, 0.25, 0.5, 0.75, 1)) for one in found]) * 100
     y = np.arange(len(found)) + 0.5
-    hues = [shown[one.line.method].hue for one in found]
-    axes.hlines(y, ends[:, 0], ends[:, 4], colors=hues, linewidth=1)
-    axes.hlines(y, ends[:, 1], ends[:, 3], colors=hues, linewidth=9, alpha=0.45)
-    scattered(axes, np.column_stack([ends[:, 2], y]), [shown[one.line.method] for one in found], size=6)
+    hues = [look.hue for look in own]
+    axes.hlines(y, ends[:, 0], ends[:, 4], colors=hues, linewidth=1, urls=urls)
+    axes.hlines(y, ends[:, 1], ends[:, 3], colors=hues, linewidth=9, alpha=0.45, urls=urls)
+    scattered(axes, np.column_stack([ends[:, 2], y]), own, size=6)
     axes.axvline(0, color=INK, linewidth=1.2)
     for at, one in zip(y, found, strict=True):
         count = int(np.isfinite(one.differences).sum())

@@ -77,26 +77,27 @@ def training(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:
 
 
 def _bars(boards: Sequence[Board], metric: str) -> Iterator[Drawing]:
+    shown = looks(boards)
     for board in boards:
-        lines = sorted(
-            (line for line in board.lines if metric in line.scores), key=lambda line: -line.scores[metric].mean
-        )
+        scored = [line for line in board.lines if metric in line.scores]
+        lines = sorted(scored, key=lambda line: -line.scores[metric].mean)[:MOST]
         if lines:
-            yield Drawing((board.dataset, board.backbone), _bar_chart(lines[:MOST], len(lines), metric, board))
+            title = f"{metric_name(metric)}: {board.dataset}, {board.backbone}"
+            of_all = f", best {len(lines)} of {len(scored):,}" if len(lines) < len(scored) else ""
+            urls = [shown[line.method].url for line in lines]
+            axes = canvas([wrapped(line.label) for line in lines], title + of_all, urls=urls)
+            _bar_chart(axes, lines, metric, board.chance.get(metric), urls)
+            yield Drawing((board.dataset, board.backbone), figure_of(axes))
 
 
-def _bar_chart(lines: Sequence[Line], count: int, metric: str, board: Board) -> Figure:
+def _bar_chart(axes: Axes, lines: Sequence[Line], metric: str, chance: float | None, urls: Sequence[str]) -> None:
     means = np.array([100 * line.scores[metric].mean for line in lines])
     widths = np.nan_to_num([100 * line.scores[metric].half_width for line in lines])
-    of_all = f", best {len(lines)} of {count:,}" if len(lines) < count else ""
-    labels = [wrapped(line.label) for line in lines]
-    axes = canvas(labels, f"{metric_name(metric)}: {board.dataset}, {board.backbone}{of_all}")
     y = np.arange(len(lines)) + 0.5
     colours = [COLOURS[line.kind] for line in lines]
     # Thick lines instead of `barh`: one artist, not one a bar, which a report of many boards feels.
-    axes.hlines(y, 0, means, colors=colours, linewidth=0.7 * 72 * ROW, alpha=0.75)
-    axes.hlines(y, np.maximum(means - widths, 0), means + widths, colors=INK, linewidth=1.4)
-    chance = board.chance.get(metric)
+    axes.hlines(y, 0, means, colors=colours, linewidth=0.7 * 72 * ROW, alpha=0.75, urls=urls)
+    axes.hlines(y, np.maximum(means - widths, 0), means + widths, colors=INK, linewidth=1.4, urls=urls)
     if chance is not None:
         axes.axvline(100 * chance, color=INK, linestyle=":", linewidth=1.2)
     axes.set_xlim(0, min(100, 1.03 * float((means + widths).max()) or 1))
@@ -105,7 +106,6 @@ def _bar_chart(lines: Sequence[Line], count: int, metric: str, board: Board) -> 
     kinds = {line.kind for line in lines}
     marks = [("■", colour, kind_name(kind)) for kind, colour in COLOURS.items() if kind in kinds]
     key(figure_of(axes), marks + ([] if chance is None else [("┊", INK, f"chance ({100 * chance:.1f} %)")]))
-    return figure_of(axes)
 
 
 def _heat(table: pd.DataFrame, title: str) -> Figure:
@@ -155,7 +155,8 @@ def _curves(curves: pd.DataFrame, board: Board, shown: Mapping[str, Look]) -> Fi
     dashes = [DASHES.get(kinds[label], "-") for label in ends.index]
     epochs, heights = curves.columns.to_numpy(dtype=float), curves.loc[ends.index].to_numpy(dtype=float)
     paths = [np.column_stack([epochs, height])[~np.isnan(height)] for height in heights]
-    axes.add_collection(LineCollection(paths, colors=hues, linestyles=dashes, linewidths=1.4))
+    urls = [look.url for look in own]
+    axes.add_collection(LineCollection(paths, colors=hues, linestyles=dashes, linewidths=1.4, urls=urls))
     first, last = float(curves.columns[0]), float(curves.columns[-1])
     axes.set(xlim=(first, last), ylim=(0, 1.03 * float(curves.max().max())))
     axes.set(xlabel="epoch", ylabel="training loss / that of epoch 1")

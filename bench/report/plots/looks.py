@@ -9,8 +9,9 @@ from matplotlib.collections import LineCollection
 from numpy.typing import ArrayLike
 
 from bench.analysis.boards import Board
+from bench.report.method_numbers import method_numbers
 from bench.report.plots.axes import HUES, figure_of, spread, within
-from bench.report.plots.svg import INK
+from bench.report.plots.svg import INK, METHOD
 
 __all__ = ["NAME", "Look", "looks", "name_ends", "scattered"]
 
@@ -30,6 +31,13 @@ class Look(NamedTuple):
     """As matplotlib names it."""
     sign: str
     """The mark as a letter."""
+    number: int
+    """Of the method: what is drawn of it in an SVG says so."""
+
+    @property
+    def url(self) -> str:
+        """What tells matplotlib's SVG whose an artist is."""
+        return f"{METHOD}{self.number}"
 
 
 def looks(boards: Sequence[Board]) -> Mapping[str, Look]:
@@ -37,16 +45,21 @@ def looks(boards: Sequence[Board]) -> Mapping[str, Look]:
 
     With more than 49 methods looks come again: names stand beside the marks wherever they matter.
     """
-    lines = [line for board in boards for line in board.lines]
-    ordered = sorted(lines, key=lambda line: line.kind == "control")  # stable: by board, best first
-    trained = dict.fromkeys(line.method for line in ordered if not line.outside)
-    others = dict.fromkeys(line.method for line in ordered if line.method not in trained)
-    count = len(MARKS)
-    found = {
-        method: Look(OWN[at % len(OWN)], MARKS[at // len(OWN) % count], SIGNS[at // len(OWN) % count])
-        for at, method in enumerate(trained)
+    numbers = method_numbers(boards)
+    trained = {line.method for board in boards for line in board.lines if not line.outside}
+    return {
+        method: _look(number) if method in trained else _plain(number, number - len(trained))
+        for method, number in numbers.items()
     }
-    return found | {name: Look(INK, MARKS[at % count], SIGNS[at % count]) for at, name in enumerate(others)}
+
+
+def _look(number: int) -> Look:
+    turn = number // len(OWN) % len(MARKS)
+    return Look(OWN[number % len(OWN)], MARKS[turn], SIGNS[turn], number)
+
+
+def _plain(number: int, at: int) -> Look:
+    return Look(INK, MARKS[at % len(MARKS)], SIGNS[at % len(MARKS)], number)
 
 
 def scattered(
@@ -59,6 +72,7 @@ def scattered(
         hues = [shown[at].hue for at in own]
         x, y = points[own].T
         marks = axes.scatter(x, y, s=size**2, marker=mark, linewidths=1, zorder=2.5, edgecolors=hues, **style)
+        marks.set_urls([shown[at].url for at in own])
         marks.set_facecolor("none" if hollow else hues)
 
 
@@ -70,7 +84,9 @@ def name_ends(axes: Axes, ends: Sequence[ArrayLike], shown: Sequence[Look], name
     ties = [[(x, y), (1, y), (1.05, place)] for (x, y), place in zip(points, places, strict=True)]
     hues = [look.hue for look in shown]
     inside: dict[str, Any] = {"clip_on": False, "transform": axes.transAxes}
-    axes.add_collection(LineCollection(ties, colors=hues, linewidths=0.7, alpha=0.6, **inside), autolim=False)
+    urls = [look.url for look in shown]
+    drawn = LineCollection(ties, colors=hues, linewidths=0.7, alpha=0.6, urls=urls, **inside)
+    axes.add_collection(drawn, autolim=False)
     scattered(axes, [(1.05, place) for place in places], shown, size=4, **inside)
-    for name, place in zip(names, places, strict=True):
-        axes.text(1.075, place, within(name, 38), fontsize=8, va="center", transform=axes.transAxes)
+    for name, place, url in zip(names, places, urls, strict=True):
+        axes.text(1.075, place, within(name, 38), fontsize=8, va="center", transform=axes.transAxes, url=url)

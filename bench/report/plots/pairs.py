@@ -54,10 +54,11 @@ def who_beats_whom(boards: Sequence[Board], logs: Logs) -> Iterator[Drawing]:  #
     surely better than the column's, a small one downwards that it is surely worse, by Holm's correction over all pairs
     of the board. Where a cell is empty, the two cannot be told apart.
     """
+    shown = looks(boards)
     for board in boards:
         found = leading_pairs(board)
         if found and len(found.lines) > 1:
-            yield Drawing((board.dataset, board.backbone), _matrix(found, board))
+            yield Drawing((board.dataset, board.backbone), _matrix(found, board, shown))
 
 
 def _why(board: Board) -> str:
@@ -87,13 +88,14 @@ def _forest(found: LeadingPairs, board: Board, shown: Mapping[str, Look]) -> Fig
     widths = np.nan_to_num(100 * found.half_width[rows, found.leader])
     y = np.arange(len(rows)) + 0.5
     title = f"Behind {within(leader.label, 28)}: {board.dataset}, {board.backbone}{_of_all(found)}"
-    axes = canvas([wrapped(found.lines[at].label) for at in rows], title)
-    axes.hlines(y, means - widths, means + widths, colors=INK, linewidth=1.1, alpha=0.75)
+    own = [shown[found.lines[at].method] for at in rows]
+    urls = [look.url for look in own]
+    axes = canvas([wrapped(found.lines[at].label) for at in rows], title, urls=urls)
+    axes.hlines(y, means - widths, means + widths, colors=INK, linewidth=1.1, alpha=0.75, urls=urls)
     axes.axvline(0, color=INK, linewidth=1.2)
     for sure in (True, False):
-        own = [row for row, at in enumerate(rows) if found.better[found.leader, at] == sure]
-        marks = [shown[found.lines[rows[row]].method] for row in own]
-        scattered(axes, np.column_stack([means, y])[own], marks, size=6, hollow=not sure)
+        alike = [row for row, at in enumerate(rows) if found.better[found.leader, at] == sure]
+        scattered(axes, np.column_stack([means, y])[alike], [own[row] for row in alike], size=6, hollow=not sure)
     ends = min(0.0, float((means - widths).min())), max(0.0, float((means + widths).max()))
     low, high, note = _with_floor(axes, ends, _floor(board), leader)
     spare = 0.03 * (high - low) or 0.1
@@ -136,12 +138,11 @@ def _numbers(found: LeadingPairs) -> Table:
     return Table(("Objective", f"Less {found.lines[leader].label}", "Verdict"), tuple(rows), words=1)
 
 
-def _matrix(found: LeadingPairs, board: Board) -> Figure:
+def _matrix(found: LeadingPairs, board: Board, shown: Mapping[str, Look]) -> Figure:
     count = len(found.lines)
     title = f"Who beats whom: {board.dataset}, {board.backbone}{_of_all(found)}"
-    axes = canvas(
-        [f"{within(line.label, 30)}  {at}" for at, line in enumerate(found.lines, start=1)], title, bottom=0.3
-    )
+    labels = [f"{within(line.label, 30)}  {at}" for at, line in enumerate(found.lines, start=1)]
+    axes = canvas(labels, title, urls=[shown[line.method].url for line in found.lines], bottom=0.3)
     width = axes.get_position().width * WIDTH
     axes.set_xlim(0, max(count, width / ROW))
     axes.set_axis_off()

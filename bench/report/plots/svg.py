@@ -17,8 +17,10 @@ from bench.analysis.class_scores import ClassScores
 from bench.report.files import GENERATOR
 from bench.report.tables import Table
 
-__all__ = ["INK", "Drawing", "Logs", "standalone", "style", "to_svg"]
+__all__ = ["INK", "METHOD", "Drawing", "Logs", "standalone", "style", "to_svg"]
 
+METHOD = "method:"
+"""What the address of an artist begins with, and its method's number follows: no link, but a name in the SVG."""
 INK = "#0f1e2d"
 """Colour of text and lines in a figure; in the SVG it becomes the colour of the text around it."""
 
@@ -94,6 +96,7 @@ def standalone(svg: str) -> str:
 
 def _follow_the_page(text: str) -> str:
     element = re.sub(r"\s*<metadata>.*?</metadata>", "", text[text.index("<svg ") :], flags=re.DOTALL)
+    element = re.sub(rf'<a xlink:href="{METHOD}(\d+)"[^>]*>', r'<g data-method="\1">', element).replace("</a>", "</g>")
     # Every figure numbers its groups alike, and nothing refers to them.
     element = re.sub(r'<g id="[A-Za-z0-9_.]+_\d+"', "<g", element)
     return element.replace(INK, "currentColor").replace("'DejaVu Sans'", FONTS)
