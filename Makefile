@@ -68,6 +68,7 @@ bench-perf: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/ensembles.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/comparisons.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/frames.py
+	PYTHONPATH=tests $(BIN)/python -P tests/perf/start.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/workers.py
 	PYTHONPATH=tests $(BIN)/python -P tests/perf/many_cells.py
 

@@ -12,20 +12,18 @@ elsewhere, without the files that make reading them quicker.
 Budgets for 5,000 cells: plan 3 s, run 5 s. For 10,000 rows: report 10 s, 500 MB and a page of 5 MB; load 3 s.
 """
 
-import os
-import subprocess
 import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from support.command_cost import Cost, cost
 
 from bench import store
 from bench.analysis.controls import controls
@@ -38,25 +36,8 @@ from bench.store.row import MemberEpoch, Provenance, Result, Row
 from bench.store.row_cache import KEPT
 
 SET = "{ name = 'glyphs', classes = 12, images_per_class = 8, test_classes = 8, test_images_per_class = 4, size = %d }"
-COUNT = """
-import subprocess, resource, sys
-code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss)
-sys.exit(code)
-"""
-"""Counts what a command takes in a small process: a child's peak is at least what its parent has."""
 LOAD = "import sys, bench; bench.load(sys.argv[1])"
 QUERIES = 32
-
-
-class Cost(NamedTuple):
-    """Of one command."""
-
-    processor: float
-    """Seconds, of all its threads."""
-    megabytes: float
-    """At its peak."""
 
 
 def matrix_text(cells: int, *, datasets: int = 2, backbones: int = 2, seeds: int = 3) -> str:
@@ -127,17 +108,6 @@ def _queries(recall: float, generator: np.random.Generator) -> Queries:
     near = generator.integers(0, QUERIES, (QUERIES, 10)).astype(np.int32)
     apart = np.sort(generator.random((QUERIES, 10)).astype(np.float32) + 0.1, axis=1)
     return Queries(np.arange(QUERIES) % 8, first, {"map_at_r": generator.random(QUERIES)}, near, apart)
-
-
-def cost(*command: str, folder: Path) -> Cost:
-    """Run a command, and count what it and its threads took."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    whole = [sys.executable, "-c", COUNT, sys.executable, *command]
-    counted = subprocess.run(whole, capture_output=True, text=True, env=environment, cwd=folder, check=False)
-    if counted.returncode not in (0, 1):
-        raise SystemExit(counted.stderr)
-    seconds, kilobytes = map(float, counted.stdout.split())
-    return Cost(seconds, kilobytes * 1024 / 1e6)
 
 
 def cells_costs(folder: Path, cells: int) -> Iterator[tuple[str, Cost]]:

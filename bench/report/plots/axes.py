@@ -16,7 +16,7 @@ COLOURS = {
     "model_ensemble": "#009e73",
     "student": "#cc79a7",
     "control": "#949494",
-    "floor": "#333333",
+    "floor": "#6e6e6e",
 }
 HUES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#56b4e9", "#949494")
 MOST = 40
