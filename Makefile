@@ -52,7 +52,7 @@ frozen: .venv/ready
 	$(BIN)/bench search frozen --trials 8 --results results/search --write results/tuned/frozen.toml --force
 	for matrix in $(TUNED); do $(BIN)/bench run $$matrix --results results/frozen || exit 1; done
 	$(BIN)/bench pack results/frozen.parquet --results results/frozen --no-queries
-	$(BIN)/bench report --results results/frozen.parquet --output reports/frozen --title "37 losses on a frozen pretrained trunk" \
+	$(BIN)/bench report --results results/frozen.parquet --output reports/frozen --title "53 losses on a frozen pretrained trunk" \
 	  --front reports $(addprefix --matrix ,$(TUNED))
 
 finetune: .venv/ready
