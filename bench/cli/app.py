@@ -4,7 +4,7 @@ import typer
 
 from bench.cli import check, compare, data, doctor, evaluate, export, plan, plugin, report, run, search, status
 from bench.cli.catalogue import list_
-from bench.cli.options import guarded
+from bench.cli.exit_codes import guarded
 
 __all__ = ["app"]
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.exit_codes import FAILED, NOTHING, interrupted
 from bench.cli.interrupts import stop
 from bench.cli.options import (
-    FAILED,
-    NOTHING,
     RESULTS,
     DataOption,
     DeviceOption,
@@ -22,10 +21,8 @@ from bench.cli.options import (
     SkipOption,
     ThreadsOption,
     WorkersOption,
-    interrupted,
-    say,
-    talk,
 )
+from bench.cli.output import say, talk
 
 if TYPE_CHECKING:
     from bench.analysis.regression import Checked

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import NOTHING, RESULTS, JsonOption, PluginOption, SourceOption, asked_for, controls_of, say
+from bench.cli.exit_codes import NOTHING
+from bench.cli.options import RESULTS, JsonOption, PluginOption, SourceOption, asked_for, controls_of
+from bench.cli.output import say
 
 if TYPE_CHECKING:
     from bench.analysis.methods_of_rows import Source

@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import (
-    FAILED,
-    AddressOption,
-    DataOption,
-    ExecutorOption,
-    JsonOption,
-    SetOption,
-    SkipOption,
-    guarded,
-    talk,
-)
+from bench.cli.exit_codes import FAILED, guarded
+from bench.cli.options import AddressOption, DataOption, ExecutorOption, JsonOption, SetOption, SkipOption
+from bench.cli.output import talk
 
 if TYPE_CHECKING:
     from bench.datasets.acquire.prepare import Stage

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from bench.cli.options import NOTHING, say
+from bench.cli.exit_codes import NOTHING
+from bench.cli.output import say
 
 if TYPE_CHECKING:
     from bench.analysis.methods_of_rows import Source

@@ -4,14 +4,15 @@ import json
 
 import typer
 
-from bench.cli.options import FAILED, RESULTS, DataOption, JsonOption, ResultsOption
+from bench.cli.exit_codes import FAILED
+from bench.cli.options import RESULTS, DataOption, JsonOption, ResultsOption
 
 __all__ = ["doctor"]
 
 
 def doctor(results: ResultsOption = RESULTS, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Look at versions, devices, memory, disk and folders; a problem is named with its mend, and gives exit code 1."""
-    from bench.cli.options import say
+    from bench.cli.output import say
     from bench.datasets.split import legible
     from bench.execute.environment import environment
     from bench.matrix.printable import without_control

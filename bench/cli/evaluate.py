@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import NOTHING, JsonOption, PluginOption, say
+from bench.cli.exit_codes import NOTHING
+from bench.cli.options import JsonOption, PluginOption
+from bench.cli.output import say
 
 if TYPE_CHECKING:
     from bench.scoring.conventions.rescore import EmbeddedImages

@@ -8,10 +8,12 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
+import typer
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["LONG", "PLAIN", "UNREAD", "console", "finish", "spell_out"]
+__all__ = ["LONG", "PLAIN", "UNREAD", "console", "finish", "say", "spell_out", "talk"]
 
 UNREAD = 141
 """Exit code where nobody reads the output any more: what a shell says of a tool that SIGPIPE ended."""
@@ -43,6 +45,19 @@ def console(*, stderr: bool = False) -> "Console":
     from bench.cli.rich_console import PipedConsole  # which a line of text need not wait for
 
     return PipedConsole(stderr=stderr)
+
+
+def talk() -> "Console":
+    """Where a command talks to its user: stderr, since stdout is for results."""
+    return console(stderr=True)
+
+
+def say(sentence: str) -> None:
+    """Tell the user one sentence, with control characters of names and labels in it as escapes."""
+    from bench.datasets.split import legible, without_control
+
+    with suppress(OSError):  # a terminal that is closed, a pipe that nobody reads
+        typer.echo(f"bench: {without_control(legible(sentence))}", err=True)
 
 
 def spell_out() -> None:

@@ -69,6 +69,7 @@ def plan(
     from bench import store
     from bench.analysis.controls import waiting
     from bench.datasets.split import remarks
+    from bench.execute import data_check
     from bench.execute import plan as planning
     from bench.matrix.expand import expand
 
@@ -81,10 +82,10 @@ def plan(
         stored = Source(results, _stored(results), jobs)
         two_methods(decide, matrix=matrix, source=stored, metric=metric, as_json=as_json)
         return
-    splits = planning.check(jobs, data)
+    splits = data_check.check(jobs, data)
     rows = _stored(results)
     statuses = store.statuses(rows)
-    planning.check_same_data(jobs, splits, rows)
+    data_check.check_same_data(jobs, splits, rows)
     undecided = waiting(jobs, rows) if asked.controls else 0
     jobs = (*jobs, *controls_of(asked, jobs, rows))
     todo = planning.without_result(jobs, statuses)
@@ -150,7 +151,7 @@ def _remark(
     job: "Job", splits: "Mapping[str, Split]", statuses: "Mapping[str, Status]", results: Path, *, again: bool
 ) -> str:
     """What there is to say of a cell; nothing of most."""
-    from bench.execute.plan import unsuited
+    from bench.execute.data_check import unsuited
 
     if again:
         return "will be trained again, for its embeddings are gone"

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import FAILED, DataOption
+from bench.cli.exit_codes import FAILED
+from bench.cli.options import DataOption
 
 if TYPE_CHECKING:
     from bench.matrix.catalogue import Entry

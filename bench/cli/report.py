@@ -19,9 +19,8 @@ from bench.cli.options import (
     SkipOption,
     SourceOption,
     asked_for,
-    say,
 )
-from bench.cli.output import LONG, PLAIN, console
+from bench.cli.output import LONG, PLAIN, console, say
 from bench.cli.stored import Stored, ended, stored
 
 if TYPE_CHECKING:
@@ -157,14 +156,14 @@ def complement(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small products, which more threads slow down
     from bench import store
     from bench.analysis.complement import study
-    from bench.execute import plan
+    from bench.execute import data_check
     from bench.matrix.expand import expand
     from bench.matrix.job import ConfigError
     from bench.report.complement import terminal, write
 
     jobs = expand(asked_for(matrix, seeds, changes, skip_broken, plugins=plugin))
-    splits = plan.check(jobs, data)
-    plan.check_same_data(jobs, splits, store.load(results))
+    splits = data_check.check(jobs, data)
+    data_check.check_same_data(jobs, splits, store.load(results))
     if results.is_file():
         raise ConfigError(f"{results}: is a packed file, which holds no embeddings; name a folder of results")
     store.fetch_arrays(results, [job.key for job in jobs])

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli.exit_codes import FAILED, NOTHING
 from bench.cli.interrupts import stop
 from bench.cli.options import (
-    FAILED,
-    NOTHING,
     RESULTS,
     AddressOption,
     CheckpointOption,
@@ -30,9 +29,8 @@ from bench.cli.options import (
     TimeLimitOption,
     VersionsOption,
     WorkersOption,
-    talk,
 )
-from bench.cli.output import LONG, console
+from bench.cli.output import LONG, console, talk
 
 if TYPE_CHECKING:
     from bench.analysis.stopping import Until

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.exit_codes import FAILED, NOTHING
 from bench.cli.interrupts import stop
 from bench.cli.options import (
-    FAILED,
-    NOTHING,
     CheckpointOption,
     DataOption,
     DeviceOption,
@@ -24,10 +23,8 @@ from bench.cli.options import (
     TimeLimitOption,
     WorkersOption,
     asked_for,
-    say,
-    talk,
 )
-from bench.cli.output import console
+from bench.cli.output import console, say, talk
 
 if TYPE_CHECKING:
     from bench.execute.search import SearchedBoard

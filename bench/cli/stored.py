@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import typer
 
-from bench.cli.options import NOTHING, asked_for, controls_of, say
+from bench.cli.exit_codes import NOTHING
+from bench.cli.options import asked_for, controls_of
+from bench.cli.output import say
 
 if TYPE_CHECKING:
     from pandas import DataFrame

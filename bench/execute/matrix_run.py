@@ -16,10 +16,11 @@ from bench.analysis.stopping import Until, checked
 from bench.datasets.split import Split, are_vectors, remarks
 from bench.execute.cells_to_run import Share, share
 from bench.execute.conditions import Conditions
+from bench.execute.data_check import check, check_same_data
 from bench.execute.dependencies import Queue
 from bench.execute.devices import lacks_bfloat16
 from bench.execute.event import ENDINGS, Event
-from bench.execute.plan import check, check_same_data, forecast
+from bench.execute.plan import forecast
 from bench.execute.run_options import EXECUTORS, Way, WayOptions
 from bench.execute.seeds_by_look import ByLook, by_look, stages
 from bench.execute.shared_runs import Turns

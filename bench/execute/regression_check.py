@@ -13,9 +13,9 @@ from bench import store
 from bench.analysis.baseline import Baseline, comparable
 from bench.analysis.regression import FAILED, Checked, CheckedBoard, judge, settled
 from bench.analysis.regression_notes import notes
+from bench.execute.data_check import check as check_data
 from bench.execute.event import Event
 from bench.execute.matrix_run import run
-from bench.execute.plan import check as check_data
 from bench.execute.run_options import RunOptions
 from bench.matrix import file
 from bench.matrix.catalogue import did_you_mean, entries

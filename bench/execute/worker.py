@@ -72,7 +72,7 @@ class Stop:
 def work(file: int) -> None:
     """Serve the process at the other end of a socket until it closes it, or ends.
 
-    A list of jobs is answered with the sentences of `bench.job.refusals`. A job is run and stored, whatever goes
+    A list of jobs is answered with the sentences of `bench.job.cannot_build`. A job is run and stored, whatever goes
     wrong becomes its row; every epoch and the ending are News. A row that cannot be stored is answered with the error,
     and so is a plugin that cannot be imported, or no longer is what the keys of the jobs say, and other data than the
     run has seen.
@@ -87,7 +87,7 @@ def work(file: int) -> None:
     threading.Thread(target=_receive, args=(pool, inbox), daemon=True).start()
     setup: Setup = inbox.get()
     device = _prepared(setup)
-    from bench.job.refusals import refusals
+    from bench.job.cannot_build import refusals
     from bench.job.run import run
 
     told: dict[str, Any] = {"progress": partial(_tell, pool), "tell": partial(_tell_embedding, pool)}

@@ -12,7 +12,7 @@ from support.sample_files import WAYS, folder, lines, npy, sample, saved, spoilt
 from typer.testing import CliRunner
 
 from bench.cli.evaluate import evaluate
-from bench.cli.options import guarded
+from bench.cli.exit_codes import guarded
 from bench.scoring.conventions.rules import CONVENTIONS
 from bench.scoring.diagnostics import diagnose
 from bench.scoring.evaluation import evaluate as scores_of

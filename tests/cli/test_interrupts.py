@@ -211,7 +211,7 @@ import os, signal, sys
 from bench.cli import interrupts
 interrupts.catch()
 from typer import Typer
-from bench.cli.options import guarded
+from bench.cli.exit_codes import guarded
 app = Typer()
 def work():
     try:

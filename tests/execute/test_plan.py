@@ -5,7 +5,7 @@ import timm
 from PIL import Image
 from support.jobs import tiny
 
-from bench.execute import plan
+from bench.execute import data_check, plan
 from bench.matrix.job import ConfigError, Part
 
 FUSED = {"name": "concatenate", "members": ["triplet", "contrastive"]}
@@ -25,7 +25,7 @@ def photos(path, **parameters):
 
 def test_a_good_matrix_has_its_splits():
     jobs = tiny()
-    (split,) = plan.check(jobs, None).values()
+    (split,) = data_check.check(jobs, None).values()
     assert len(split.train.classes) == 12
 
 
@@ -64,13 +64,13 @@ def test_a_good_matrix_has_its_splits():
 )
 def test_what_cannot_run_is_a_sentence(tmp_path, changes, sentence):
     with pytest.raises(ConfigError) as error:
-        plan.check(tiny(**changes), tmp_path)
+        data_check.check(tiny(**changes), tmp_path)
     assert sentence in str(error.value)
 
 
 def test_an_unknown_timm_model_is_answered_with_ten_names_at_most():
     with pytest.raises(ConfigError) as error:
-        plan.check(tiny(backbones=["timm/qqqq"]), None)
+        data_check.check(tiny(backbones=["timm/qqqq"]), None)
     near = str(error.value).partition(" are ")[2].split(", ")
     assert len(near) == len(set(near)) == 10
     assert set(near) <= set(timm.list_models())
@@ -78,7 +78,7 @@ def test_an_unknown_timm_model_is_answered_with_ten_names_at_most():
 
 @pytest.mark.parametrize("backbone", ["timm/resnet18", "timm/resnet18.a1_in1k", "timm/coatnet_0_224"])
 def test_models_that_timm_has_are_accepted_with_and_without_the_tag_of_weights(backbone):
-    assert plan.check(tiny(backbones=[backbone]), None)
+    assert data_check.check(tiny(backbones=[backbone]), None)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_models_that_timm_has_are_accepted_with_and_without_the_tag_of_weights(b
 def test_what_a_sentence_says_to_set_is_accepted(validation):
     recipe = {"classes_per_batch": 2, "validation": validation}
     with pytest.raises(ConfigError) as error:
-        plan.check(tiny(recipe=recipe), None)
+        data_check.check(tiny(recipe=recipe), None)
     name, _, value = (
         str(error.value)
         .partition("set recipe.validation.")[2]
@@ -97,7 +97,7 @@ def test_what_a_sentence_says_to_set_is_accepted(validation):
         .partition("=")
     )
     recipe["validation"] = {name: float(value) if name == "share" else int(value)}
-    assert plan.check(tiny(recipe=recipe), None)
+    assert data_check.check(tiny(recipe=recipe), None)
 
 
 def vectors(folder):
@@ -115,26 +115,28 @@ def on_identity(jobs, **recipe):
 def test_vectors_take_the_backbone_for_vectors_and_pictures_another(tmp_path):
     jobs = tiny(datasets=vectors(tmp_path))
     with pytest.raises(ConfigError, match=r'embeddings are not pictures: set backbones = \["identity"\]'):
-        plan.check(jobs, None)
-    assert plan.check(on_identity(jobs), None)
+        data_check.check(jobs, None)
+    assert data_check.check(on_identity(jobs), None)
     with pytest.raises(ConfigError, match="the backbone identity takes stored embeddings, and these are pictures"):
-        plan.check(on_identity(tiny()), None)
+        data_check.check(on_identity(tiny()), None)
     with pytest.raises(ConfigError, match=r"crop = 16 cuts pictures, and these are embeddings: remove recipe\.crop"):
-        plan.check(on_identity(jobs, crop=16), None)
+        data_check.check(on_identity(jobs, crop=16), None)
 
 
 def test_pixels_of_vectors_are_skipped_and_that_is_foretold(tmp_path):
     trained, floor = on_identity(tiny(datasets=vectors(tmp_path), floors=["pixels"]))
-    (split,) = plan.check([trained, floor], None).values()
-    assert plan.unsuited(floor, split) == f"pixels needs pictures, and {floor.dataset.label} has stored embeddings"
-    assert plan.unsuited(trained, split) is None
+    (split,) = data_check.check([trained, floor], None).values()
+    assert (
+        data_check.unsuited(floor, split) == f"pixels needs pictures, and {floor.dataset.label} has stored embeddings"
+    )
+    assert data_check.unsuited(trained, split) is None
 
 
 def test_a_class_with_a_single_image_is_named(tmp_path):
     pictures(tmp_path / "train", {"a": 3, "lonely": 1})
     pictures(tmp_path / "test", {"c": 3, "d": 3})
     with pytest.raises(ConfigError, match="the class 'lonely' has a single image"):
-        plan.check(tiny(datasets=photos(tmp_path), recipe={"classes_per_batch": 2}), None)
+        data_check.check(tiny(datasets=photos(tmp_path), recipe={"classes_per_batch": 2}), None)
 
 
 def test_a_broken_image_is_named_and_can_be_skipped(tmp_path):
@@ -142,8 +144,8 @@ def test_a_broken_image_is_named_and_can_be_skipped(tmp_path):
     (tmp_path / "a" / "0.png").write_bytes(b"")
     recipe = {"classes_per_batch": 2}
     with pytest.raises(ConfigError, match=r"0\.png.*--skip-broken"):
-        plan.check(tiny(datasets=photos(tmp_path), recipe=recipe), None)
-    (split,) = plan.check(tiny(datasets=photos(tmp_path, skip_broken=True), recipe=recipe), None).values()
+        data_check.check(tiny(datasets=photos(tmp_path), recipe=recipe), None)
+    (split,) = data_check.check(tiny(datasets=photos(tmp_path, skip_broken=True), recipe=recipe), None).values()
     assert len(split.train.labels) + len(split.test.labels) == 15
 
 
@@ -157,7 +159,7 @@ def test_final_cells_are_not_run_again():
 
 def test_a_forecast_follows_what_was_measured():
     jobs = tiny(seeds=2)
-    splits = plan.check(jobs, None)
+    splits = data_check.check(jobs, None)
     unknown = plan.forecast(jobs, splits, pd.DataFrame())
     assert unknown.seconds is None
     assert unknown.bytes == 2 * (32 + 96) * 16 * 4  # of test and training images
@@ -174,9 +176,9 @@ def test_a_forecast_follows_what_was_measured():
 
 def test_rows_of_other_data_are_refused():
     (job,) = jobs = tiny()
-    splits = plan.check(jobs, None)
+    splits = data_check.check(jobs, None)
     same = pd.DataFrame({"key": [job.key, "other"], "dataset_sha": [splits[job.dataset.label].sha, "0"]})
-    plan.check_same_data(jobs, splits, same)
-    plan.check_same_data(jobs, splits, same.assign(dataset_sha=None))
+    data_check.check_same_data(jobs, splits, same)
+    data_check.check_same_data(jobs, splits, same.assign(dataset_sha=None))
     with pytest.raises(ConfigError, match="1 stored rows are of other data; name another folder with --results"):
-        plan.check_same_data(jobs, splits, same.assign(dataset_sha="0"))
+        data_check.check_same_data(jobs, splits, same.assign(dataset_sha="0"))

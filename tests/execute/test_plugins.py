@@ -11,8 +11,8 @@ from support.plugins import ALL_KINDS, LOSS, OF_VECTORS, plugin_file
 import bench
 from bench import report, store
 from bench.analysis.boards import boards
-from bench.execute import plan
-from bench.job.refusals import refusals
+from bench.execute import data_check
+from bench.job.cannot_build import refusals
 from bench.matrix.job import ConfigError
 from bench.matrix.plugin_file import PluginError
 from bench.matrix.plugins import use
@@ -76,7 +76,7 @@ def test_a_plugin_of_vectors_trains_and_its_floor_of_features_stands_beside_ours
     use([plugin_file(tmp_path, OF_VECTORS)])
     jobs = tiny(datasets=["blobs"], backbones=["wider"], floors=["largest"])
     assert [job.objective.name for job in jobs] == ["triplet", "largest", "trunk", "trunk", "trunk"]
-    assert plan.check(jobs, None).keys() == {"blobs"}
+    assert data_check.check(jobs, None).keys() == {"blobs"}
     rows = [go(job, tmp_path / "runs").row for job in jobs]
     assert [row.status for row in rows] == ["done"] * 5
     assert rows[0].parameters == (6 * 12 + 12) + (12 * 16 + 16)  # its layer, and the head on 12 features

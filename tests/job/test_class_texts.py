@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from bench import datasets
 from bench.job import fit
+from bench.job.cannot_build import refusals
 from bench.job.class_texts import class_vectors
-from bench.job.refusals import refusals
 from bench.job.run import run
 
 TEXTS = ["LATIN SMALL LETTER A", "LATIN SMALL LETTER A WITH ACUTE", "GREEK CAPITAL LETTER OMEGA"]

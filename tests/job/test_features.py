@@ -16,8 +16,8 @@ from support.jobs import go, tiny
 
 from bench import datasets
 from bench.job.backbones import conv4
+from bench.job.cannot_build import refusals
 from bench.job.features import CHUNK, features, probe
-from bench.job.refusals import refusals
 from bench.job.run import run
 from bench.matrix.job import ConfigError
 
@@ -262,7 +262,7 @@ def test_what_cannot_be_built_on_a_frozen_trunk_is_refused(weights, backbone, se
 
 def test_a_frozen_trunk_is_built_once_before_training_and_nothing_goes_through_it(weights, own_cache, monkeypatch):
     built = []
-    monkeypatch.setattr("bench.job.refusals.probe", lambda *args: (built.append(args), probe(*args))[1])
+    monkeypatch.setattr("bench.job.cannot_build.probe", lambda *args: (built.append(args), probe(*args))[1])
     backbone = {"name": "conv4", "width": 8, "weights": weights, "frozen": True}
     jobs = tiny(backbones=[backbone], recipe=STILL, losses=["triplet", "contrastive", "margin"], seeds=2)
     assert refusals(jobs, None) == []

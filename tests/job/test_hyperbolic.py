@@ -18,7 +18,7 @@ import bench
 from bench import datasets, store
 from bench.analysis.complement import study
 from bench.cli.evaluate import evaluate
-from bench.cli.options import guarded
+from bench.cli.exit_codes import guarded
 from bench.job.checkpoint import packed, unpacked
 from bench.job.fit_result import Fitted
 from bench.job.fusion import InBall, Stored

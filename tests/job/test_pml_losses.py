@@ -14,11 +14,11 @@ from torch import Tensor
 
 from bench import datasets
 from bench.datasets.held_out import folds
+from bench.job.cannot_build import refusals
 from bench.job.checkpoint import packed, unpacked
 from bench.job.fit import build
 from bench.job.optimizer import Rates, optimizer
 from bench.job.pml_losses import PmlLoss, pml_loss
-from bench.job.refusals import refusals
 from bench.matrix.catalogue import PML, pml_entries
 from bench.matrix.pml_parts import offered
 from losses.shape import Shape

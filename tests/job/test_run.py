@@ -11,9 +11,9 @@ import bench
 from bench import datasets, store
 from bench.analysis.boards import boards
 from bench.analysis.controls import controls
+from bench.job.cannot_build import refusals
 from bench.job.fit import _objective
 from bench.job.provenance import contamination
-from bench.job.refusals import refusals
 from losses.shape import Shape, Unsuitable
 
 pytestmark = pytest.mark.usefixtures("one_thread")

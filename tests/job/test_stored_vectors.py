@@ -9,8 +9,8 @@ from support.jobs import tiny
 
 from bench import datasets
 from bench.job.backbones import conv4
+from bench.job.cannot_build import refusals
 from bench.job.features import features
-from bench.job.refusals import refusals
 from bench.job.run import run
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -112,7 +112,7 @@ def _queries(recall: float, generator: np.random.Generator) -> Queries:
 
 def cells_costs(folder: Path, cells: int) -> Iterator[tuple[str, Cost]]:
     """Of planning and running a matrix of so many cells."""
-    from bench.execute.plan import check
+    from bench.execute.data_check import check
 
     file = folder / "cells.toml"
     file.write_text(matrix_text(cells), encoding="utf-8")

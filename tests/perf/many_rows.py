@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from perf.many_cells import LOAD, Cost, cost, made_up, matrix_text
+from perf.many_cells import LOAD, made_up, matrix_text
 from rich.console import Console
 from rich.table import Table
+from support.command_cost import Cost, cost
 
-from bench.execute.plan import check
+from bench.execute.data_check import check
 from bench.matrix.expand import expand
 from bench.matrix.file import load
 from bench.store.folder import _write_files

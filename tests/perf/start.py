@@ -32,7 +32,7 @@ import torch
 marks.append(time.process_time())
 import torch._dynamo
 marks.append(time.process_time())
-import faiss, bench.job.run, bench.job.refusals
+import faiss, bench.job.run, bench.job.cannot_build
 marks.append(time.process_time())
 print(*(later - before for before, later in zip(marks, marks[1:])))
 """

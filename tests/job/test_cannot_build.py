@@ -4,7 +4,7 @@ import pytest
 from support.jobs import BACKBONE, tiny
 from support.plugins import plugin_file
 
-from bench.job.refusals import refusals
+from bench.job.cannot_build import refusals
 from bench.matrix.plugins import use
 
 pytestmark = pytest.mark.usefixtures("one_thread")
