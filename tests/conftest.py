@@ -19,6 +19,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _one_core() -> Iterator[None]:
+    """A run starts one worker unless a test asks for more: each takes seconds to start, and all cores run tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOKY_MAX_CPU_COUNT", "1")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _signals() -> None:
     """What a shell starts in the background, or by nohup, is deaf to signals; what the tests start must hear them."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
