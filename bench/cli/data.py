@@ -87,13 +87,17 @@ def _cluster(executor: str, address: str | None) -> "Cluster | None":
 
 def _on_nodes(parts: "Sequence[Part]", data: Path | None, shas: Mapping[str, str], cluster: "Cluster") -> list[str]:
     """Make the same ready on every node, and say of each that it is; what is wrong on others."""
+    from bench.datasets.acquire.steps import NODES
     from bench.execute.ray_prepare import prepare_nodes
 
-    problems = []
-    for name, sentences in prepare_nodes(parts, data, shas, address=cluster.address):
-        problems += [f"{name}: {sentence}" for sentence in sentences]
-        if not sentences:
-            typer.echo(f"{name}: the same data")
+    problems, same = [], []
+    with _stage()("the cluster", NODES) as watch:
+        for done, (name, sentences) in enumerate(prepare_nodes(parts, data, shas, address=cluster.address), start=1):
+            watch(done, None)
+            problems += [f"{name}: {sentence}" for sentence in sentences]
+            same += [] if sentences else [name]
+    for name in same:
+        typer.echo(f"{name}: the same data")
     return problems
 
 

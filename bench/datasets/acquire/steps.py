@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-__all__ = ["MEGABYTES", "PICTURES", "Unit"]
+__all__ = ["MEGABYTES", "NODES", "PICTURES", "Unit"]
 
 
 class Unit(NamedTuple):
@@ -15,3 +15,4 @@ class Unit(NamedTuple):
 
 MEGABYTES = Unit("MB", 1e6, ",.1f")
 PICTURES = Unit("pictures", 1, ",.0f")
+NODES = Unit("nodes", 1, ",.0f")
