@@ -70,8 +70,9 @@ def _quicker(leader: Cost, known: Sequence[Cost]) -> str:
         return "No other method takes much less time."
     best = max(quick, key=lambda one: one.line.scores[FIRST].mean)
     behind = leader.line.scores[FIRST].mean - best.line.scores[FIRST].mean
+    how_far = f"{points(behind)} points behind it" if behind > 0 else "and its mean is as high"
     times = f"{leader.seconds / best.seconds:.1f} times less"
-    return f"The best of those that take much less is {best.line.label}: {times}, {points(behind)} points behind it."
+    return f"The best of those that take much less is {best.line.label}: {times}, {how_far}."
 
 
 def _ensembles(gains: Sequence[EnsembleGain]) -> str:

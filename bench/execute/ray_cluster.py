@@ -152,10 +152,10 @@ def see_fit(
     if not nodes:
         return
     with sight(setup, any_versions=any_versions) as seen:
-        told = dict(each_node(ray, nodes, unfit, seen, stop))
-    problems = [f"{name}: {sentence}" for name, sentences in sorted(told.items()) for sentence in sentences]
+        told = list(each_node(ray, nodes, unfit, seen, stop))
+    problems = {f"{name}: {sentence}" for name, sentences in told for sentence in sentences}
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(sorted(problems)))
 
 
 def each_node(

@@ -7,7 +7,10 @@ import pytest
 from support.jobs import matrix_file
 
 import bench
+from bench.execute import ray_cluster
 from bench.execute.ray_cluster import Cluster, Share, connected, share
+from bench.execute.stop import Stop
+from bench.execute.worker import Setup
 from bench.matrix.job import ConfigError
 
 
@@ -105,3 +108,11 @@ def test_an_address_where_nobody_listens_is_told_at_once():
     said = rf"--address 127.0.0.1:{port}: no Ray cluster answers there \("
     with pytest.raises(ConfigError, match=said), connected(f"127.0.0.1:{port}"):
         pass
+
+
+def test_what_one_node_lacks_is_told_though_another_one_of_its_name_is_fit(tmp_path, monkeypatch):
+    """As pods behind one address are, or nodes on one machine."""
+    told = [("node a (::1)", ["it has torch 1"])] * 2 + [("node a (::1)", [])]
+    monkeypatch.setattr(ray_cluster, "each_node", lambda *_: iter(told))
+    with pytest.raises(ConfigError, match=r"^node a \(::1\): it has torch 1$"):
+        ray_cluster.see_fit(None, [node()], Setup("cpu", 1, tmp_path, None), stop=Stop())
