@@ -92,11 +92,11 @@ def test_a_wrong_request_is_one_sentence(tmp_path, monkeypatch, words, sentence)
     ("endings", "code"), [({"triplet": "failed"}, 1), ({"triplet": "failed", "contrastive": "diverged"}, 3)]
 )
 def test_without_a_score_nothing_is_written_and_the_exit_code_says_so(tmp_path, monkeypatch, endings, code):
-    def ending(take, jobs, *, results, data, places, threads, **_):
+    def ending(take, jobs, conditions):
         while (job := take()) is not None:
             status = endings.get(job.objective.name, "done")
             scores, reason = ({"validation_map_at_r": 0.5}, None) if status == "done" else ({}, "it broke.")
-            store.write(results, Result(Row.of(job, status, reason=reason, scores=scores)))
+            store.write(conditions.results, Result(Row.of(job, status, reason=reason, scores=scores)))
             yield Event("started", job)
             yield Event(status, job, reason=reason)
 

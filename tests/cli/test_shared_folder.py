@@ -40,10 +40,10 @@ def test_shards_end_well_each_and_are_all_together(tmp_path):
 
 
 def test_a_folder_that_vanishes_is_one_sentence_and_the_code_of_a_wrong_request(tmp_path, monkeypatch):
-    def vanishing(take, jobs, *, results, **options):
-        for event in instant(take, jobs, results=results, **options):
+    def vanishing(take, jobs, conditions):
+        for event in instant(take, jobs, conditions):
             yield event
-            shutil.rmtree(results)
+            shutil.rmtree(conditions.results)
 
     monkeypatch.setitem(matrix_run.EXECUTORS, "local", vanishing)
     done = run(written(tmp_path, losses=LOSSES))

@@ -211,7 +211,7 @@ def test_data_is_prepared_once_on_every_node_and_other_data_is_named(cluster, tm
     assert said.stdout.count(": the same data\n") == len(cluster.worker_nodes)
     matrix = matrix_file(tmp_path, datasets='[{ name = "folder", path = "~/mine", size = 16 }]', seeds="4")
     changes, way = ["recipe.classes_per_batch=3"], {"executor": "ray", "address": cluster.address}
-    with pytest.raises(OtherDataError, match="make it the same there"):
+    with pytest.raises(OtherDataError, match="make it the same"), pytest.warns(UserWarning, match="files left out"):
         list(bench.run(matrix, results=tmp_path / "runs", data=tmp_path, changes=changes, **way))
     shutil.rmtree(homes[1])
     said = call(*asked, *ray)

@@ -39,12 +39,12 @@ def score(job):
     return 1 / (1 + abs(job.recipe.trunk_rate - 4e-4))
 
 
-def instant(take, jobs, *, results, data, places, threads, **_):
+def instant(take, jobs, conditions):
     """Another executor: it trains nothing and stores a row for each job, whose test scores say the opposite."""
     while (job := take()) is not None:
         yield Event("started", job)
         scores = {"recall_at_1": 1 - score(job), "map_at_r": 1 - score(job), "validation_map_at_r": score(job)}
-        store.write(results, Result(Row.of(job, "done", scores=scores, embedding_dim=16)))
+        store.write(conditions.results, Result(Row.of(job, "done", scores=scores, embedding_dim=16)))
         yield Event("done", job)
 
 
@@ -165,12 +165,12 @@ def test_a_request_that_is_wrong_is_refused_before_anything_trains(tmp_path, cha
 
 
 def test_an_objective_without_any_score_leaves_no_matrix_to_run(tmp_path, monkeypatch):
-    def failing(take, jobs, *, results, data, places, threads, **_):
+    def failing(take, jobs, conditions):
         while (job := take()) is not None:
             ended = "failed" if job.objective.name == "triplet" else "done"
             scores = {"validation_map_at_r": score(job)} if ended == "done" else None
             reason = None if scores else "it broke."
-            store.write(results, Result(Row.of(job, ended, reason=reason, scores=scores or {})))
+            store.write(conditions.results, Result(Row.of(job, ended, reason=reason, scores=scores or {})))
             yield Event(ended, job, reason=reason)
 
     monkeypatch.setitem(matrix_run.EXECUTORS, "local", failing)
@@ -180,11 +180,13 @@ def test_an_objective_without_any_score_leaves_no_matrix_to_run(tmp_path, monkey
 
 
 def test_what_cannot_run_here_stays_as_it_is(tmp_path, monkeypatch):
-    def skipping(take, jobs, *, results, data, places, threads, **_):
+    def skipping(take, jobs, conditions):
         while (job := take()) is not None:
             ended = "skipped" if job.objective.name == "triplet" else "done"
             scores = {"validation_map_at_r": score(job)} if ended == "done" else {}
-            store.write(results, Result(Row.of(job, ended, reason=None if scores else "no text.", scores=scores)))
+            store.write(
+                conditions.results, Result(Row.of(job, ended, reason=None if scores else "no text.", scores=scores))
+            )
             yield Event(ended, job)
 
     monkeypatch.setitem(matrix_run.EXECUTORS, "local", skipping)

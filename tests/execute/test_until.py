@@ -36,11 +36,11 @@ def recall(job):
     return min(MEANS.get(job.objective.label, 0.5) + float(noise), 1.0)
 
 
-def instant(take, jobs, *, results, data, places, threads, **_):
+def instant(take, jobs, conditions):
     """Another executor: it trains nothing and stores a score for each job."""
     while (job := take()) is not None:
         yield Event("started", job)
-        store.write(results, finished(job, recall_at_1=recall(job)))
+        store.write(conditions.results, finished(job, recall_at_1=recall(job)))
         yield Event("done", job)
 
 
@@ -135,12 +135,13 @@ def test_controls_are_chosen_in_the_end_for_the_seeds_that_ran(tmp_path):
 
 
 def test_a_failed_job_is_a_seed_without_a_score_and_runs_again_with_the_same_command(tmp_path, monkeypatch):
-    def breaking(take, jobs, *, results, data, places, threads, **_):
+    def breaking(take, jobs, conditions):
         while (job := take()) is not None:
             yield Event("started", job)
             broken = (job.objective.label, job.seed) == ("triplet", 0)
             store.write(
-                results, failure(job, "failed", "It broke.") if broken else finished(job, recall_at_1=recall(job))
+                conditions.results,
+                failure(job, "failed", "It broke.") if broken else finished(job, recall_at_1=recall(job)),
             )
             yield Event("failed" if broken else "done", job)
 

@@ -66,11 +66,11 @@ def write_baseline(file: Path, score: Score = level, *, seeds: int = 10, **chang
 def executor(score: Score, *, bits: str = "a", ran: list[tuple[str, int]] | None = None) -> Any:
     """Takes the place of the local executor: it stores what each job scores."""
 
-    def execute(take, jobs, *, results, data, places, threads, **_):
+    def execute(take, jobs, conditions):
         while (job := take()) is not None:
             yield Event("started", job)
             left = result(job, score(job), bits)
-            store.write(results, left)
+            store.write(conditions.results, left)
             if ran is not None:
                 ran.append((job.objective.label, job.seed))
             yield Event(left.row.status, job, reason=left.row.reason)

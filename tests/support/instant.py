@@ -9,13 +9,13 @@ from bench.store.row import Result, Row, failure
 EMBEDDINGS = np.eye(2, dtype=np.float32)
 
 
-def instant(take, jobs, *, results, data, places, threads, **_):
+def instant(take, jobs, conditions):
     while (job := take()) is not None:
         if isinstance(job, Event):
             yield job
             continue
         yield Event("started", job)
-        put(job, results)
+        put(job, conditions.results)
         yield Event("done" if job.recipe.epochs else "failed", job)
 
 
