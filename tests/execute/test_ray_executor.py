@@ -52,6 +52,7 @@ def cluster(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # else its workers hardly run beside other tests
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("PYTHONPATH", surroundings()["PYTHONPATH"])
         made = Processes(initialize_head=True, head_node_args=small())
@@ -118,9 +119,10 @@ def test_of_three_nodes_that_share_no_folder_two_leave_one_after_the_other(clust
     """Each of them has a cache of its own, and so has the driver; the results go to an address."""
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "driver"))
     address = f"file://{tmp_path}/far"
-    while len(cluster.worker_nodes) < 2:
-        cache = tmp_path / f"node{len(cluster.worker_nodes)}"
-        cluster.add_node(**small(), env_vars={"BENCH_CACHE": str(cache)})
+    for node in list(cluster.worker_nodes):
+        cluster.remove_node(node)
+    for name in ("node0", "node1"):
+        cluster.add_node(**small(), env_vars={"BENCH_CACHE": str(tmp_path / name)})
     far, told = {}, []
     with closing(run(JOBS, mirrored(address), cluster, limits=Limits(checkpoint_every=OFTEN))) as events:
         for event in events:
