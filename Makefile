@@ -2,8 +2,6 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TUNED = $(wildcard results/tuned/frozen-*.toml)
-# One more than there are cores: many tests wait for other processes.
-TESTERS := $(shell $(PYTHON) -c "import os; print(os.cpu_count() + 1)")
 
 .PHONY: demo demo-photos test lint tables check baseline calibrate reference small frozen finetune bench-perf fuzz kills
 
@@ -16,7 +14,7 @@ demo-photos: .venv/ready
 	$(BIN)/bench report --matrix photos
 
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready
 	$(BIN)/ruff check .

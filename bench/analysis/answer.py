@@ -57,9 +57,9 @@ def _cheapest(board: Board) -> str:
         return ""
     least = min(leaders, key=lambda one: (one.seconds, one.line.label))
     size = "" if least.line.dim is None else f"; its embedding has {least.line.dim:,} numbers"
-    took = f"takes {'the least time' if len(leaders) > 1 else time(least.seconds)} to train"
-    of = f"Of the leaders, {least.line.label} {took}, {time(least.seconds)} a seed"
-    cost = of if len(leaders) > 1 else f"{least.line.label} {took} a seed"
+    label, seconds = least.line.label, time(least.seconds)
+    alone = f"{label} takes {seconds} to train a seed"
+    cost = f"Of the leaders, {label} takes the least time to train, {seconds} a seed" if len(leaders) > 1 else alone
     return f"{cost}{size}. {_quicker(least, known)}"
 
 

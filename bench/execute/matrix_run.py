@@ -108,6 +108,7 @@ def run(
 
     Raises:
         ConfigError: the request is wrong: an unknown name or value, unfit data, or what cannot be built.
+        OtherDataError: the data has changed since the run began, or a node has other data; finished jobs are kept.
         StoreError: results cannot be written, their folder has gone, or the disk is too small for the embeddings; or
             another run writes to the address.
         Stopped: `stop` was asked for, and nothing runs any more; the same call continues.

@@ -163,6 +163,8 @@ def each_node(
 ) -> Iterator[tuple[str, list[str]]]:
     """Call a function with what is `asked` on each of these nodes, and give their names with its sentences, as it ends.
 
+    A node that leaves meanwhile has said nothing, and is left out.
+
     Raises:
         Stopped: the command is to stop.
     """
@@ -174,18 +176,19 @@ def each_node(
         answers[ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=place)(look).remote(asked)] = node
     while answers and not stop.asked:
         for answer in ray.wait(list(answers), timeout=TICK)[0]:
-            node = answers.pop(answer)
-            yield f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})", _said(ray, answer)
+            node, said = answers.pop(answer), _said(ray, answer)
+            if said is not None:
+                yield f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})", said
     if answers:
         raise Stopped
 
 
-def _said(ray: Any, answer: Any) -> list[str]:
+def _said(ray: Any, answer: Any) -> list[str] | None:
     try:
         sentences: list[str] = ray.get(answer)
     except ray.exceptions.RayTaskError as error:
         why = str(error).strip().rpartition("\n")[2]
         return [f"lossbench cannot be used there ({why}); install the same version on all nodes"]
     except ray.exceptions.RayError:
-        return []  # the node has just left
+        return None  # the node has just left
     return sentences

@@ -19,7 +19,8 @@ from bench.datasets.split import OtherDataError
 from bench.execute import pool, ray_executor
 from bench.execute.conditions import Conditions
 from bench.execute.event import ENDINGS
-from bench.execute.ray_cluster import Cluster, connected
+from bench.execute.ray_cluster import Cluster, connected, each_node
+from bench.execute.stop import Stop
 from bench.execute.worker import Limits
 from bench.matrix.job import ConfigError
 from bench.store.mirror import mirrored
@@ -219,6 +220,17 @@ def test_data_is_prepared_once_on_every_node_and_other_data_is_named(cluster, tm
     said = call(*asked, *ray)
     assert re.search(r"^bench: node .+: .+ is not a folder", said.stderr)
     cluster.remove_node(other)
+
+
+def test_what_ends_before_it_has_answered_has_said_nothing(cluster):
+    def end(_):
+        import os
+
+        os.kill(os.getpid(), 9)
+
+    with connected(cluster.address) as ray:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        assert list(each_node(ray, nodes, end, None, Stop())) == []
 
 
 def until_own_node_is_lost(jobs, results, cluster):
