@@ -6,14 +6,17 @@ an error is told without them.
 
 import os
 import re
+import secrets
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.store.job_folders import StoreError
+from bench.store.job_folders import DRAFT, StoreError
+from bench.store.processes import ours
+from bench.store.to_disk import to_disk
 
 __all__ = ["Address", "Item", "address_in"]
 
@@ -57,11 +60,17 @@ class Item(NamedTuple):
 class Address:
     """Objects below an address, by their names relative to it.
 
-    Every method raises StoreError where the address cannot be used.
+    An object is seen whole or not at all, also after a kill. Every method raises StoreError where the address cannot be
+    used.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether its objects are files."""
+        return self.text.partition(":")[0] in ON_DISK
 
     @cached_property
     def files(self) -> tuple[Any, str]:
@@ -70,7 +79,7 @@ class Address:
             try:
                 from fsspec.core import url_to_fs
 
-                own = {"auto_mkdir": True} if self.text.partition(":")[0] in ON_DISK else {}
+                own = {"auto_mkdir": True} if self.on_disk else {}
                 system, path = url_to_fs(self.text, use_listings_cache=False, **own)
             except ImportError as error:
                 advice = "for s3 that is pip install 'lossbench[remote]'"
@@ -107,10 +116,11 @@ class Address:
 
     def put(self, pairs: Sequence[tuple[Path, str]]) -> None:
         """Copy files to objects, in any order."""
-        system, path = self.files
-        with self._told("written"):
+        system, _ = self.files
+        with self._told("written"), ExitStack() as stack:
+            places = [stack.enter_context(self._written(name)) for _, name in pairs]
             if pairs:
-                system.put([str(file) for file, _ in pairs], [f"{path}/{name}" for _, name in pairs])
+                system.put([str(file) for file, _ in pairs], places)
 
     def remove(self, names: Collection[str]) -> None:
         """Remove objects, if they are there."""
@@ -131,9 +141,25 @@ class Address:
 
     def write(self, name: str, content: bytes) -> None:
         """Make a small object, or replace it."""
-        system, path = self.files
-        with self._told("written"):
-            system.pipe_file(f"{path}/{name}", content)
+        system, _ = self.files
+        with self._told("written"), self._written(name) as place:
+            system.pipe_file(place, content)
+
+    @contextmanager
+    def _written(self, name: str) -> Iterator[str]:
+        """Where an object is to be written. A store of objects shows none before it is whole; a file is renamed."""
+        _, path = self.files
+        if not self.on_disk:
+            yield f"{path}/{name}"
+            return
+        draft, place = Path(path, f"{DRAFT}{ours().mark}{secrets.token_hex(8)}"), Path(path, name)
+        try:
+            yield str(draft)
+            to_disk(draft)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(draft, place)
+        finally:
+            draft.unlink(missing_ok=True)
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

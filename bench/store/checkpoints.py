@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.store.job_folders import DAY, KEY
+from bench.store.to_disk import to_disk
 
 __all__ = ["CHECKPOINT", "checkpoint", "forget_checkpoint", "keep_checkpoint", "sweep_checkpoints"]
 
@@ -44,11 +45,11 @@ def keep_checkpoint(results: Path, key: str, save: Callable[[Path], None]) -> No
     draft = place.with_name(f"{place.name}.{secrets.token_hex(4)}")
     try:
         save(draft)
-        _to_disk(draft)
+        to_disk(draft)
         os.replace(draft, place)
     finally:
         draft.unlink(missing_ok=True)
-    _to_disk(results)
+    to_disk(results)
 
 
 def forget_checkpoint(results: Path, key: str) -> None:
@@ -89,12 +90,3 @@ def _age(file: Path) -> float:
 def _remove(file: Path) -> None:
     if _OURS.fullmatch(file.name) and _is_file(file):
         file.unlink()
-
-
-def _to_disk(path: Path) -> None:
-    """See that a file, or the names in a folder, would survive a loss of power."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

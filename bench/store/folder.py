@@ -14,7 +14,6 @@ many rows quicker, which may be deleted (see store/row_cache.py, store/row_journ
 
 import os
 import shutil
-import time
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
@@ -31,14 +30,13 @@ from bench.store.checkpoints import sweep_checkpoints
 from bench.store.column_checks import unsound
 from bench.store.columns import types
 from bench.store.damage import LOOK
-from bench.store.job_folders import DAY, DRAFT, StoreError, only_ours, unwritten
+from bench.store.job_folders import StoreError, unwritten
 from bench.store.leases import sweep_leases
 from bench.store.logs import LOGS
 from bench.store.mirror import mirrored
 from bench.store.packed_file import read_packed, schema
 from bench.store.printable_rows import readable
-from bench.store.processes import marked
-from bench.store.publish import finished, move_aside, new_draft, publish
+from bench.store.publish import finished, move_aside, new_draft, publish, sweep_drafts
 from bench.store.queries import PACKED, write_queries
 from bench.store.row import Result, Row, Status
 from bench.store.row_cache import stamp
@@ -76,30 +74,13 @@ def prepare(results: Path) -> None:
     try:
         results.mkdir(parents=True, exist_ok=True)
         new_draft(results).rmdir()
-        for draft in [path for path in results.iterdir() if path.name.startswith(DRAFT)]:
-            with suppress(OSError):  # another run has just removed it, or it is another user's
-                _remove_draft(draft)
+        sweep_drafts(results)
         sweep_checkpoints(results, finished)
         sweep_leases(results)
     except StoreError:
         raise
     except OSError as error:
         raise unwritten(results, error) from error
-
-
-def _remove_draft(draft: Path) -> None:
-    """Remove what a killed run left, and nothing but files of ours.
-
-    Of a process of this machine it is known whether it has ended; what another one made is left for a day.
-    """
-    maker = marked(draft.name.removeprefix(DRAFT))
-    left = maker is not None and maker.dead
-    if draft.is_symlink() or (not left and time.time() - draft.stat().st_mtime < DAY):
-        return
-    if draft.is_dir() and only_ours(draft):
-        shutil.rmtree(draft, ignore_errors=True)
-    elif left and draft.is_file():
-        draft.unlink()
 
 
 def empty() -> pd.DataFrame:

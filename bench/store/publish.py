@@ -8,16 +8,18 @@ any more once a finished result has moved it away. So a finished row is never re
 import errno
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
-from bench.store.job_folders import DRAFT, FILES, StoreError, holds_job, only_ours
-from bench.store.processes import ours
+from bench.store.job_folders import DAY, DRAFT, FILES, StoreError, holds_job, only_ours
+from bench.store.processes import marked, ours
 from bench.store.row_file import DamagedError, read_row
+from bench.store.to_disk import to_disk
 
-__all__ = ["FINISHED", "finished", "move_aside", "new_draft", "publish"]
+__all__ = ["FINISHED", "finished", "move_aside", "new_draft", "publish", "sweep_drafts"]
 
 FINISHED = ("done", "diverged")
 """What is never replaced: the same job would end so again."""
@@ -29,6 +31,28 @@ TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
 def new_draft(results: Path) -> Path:
     """An empty folder that is only there while something is written, named by the process that writes."""
     return Path(mkdtemp(prefix=f"{DRAFT}{ours().mark}", dir=results))
+
+
+def sweep_drafts(results: Path) -> None:
+    """Remove the drafts that killed runs left in a folder."""
+    for draft in [path for path in results.iterdir() if path.name.startswith(DRAFT)]:
+        with suppress(OSError):  # another run has just removed it, or it is another user's
+            _remove_draft(draft)
+
+
+def _remove_draft(draft: Path) -> None:
+    """Remove what a killed run left, and nothing but files of ours.
+
+    Of a process of this machine it is known whether it has ended; what another one made is left for a day.
+    """
+    maker = marked(draft.name.removeprefix(DRAFT))
+    left = maker is not None and maker.dead
+    if draft.is_symlink() or (not left and time.time() - draft.stat().st_mtime < DAY):
+        return
+    if draft.is_dir() and only_ours(draft):
+        shutil.rmtree(draft, ignore_errors=True)
+    elif maker is not None and draft.is_file():
+        draft.unlink()
 
 
 def finished(home: Path) -> bool:
@@ -160,15 +184,4 @@ def _changed(draft: Path, home: Path, folder: int) -> bool:
 def _sync_files(draft: Path) -> None:
     """See that the content is on the disk before its name is: else a loss of power leaves empty files."""
     for path in (*draft.iterdir(), draft):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EBADF}:  # not every file system can, for folders
-            raise
-    finally:
-        os.close(number)
+        to_disk(path)

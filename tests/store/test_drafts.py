@@ -84,3 +84,13 @@ def test_a_link_named_as_a_draft_keeps_its_target(tmp_path: Path, results: Path)
     store.pack(results, tmp_path / "packed.parquet")
     assert link.is_symlink()
     assert (tmp_path / "target").read_text() == "PAR1"
+
+
+def test_a_draft_that_another_machine_has_left_goes_a_day_later(results: Path) -> None:
+    draft = results / f"{DRAFT}0123abcd.5.7-89ab"
+    draft.write_bytes(b"half of it")
+    store.prepare(results)
+    assert draft.exists()
+    os.utime(draft, (LONG_AGO, LONG_AGO))
+    store.prepare(results)
+    assert not draft.exists()

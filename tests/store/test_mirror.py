@@ -1,6 +1,10 @@
 """A folder that stands for an address, here one in the memory of this process; two machines are two caches."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import uuid
 
 import fsspec
@@ -175,6 +179,38 @@ def test_a_folder_on_a_disk_may_be_an_address(tmp_path, monkeypatch):
     stored(one, done())
     shutil.rmtree(one.folder)
     assert bench.load(f"file://{tmp_path}/far")["key"].tolist() == [JOB.key]
+
+
+SENDING = """
+import os, signal, sys
+from pathlib import Path
+from fsspec.implementations.local import LocalFileSystem
+from bench.store.address import Address
+whole = LocalFileSystem.put_file
+def half(self, here, there, **options):
+    whole(self, here, there, **options)
+    os.truncate(there, 100)
+    os.kill(os.getpid(), signal.SIGKILL)
+LocalFileSystem.put_file = half
+Address(sys.argv[1]).put([(Path(sys.argv[2]), "object")])
+"""
+
+
+def test_on_a_disk_an_object_is_whole_also_after_a_kill_and_what_is_left_goes_with_the_next_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    far, address, file = tmp_path / "far", Address(f"file://{tmp_path}/far"), tmp_path / "file"
+    address.write("object", b"old")
+    file.write_bytes(b"new" * 1000)
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    sending = [sys.executable, "-c", SENDING, address.text, str(file)]
+    assert subprocess.run(sending, env={**os.environ, **path}).returncode == -signal.SIGKILL
+    assert address.read("object") == b"old"
+    assert len(list(far.iterdir())) == 2
+    with store.driving(mirrored(address.text)):
+        pass
+    assert [path.name for path in far.iterdir()] == ["object"]
+    address.put([(file, "object")])
+    assert (far / "object").read_bytes() == b"new" * 1000
 
 
 @pytest.mark.parametrize(
