@@ -90,8 +90,7 @@ def work(file: int) -> None:
     from bench.job.cannot_build import refusals
     from bench.job.run import run
 
-    told: dict[str, Any] = {"progress": partial(_tell, pool), "tell": partial(_tell_embedding, pool)}
-    train: Callable[..., Result] = partial(run, data=setup.data, results=setup.results, device=device, **told)
+    train: Callable[..., Result] = partial(run, data=setup.data, results=setup.results, device=device)
     while True:
         asked: Job | list[Job] = inbox.get()
         if isinstance(asked, list):
@@ -149,6 +148,8 @@ def _terms(limits: Limits, pool: "Connection[Any, Any]", stop: Stop) -> Any:
         seconds=math.inf if seconds is None else 60 * seconds,
         memory=math.inf if memory is None else 1e9 * memory,
         stop=lambda: stop.asked,
+        progress=partial(_tell, pool),
+        tell=partial(_tell_embedding, pool),
         remark=lambda sentence: pool.send(News("remark", reason=sentence)),
         kept=lambda: pool.send(News("checkpoint")),
     )

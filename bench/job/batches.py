@@ -61,31 +61,29 @@ def epochs(
     recipe: Recipe,
     *,
     draws: Mapping[str, torch.Generator],
-    device: torch.device,
-    passed: int = 0,
-    begun: int = 0,
+    over: tuple[int, int] = (0, 0),
     numbered: bool = False,
 ) -> Iterator[Batches]:
-    """For every epoch its batches: augmented images float [P·K, C, H, W], or vectors, and labels [P·K], on the device.
+    """For every epoch its batches: augmented images float [P·K, C, H, W], or vectors, and labels [P·K], beside them.
 
     Args:
-        draw: gives the images.
+        draw: gives the images, on the device that trains.
         labels: [N] of the images that `draw` gives, numbers from 0; images with -1 are never drawn.
         recipe: how many epochs, and what a batch is.
         draws: the `generators`; the last batch of an epoch leaves them where the next epoch begins.
-        device: where the batches go.
-        passed: epochs that are over.
-        begun: batches of the next epoch that are over. It draws its batches as at first, and augments only the rest.
+        over: epochs that are over, and batches of the next one, which draws its batches as at first, and augments only
+            the rest.
         numbered: give the number of each image, [P·K], instead of its label.
     """
     rows = torch.from_numpy(np.flatnonzero(labels >= 0))
     own = labels[rows.numpy()]
-    known = (rows if numbered else torch.from_numpy(own)).to(device)
+    known = rows if numbered else torch.from_numpy(own)
     classes, images, most = recipe.classes_per_batch, recipe.images_per_class, recipe.images_per_epoch
+    passed, begun = over
     for number in range(passed, recipe.epochs):
         chosen = balanced(own, draws["batches"], classes=classes, images=images, most=most)
-        over = begun if number == passed else 0
-        yield _drawn(draw, rows, known, islice(chosen, over, None), draws["augmentation"])
+        left = islice(chosen, begun if number == passed else 0, None)
+        yield _drawn(draw, rows, known, left, draws["augmentation"])
 
 
 def _drawn(
@@ -93,7 +91,8 @@ def _drawn(
 ) -> Batches:
     """Images and labels of batches, each of which says which of the rows it takes."""
     for chosen in batches:
-        yield draw(rows[chosen], augmentation), known[sent(chosen, known.device)]
+        images = draw(rows[chosen], augmentation)
+        yield images, sent(known[chosen], images.device)
 
 
 def augmented(read: Reader, recipe: Recipe) -> Draw:

@@ -76,15 +76,7 @@ def pictures(split: Split, recipe: Recipe, device: torch.device, *, frozen: Feat
     return Pictures(split, device, read, sides, draw, sample, frozen)
 
 
-def fit(
-    job: Job,
-    images: Pictures,
-    fold: Fold,
-    *,
-    number: int,
-    watch: Watch,
-    progress: Callable[[int], None] = lambda _epochs: None,
-) -> Fitted:
+def fit(job: Job, images: Pictures, fold: Fold, *, number: int, watch: Watch) -> Fitted:
     """Train a model on the classes of a fold, and embed the test images as the recipe's epoch sees them.
 
     With classes held out, the model is looked at as it learns: the epoch with their best MAP@R (of equal ones the
@@ -96,7 +88,6 @@ def fit(
         fold: which training classes are held out.
         number: of this model among the job's models.
         watch: over the job.
-        progress: told the number of epochs done, those of the models before included.
     """
     recipe = job.recipe
     training = begin(job, images, fold, number=number)
@@ -104,7 +95,7 @@ def fit(
     watch.follow(training)
     embedded = partial(embed, training.model, training.objective, crop=recipe.crop, between=watch.look)
     for epoch in _left(training, job, images, fold, watch):
-        progress(number * recipe.epochs + epoch.epoch)
+        watch.terms.progress(number * recipe.epochs + epoch.epoch)
         looked: dict[str, float] = dict.fromkeys(LOOKS, math.nan) if len(fold.held_out) else {}
         due = epoch.epoch % recipe.validate_every == 0 or epoch.epoch == recipe.epochs
         if looked and due and math.isfinite(epoch.loss):
@@ -131,9 +122,10 @@ def _left(training: Training, job: Job, images: Pictures, fold: Fold, watch: Wat
     """The epochs that are left to be trained; they are as they are asked for."""
     if _diverged(training):
         return iter(())
-    recipe, begun = job.recipe, len(training.inside.losses) if training.inside else 0
-    over: dict[str, Any] = {"passed": len(training.history), "begun": begun, "numbered": images.taught is not None}
-    feed = epochs(images.draw, fold.labels, recipe, draws=training.generators, device=images.device, **over)
+    recipe = job.recipe
+    over = len(training.history), len(training.inside.losses) if training.inside else 0
+    numbered = images.taught is not None
+    feed = epochs(images.draw, fold.labels, recipe, draws=training.generators, over=over, numbered=numbered)
     options: dict[str, Any] = {"clip": recipe.clip, "at_a_time": recipe.images_at_a_time, "after_step": watch.look}
     return train(training, feed, precision=getattr(torch, recipe.precision), **options)
 

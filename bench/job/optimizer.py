@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
+from bench.job.uncompiled import uncompiled
+
 __all__ = ["Rates", "Schedule", "optimizer", "schedule"]
 
 Schedule = Callable[[float], float]
@@ -53,13 +55,13 @@ def optimizer(
     fused = all(tensor.is_cuda for tensors in groups for tensor in tensors) or None
     match kind:
         case "rmsprop":
-            return RMSprop(rated, weight_decay=weight_decay, momentum=momentum)
+            return uncompiled(RMSprop)(rated, weight_decay=weight_decay, momentum=momentum)
         case "sgd":
-            return SGD(rated, weight_decay=weight_decay, momentum=momentum, fused=fused)
+            return uncompiled(SGD)(rated, weight_decay=weight_decay, momentum=momentum, fused=fused)
         case "adam":
-            return Adam(rated, weight_decay=weight_decay, fused=fused)
+            return uncompiled(Adam)(rated, weight_decay=weight_decay, fused=fused)
         case _:
-            return AdamW(rated, weight_decay=weight_decay, fused=fused)
+            return uncompiled(AdamW)(rated, weight_decay=weight_decay, fused=fused)
 
 
 def _without(tensors: Iterable[Tensor], others: Iterable[Tensor]) -> list[Tensor]:

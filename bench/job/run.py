@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -67,8 +67,6 @@ def run(
     data: Path | None,
     results: Path,
     device: torch.device,
-    progress: Callable[[int], None] = lambda _epochs: None,
-    tell: Tell = lambda _done, _of: None,
     terms: Terms = Terms(),  # noqa: B008
 ) -> Result:
     """Train and evaluate one job, or fuse the stored embeddings of its members, or let these teach it.
@@ -78,9 +76,7 @@ def run(
         data: folder with one subfolder per dataset.
         results: where a model ensemble finds its members.
         device: what trains.
-        progress: told the number of epochs done.
-        tell: told how many pictures are through a frozen trunk, where that is not done yet.
-        terms: how it is to be run. Results do not depend on them.
+        terms: how it is to be run, and who is told of it. Results do not depend on them.
 
     Raises:
         Stopped: it was asked to stop, and can be continued.
@@ -89,7 +85,7 @@ def run(
     started, watch = datetime.now(UTC), Watch(job, results, device, terms)
     provenance.reset_peak_memory(device)
     split = datasets.load(job.dataset, data)
-    telling = partial(_tell_and_look, tell, watch)
+    telling = partial(_tell_and_look, watch)
     fits: list[Fitted] = []
     compared, evaluating = Compared(), time.perf_counter()
     try:
@@ -107,7 +103,7 @@ def run(
                 for number, fold in watch.left(planned):
                     try:
                         with advised(job, images, fold):
-                            watch.finish(fit(job, images, fold, number=number, watch=watch, progress=progress))
+                            watch.finish(fit(job, images, fold, number=number, watch=watch))
                     except UnfitError as error:
                         watch.begin_anew(str(error))
                 watch.look()
@@ -130,8 +126,8 @@ def run(
     return _result(job, outcome, compared, fits, cost)
 
 
-def _tell_and_look(tell: Tell, watch: Watch, done: int, of: int) -> None:
-    tell(done, of)
+def _tell_and_look(watch: Watch, done: int, of: int) -> None:
+    watch.terms.tell(done, of)
     watch.look()
 
 

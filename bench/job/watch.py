@@ -43,6 +43,10 @@ class Terms(NamedTuple):
     """Bytes that it may hold: of the GPU's memory, or of its process on the processor."""
     stop: Callable[[], bool] = lambda: False
     """Whether it is asked to stop."""
+    progress: Callable[[int], None] = lambda _epochs: None
+    """Told the number of epochs done, those of the models before included."""
+    tell: Callable[[int, int], None] = lambda _done, _of: None
+    """Told how many pictures are through a frozen trunk, and of how many, where that is not done yet."""
     remark: Callable[[str], None] = lambda _sentence: None
     """Told what the user should know."""
     kept: Callable[[], None] = lambda: None

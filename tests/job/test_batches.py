@@ -20,9 +20,7 @@ def part(classes=6, images=5, channels=3):
 def first_epoch(recipe, device, labels=None):
     data = part()
     labels = data.labels if labels is None else labels
-    return list(
-        next(epochs(augmented(reader(data.images, device), recipe), labels, recipe, draws=generators(0), device=device))
-    )
+    return list(next(epochs(augmented(reader(data.images, device), recipe), labels, recipe, draws=generators(0))))
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -42,9 +40,7 @@ def test_an_epoch_pairs_images_with_their_labels():
     recipe = Recipe(epochs=2, classes_per_batch=3, images_per_class=2, **STILL)
     drawn = [
         list(epoch)
-        for epoch in epochs(
-            augmented(reader(data.images, CPU), recipe), data.labels, recipe, draws=generators(0), device=CPU
-        )
+        for epoch in epochs(augmented(reader(data.images, CPU), recipe), data.labels, recipe, draws=generators(0))
     ]
     assert [len(epoch) for epoch in drawn] == [5, 5]
     for images, labels in drawn[0] + drawn[1]:

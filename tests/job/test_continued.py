@@ -36,8 +36,8 @@ class Attempt:
         return self.looks < 0
 
     def run(self, job: Job, results: Path) -> Result:
-        terms = Terms(every=RARELY, stop=self.stop, remark=self.said.append)
-        return run(job, data=None, results=results, device=CPU, terms=terms, progress=self.epochs.append)
+        terms = Terms(every=RARELY, stop=self.stop, remark=self.said.append, progress=self.epochs.append)
+        return run(job, data=None, results=results, device=CPU, terms=terms)
 
 
 def finished(job: Job, results: Path, looks: int) -> tuple[Result, int]:

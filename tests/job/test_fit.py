@@ -17,6 +17,7 @@ from bench.job.fit import begin, pictures
 from bench.job.floors import pixels
 from bench.job.run import run
 from bench.job.train import Snapshot, train
+from bench.job.watch import Terms
 from bench.matrix.catalogue import entries
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -70,7 +71,7 @@ def test_what_is_held_out_is_scored_as_brute_force_does(tmp_path):
     result = run(job, data=None, results=tmp_path, device=CPU)
     images = pictures(split, job.recipe, CPU)
     training = begin(job, images, fold)
-    list(train(training, epochs(images.draw, fold.labels, job.recipe, draws=training.generators, device=CPU)))
+    list(train(training, epochs(images.draw, fold.labels, job.recipe, draws=training.generators)))
     points = (
         embed(training.model, training.objective, images.train, torch.from_numpy(fold.held_out)).numpy().astype(float)
     )
@@ -84,7 +85,7 @@ def test_what_is_held_out_is_scored_as_brute_force_does(tmp_path):
 def test_folds_train_a_model_each_and_put_their_embeddings_side_by_side(tmp_path):
     (job,) = tiny(recipe={**VALIDATED, "validation": {"folds": 3}})
     told = []
-    result = go(job, tmp_path, progress=told.append)
+    result = go(job, tmp_path, terms=Terms(progress=told.append))
     assert told == list(range(1, 10))
     assert result.row.embedding_dim == 3 * 16
     assert len(result.row.epoch) == 3
@@ -148,8 +149,8 @@ def trained(job, count, state=None, steps=None):
     if state is not None:
         torch.manual_seed(0)  # what another job may have left behind
         training.load_state_dict(state)
-    over = {"passed": len(training.history), "begun": len(training.inside.losses) if training.inside else 0}
-    feed = epochs(images.draw, fold.labels, job.recipe, draws=training.generators, device=CPU, **over)
+    over = len(training.history), len(training.inside.losses) if training.inside else 0
+    feed = epochs(images.draw, fold.labels, job.recipe, draws=training.generators, over=over)
 
     def after_step():
         if training.scheduler.last_epoch == steps:

@@ -125,7 +125,7 @@ def test_the_processor_waits_for_the_gpu_once_in_an_epoch(monkeypatch, share):
         done.append(True)
         torch.cuda.set_sync_debug_mode("error" if len(done) < 4 else "default")
 
-    feed = batches.epochs(images.draw, fold.labels, job.recipe, draws=training.generators, device=CUDA)
+    feed = batches.epochs(images.draw, fold.labels, job.recipe, draws=training.generators)
     try:
         next(train(training, feed, after_step=after))
     finally:

@@ -14,6 +14,7 @@ from bench.analysis.controls import controls
 from bench.job.cannot_build import refusals
 from bench.job.fit import _objective
 from bench.job.provenance import contamination
+from bench.job.watch import Terms
 from losses.shape import Shape, Unsuitable
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,7 +26,7 @@ SCORES = ["recall_at_1", "recall_at_8", "map_at_r", "r_precision", "nmi", "ami"]
 def test_a_job_leaves_a_row_with_scores_cost_and_provenance(tmp_path):
     (job,) = tiny()
     told = []
-    result = go(job, tmp_path, progress=told.append)
+    result = go(job, tmp_path, terms=Terms(progress=told.append))
     row = bench.load(tmp_path).iloc[0]
     assert told == [1, 2]
     assert (row["status"], row["embedding_dim"], row["threads"]) == ("done", 16, 1)

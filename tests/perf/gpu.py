@@ -96,7 +96,7 @@ def step() -> None:
             settings(of_a_worker=True)
             training.history.clear()
             draws = training.generators
-            feed = batches.epochs(images.draw, fold.labels, job.recipe, draws=draws, device=CUDA)
+            feed = batches.epochs(images.draw, fold.labels, job.recipe, draws=draws)
             next(train(training, feed, precision=torch.bfloat16))
 
         return epoch

@@ -30,13 +30,11 @@ import time
 marks = [time.process_time()]
 import torch
 marks.append(time.process_time())
-import torch._dynamo
-marks.append(time.process_time())
 import faiss, bench.job.run, bench.job.cannot_build
 marks.append(time.process_time())
 print(*(later - before for before, later in zip(marks, marks[1:])))
 """
-PARTS = ("torch", "torch's compiler, which every optimizer imports", "all else")
+PARTS = ("torch", "all else")
 
 
 def commands(folder: Path) -> list[tuple[str, str]]:

@@ -65,10 +65,10 @@ def step_overhead(batch: int, rounds: int = 7) -> tuple[float, float, float]:
     count = steps(len(split.train.labels), classes=recipe.classes_per_batch, images=recipe.images_per_class)
     draw = augmented(reader(split.train.images, CPU), recipe)
     rate = schedule("cosine", 1)
-    ready = list(next(epochs(draw, fold.labels, recipe, draws=generators(0), device=CPU)))
+    ready = list(next(epochs(draw, fold.labels, recipe, draws=generators(0))))
 
     def ours() -> None:
-        feed = epochs(draw, fold.labels, recipe, draws=generators(0), device=CPU)
+        feed = epochs(draw, fold.labels, recipe, draws=generators(0))
         scheduler = LambdaLR(adam, lambda step: rate(step / count))
         list(train(Training(model, objective, adam, scheduler, {}), feed))
 

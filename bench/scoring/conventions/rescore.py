@@ -92,7 +92,7 @@ def scorer(images: EmbeddedImages, *, ks: Sequence[int] = (1, 2, 4, 8), restarts
     @cache
     def found(distance: str, search: str) -> tuple[Flags, Flags | None]:
         way: dict[str, Any] = {"single": search == "single", "hyperbolic": distance == "hyperbolic"}
-        return _found(*points(distance), images.labels, others, **way, depth=depth)
+        return _found(points(distance), (images.labels, others), **way, depth=depth)
 
     @cache
     def clustered(distance: str, how: str) -> list[Clustering]:
@@ -136,23 +136,22 @@ def _pointed(points: NDArray[np.floating] | None, kind: np.dtype[Any], distance:
 
 
 def _found(
-    queries: Tensor,
-    gallery: Tensor | None,
-    labels: NDArray[np.int64],
-    others: NDArray[np.int64],
+    points: tuple[Tensor, Tensor | None],
+    labels: tuple[NDArray[np.int64], NDArray[np.int64]],
     *,
     single: bool,
     depth: int,
     hyperbolic: bool,
 ) -> tuple[Flags, Flags | None]:
     """Of the nearest candidates [Q, depth], or one more with the query among them: which are of its class, which it."""
+    (queries, gallery), (own_labels, others) = points, labels
     pool = queries if gallery is None else gallery
     deep = min(depth + (gallery is None), len(pool))
     same = np.empty((len(queries), deep), dtype=bool)
     own = None if gallery is not None else np.empty_like(same)
     distance: Distance = "hyperbolic" if hyperbolic else "euclidean"
     for rows, found in _single(queries, pool, deep) if single else blocks(queries, pool, depth=deep, distance=distance):
-        np.equal(others[found], labels[rows, None], out=same[rows])
+        np.equal(others[found], own_labels[rows, None], out=same[rows])
         if own is not None:
             np.equal(found, np.arange(rows.start, rows.stop)[:, None], out=own[rows])
     return same, own
