@@ -98,6 +98,13 @@ def _line(process):
         return ""
 
 
+def remarks_of_lost_nodes(told):
+    """All remarks. Ray may start an actor anew on a node that is going, so that one node is lost to a job twice."""
+    remarks = [event for event in told if event.kind == "remark"]
+    assert [event.reason for event in remarks if "its node was lost" not in event.reason] == []
+    return remarks
+
+
 def test_a_node_is_lost_in_the_middle_of_a_job_and_the_bits_are_those_of_a_local_run(cluster, local, tmp_path):
     jobs, far, told = JOBS[:3], set(), []
     with closing(run(jobs, tmp_path / "ray", cluster, limits=Limits(checkpoint_every=OFTEN))) as events:
@@ -109,10 +116,10 @@ def test_a_node_is_lost_in_the_middle_of_a_job_and_the_bits_are_those_of_a_local
                 cluster.remove_node(node, allow_graceful=False)
     assert [event.kind for event in told if event.kind in ENDINGS] == ["done"] * 3
     assert [event.kind for event in told].count("started") == 3
-    (remark,) = [event for event in told if event.kind == "remark"]
-    assert "its node was lost" in remark.reason
+    lost = [event.job.key for event in remarks_of_lost_nodes(told)]
     rows = bench.load(tmp_path / "ray").set_index("key")
-    assert rows.loc[remark.job.key, "resumed"] == 1
+    assert lost
+    assert (rows.loc[lost, "resumed"] >= 1).all()
     assert bits(tmp_path / "ray").equals(local(jobs))
 
 
@@ -136,8 +143,7 @@ def test_of_three_nodes_that_share_no_folder_two_leave_one_after_the_other(clust
     assert not cluster.worker_nodes
     assert [event.kind for event in told if event.kind in ENDINGS] == ["done"] * 4
     assert len({event.job.key for event in told if event.kind == "done"}) == 4
-    remarks = [event.reason for event in told if event.kind == "remark"]
-    assert len(remarks) == 2, remarks
+    assert len(remarks_of_lost_nodes(told)) >= 2
     assert bench.load(address)["resumed"].sum() >= 2
     assert bits(address).equals(local(JOBS))
     assert sum((place / "results").exists() for place in tmp_path.iterdir()) >= 3
