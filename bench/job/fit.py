@@ -23,7 +23,7 @@ from bench.job.network import Embedder, embedder_for
 from bench.job.optimizer import Rates, optimizer, schedule
 from bench.job.pml_losses import pml_loss
 from bench.job.sampler import steps
-from bench.job.students import Teacher
+from bench.job.students import Teacher, student
 from bench.job.train import Epoch, Snapshot, Training, train
 from bench.job.watch import Watch
 from bench.job.weights import sha_of
@@ -141,7 +141,10 @@ def begin(job: Job, images: Pictures, fold: Fold, *, number: int = 0) -> Trainin
     widths = images.frozen.widths if images.frozen else ()
     model, objective = build(job, images.split, fold, seed=seed, device=images.device, widths=widths)
     if images.taught is not None:
-        objective = _student(job, objective, images.taught, images, fold)
+        place = torch.full((len(fold.labels),), -1)
+        place[images.sample] = torch.arange(len(images.sample))
+        teacher = Teacher(torch.from_numpy(fold.labels), place, images.taught)
+        objective = student(job.objective, objective, teacher).to(images.device)
     rates = Rates(recipe.trunk_rate, recipe.head_rate, recipe.loss_rate)
     decay = {"weight_decay": recipe.weight_decay, "momentum": recipe.momentum}
     optimized = optimizer(model, objective, rates, **decay, kind=recipe.optimizer)
@@ -187,14 +190,6 @@ def build(
         raise Unsuitable(f"the models of several folds stand side by side, which {distance} distance does not outlast.")
     torch.manual_seed(derive(seed, "training"))  # dropout and random miners
     return model, objective
-
-
-def _student(job: Job, objective: nn.Module, taught: Tensor, images: Pictures, fold: Fold) -> nn.Module:
-    """The objective that trains a student, given its own and what its teachers say of the sample."""
-    entry, place = find("students", job.objective.name), torch.full((len(fold.labels),), -1)
-    place[images.sample] = torch.arange(len(images.sample))
-    teacher = Teacher(torch.from_numpy(fold.labels), place, taught)
-    return built(entry, entry.function()(objective, teacher, **job.objective.parameters)).to(images.device)
 
 
 def _learns_without_trunk(model: Embedder, objective: nn.Module) -> bool:

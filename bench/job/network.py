@@ -1,10 +1,9 @@
 """The network that is trained: normalisation, trunk, pooling and head, image to embedding."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge
@@ -14,6 +13,7 @@ from bench.job.built import built_trunk
 from bench.job.head import Head, each, head_on
 from bench.job.pooling import GeM, Pool
 from bench.job.stages import freeze, still
+from bench.job.trunk_facts import first_tokens, has_class_token, maps_of, statistics, width_of
 from bench.job.weights import load
 from bench.matrix.catalogue import VECTORS, find
 from bench.matrix.job import Part
@@ -112,10 +112,10 @@ def embedder(trunk: nn.Module, example: Tensor, dim: int, options: Options = PLA
     """
     if options.weights is not None:
         load(getattr(trunk, "plain", trunk), Path(options.weights))  # a wrapper's names are not the file's
-    mean, std = (one.view(-1, 1, 1) for one in _statistics(trunk, example))
-    maps = _maps(trunk, (example[:2] - mean) / std)
-    first = _first_tokens(trunk, maps)
-    if options.pooling == "token" and not (first and _has_class_token(trunk)):
+    mean, std = (one.view(-1, 1, 1) for one in statistics(trunk, example))
+    maps = maps_of(trunk, (example[:2] - mean) / std)
+    first = first_tokens(trunk, maps)
+    if options.pooling == "token" and not (first and has_class_token(trunk)):
         raise ValueError("the features have no class token: set another pooling")
     pools = [GeM(first) if options.pooling == "gem" else Pool(options.pooling, first) for _ in maps]
     features = [pool(level).shape[1] for pool, level in zip(pools, maps, strict=True)]
@@ -149,19 +149,9 @@ def embedder_of_vectors(
     trunk = trunk or (_SideBySide(widths) if len(widths) > 1 else nn.Identity())
     std = vectors.std(0, correction=0)
     mean, std = vectors.mean(0), torch.where(std > 0, std, 1.0)
-    features = widths or [_width(trunk, (vectors[:2] - mean) / std)]
+    features = widths or [width_of(trunk, (vectors[:2] - mean) / std)]
     head = head_on(features, dim, norm=options.norm, kind=options.head, hidden=options.hidden)
     return Embedder(trunk, nn.Identity(), head, features=features, mean=mean, std=std)
-
-
-def _width(trunk: nn.Module, vectors: Tensor) -> int:
-    """Of what a trunk makes of vectors."""
-    trunk.eval()
-    with torch.no_grad():
-        found = trunk(vectors)
-    if not isinstance(found, Tensor) or found.ndim != 2:
-        raise ValueError("a backbone of vectors must give vectors [B, width]: mend its forward")
-    return found.shape[1]
 
 
 def embedder_for(backbone: Part, example: Tensor, dim: int, widths: Sequence[int] = ()) -> Embedder:
@@ -204,66 +194,5 @@ class _SideBySide(nn.Module):
         return list(torch.split(vectors, list(self.widths), 1))
 
 
-def _first_tokens(trunk: nn.Module, maps: Sequence[Tensor]) -> int:
-    """How many tokens stand before those of the patches; 0 for feature maps and vectors."""
-    if any(level.ndim != 3 for level in maps):
-        return 0
-    stated: int | None = getattr(trunk, "num_prefix_tokens", None)
-    return int(_has_class_token(trunk)) if stated is None else stated
-
-
-def _has_class_token(trunk: nn.Module) -> bool:
-    return getattr(trunk, "cls_token", None) is not None
-
-
 def _batch_norms(module: nn.Module) -> list[nn.Module]:
     return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-
-
-def _statistics(trunk: nn.Module, example: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel: the trunk's own where it names them, else the example's."""
-    config: Mapping[str, Any] = getattr(trunk, "default_cfg", {})
-    stated: tuple[Sequence[float], Sequence[float]] = (config.get("mean", ()), config.get("std", ()))
-    if len(stated[0]) == example.shape[1]:
-        return torch.tensor(stated[0]), torch.tensor(stated[1])
-    return example.mean((0, 2, 3)), example.std((0, 2, 3)).clamp(min=1e-3)
-
-
-def _maps(trunk: nn.Module, example: Tensor) -> list[Tensor]:
-    """The feature map of each level for the example.
-
-    Raises:
-        ValueError: the images do not suit the trunk; the sentence names a size that does, where one is found.
-    """
-    trunk.eval()
-    try:
-        return _levels(trunk, example)
-    except Exception as error:  # a trunk raises whatever it likes
-        have = " × ".join(map(str, example.shape[2:]))
-        first = str(error).strip().partition("\n")[0]
-        advice = (
-            f"set size = {size} of the dataset" if (size := _size_that_fits(trunk, example)) else "set another size"
-        )
-        raise ValueError(
-            f"pictures of {have} pixels do not suit this trunk ({first}): {advice}, or choose another backbone"
-        ) from None
-
-
-@torch.no_grad()
-def _levels(trunk: nn.Module, images: Tensor) -> list[Tensor]:
-    maps: Tensor | list[Tensor] = trunk(images)
-    found = maps if isinstance(maps, list) else [maps]
-    if not all(level.numel() for level in found):
-        raise ValueError("nothing is left of them")
-    return found
-
-
-def _size_that_fits(trunk: nn.Module, example: Tensor) -> int | None:
-    """A number of pixels that the trunk takes: the next power of two, else what it was made for."""
-    made_for: Sequence[int] = getattr(trunk, "default_cfg", {}).get("input_size", ())[1:2]
-    larger = [size for size in (16, 32, 64, 128, 256) if size > min(example.shape[2:])]
-    for size in larger:
-        with suppress(Exception):
-            _levels(trunk, example.new_zeros(1, example.shape[1], size, size))
-            return size
-    return next(iter(made_for), None)

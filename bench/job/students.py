@@ -9,10 +9,13 @@ from typing import Annotated, NamedTuple
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from bench.job.built import built
+from bench.matrix.catalogue import find
+from bench.matrix.job import Part
 from losses.distillation import divergence
 from losses.ensembles import Distance, compared_by, read
 
-__all__ = ["Teacher", "relations"]
+__all__ = ["Teacher", "relations", "student"]
 
 
 class Teacher(NamedTuple):
@@ -24,6 +27,12 @@ class Teacher(NamedTuple):
     """[N]: where among the embeddings each image is, -1 where the teachers stored none of it."""
     embeddings: Tensor
     """[M, dim]: all teachers side by side, so that cosine similarities are the mean of theirs."""
+
+
+def student(asked: Part, objective: nn.Module, teacher: Teacher) -> nn.Module:
+    """The objective that trains a student, as a job asks for it: its own, and what the teachers say."""
+    entry = find("students", asked.name)
+    return built(entry, entry.function()(objective, teacher, **asked.parameters))
 
 
 def relations(
