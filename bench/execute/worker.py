@@ -172,7 +172,7 @@ def _prepared(setup: Setup) -> Any:
     adopt(setup.plugins)
     torch.set_num_threads(setup.threads)
     faiss.omp_set_num_threads(setup.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # what else sets it imports torch's compiler
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     device = torch.device(setup.device)

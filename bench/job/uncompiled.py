@@ -1,6 +1,7 @@
 """torch's optimizers without torch's compiler.
 
 They import it, a second and 0.15 GB for every worker, only to tell it what it is to leave alone. Nothing here compiles.
+A trunk of timm imports it all the same, by way of torchvision.
 """
 
 import inspect

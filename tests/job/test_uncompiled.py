@@ -18,6 +18,20 @@ KINDS = [
 ]
 
 
+AS_A_WORKER = """
+import sys
+from pathlib import Path
+from bench.execute.worker import Setup, _prepared
+from support.jobs import go, tiny
+results = Path(sys.argv[1])
+_prepared(Setup("cpu", 1, results, None))
+from bench.job.cannot_build import refusals
+(job,) = tiny()
+assert refusals([job], None) == []
+print(go(job, results).row.status, "torch._dynamo" in sys.modules)
+"""
+
+
 def trained(kind, options):
     """Weights and state after some steps of two groups, with a schedule, continued from its state in between."""
     torch.manual_seed(0)
@@ -60,9 +74,5 @@ def test_hooks_are_called_as_torch_calls_them():
 
 
 def test_a_job_is_run_without_the_compiler(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from support.jobs import go, tiny; (job,) = tiny();"
-        " print(go(job, Path(sys.argv[1])).row.status, 'torch._dynamo' in sys.modules)"
-    )
-    command = [sys.executable, "-c", code, tmp_path]
+    command = [sys.executable, "-c", AS_A_WORKER, tmp_path]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "done False\n"
