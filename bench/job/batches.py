@@ -64,7 +64,7 @@ def epochs(
     over: tuple[int, int] = (0, 0),
     numbered: bool = False,
 ) -> Iterator[Batches]:
-    """For every epoch its batches: augmented images float [P·K, C, H, W], or vectors, and labels [P·K], beside them.
+    """For every epoch its batches: augmented images float [P·K, C, H, W], or vectors, and labels [P·K], on one device.
 
     Args:
         draw: gives the images, on the device that trains.

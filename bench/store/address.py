@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from bench.store.job_folders import DRAFT, StoreError
 from bench.store.processes import ours
+from bench.store.publish import sweep_drafts
 from bench.store.to_disk import to_disk
 
 __all__ = ["Address", "Item", "address_in"]
@@ -144,6 +145,12 @@ class Address:
         system, _ = self.files
         with self._told("written"), self._written(name) as place:
             system.pipe_file(place, content)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left of objects that were not whole."""
+        if self.on_disk:
+            with self._told("read"):
+                sweep_drafts(Path(self.files[1]))
 
     @contextmanager
     def _written(self, name: str) -> Iterator[str]:

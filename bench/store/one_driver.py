@@ -21,7 +21,6 @@ from bench.store.job_folders import StoreError
 from bench.store.leases import RENEW, STALE, Lease
 from bench.store.mirror import mirror_of
 from bench.store.processes import ours
-from bench.store.publish import sweep_drafts
 
 __all__ = ["DRIVER", "driving"]
 
@@ -49,8 +48,7 @@ def driving(results: Path) -> Iterator[None]:
     renewing = threading.Thread(target=_renew, args=(address, lease, over), name="driver", daemon=True)
     renewing.start()
     try:
-        if address.on_disk:
-            sweep_drafts(Path(address.files[1]))
+        address.sweep()
         mirror.fetch(conflicts=True)
         mirror.send_all()
         yield
