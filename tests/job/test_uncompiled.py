@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from support.terminal import surroundings
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -75,4 +76,6 @@ def test_hooks_are_called_as_torch_calls_them():
 
 def test_a_job_is_run_without_the_compiler(tmp_path):
     command = [sys.executable, "-c", AS_A_WORKER, tmp_path]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "done False\n"
+    assert (
+        subprocess.run(command, capture_output=True, text=True, check=True, env=surroundings()).stdout == "done False\n"
+    )
