@@ -11,6 +11,7 @@ from losses.arguments import checked
 from losses.module import Loss
 from losses.pairwise import single, unit
 from losses.shape import Shape
+from losses.to_device import uniform
 from losses.tuned import Tuned
 
 __all__ = ["intra_batch"]
@@ -146,9 +147,7 @@ class Step(nn.Module):
 
 def dropped(values: Tensor, share: float) -> Tensor:
     """The values, about this share of them 0, and the others as much larger."""
-    # Drawn on the processor in one precision: the same numbers whatever and wherever the batch is.
-    kept = torch.rand(values.shape, dtype=torch.float32) >= share
-    return values * kept.to(values.device, non_blocking=True) / (1 - share)
+    return values * (uniform(*values.shape, device=values.device) >= share) / (1 - share)
 
 
 def batch_normalized(rows: Tensor, eps: float = 1e-5) -> Tensor:

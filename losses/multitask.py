@@ -13,6 +13,7 @@ from losses.ensembles import Member, alone, built
 from losses.members import Members, Weighing
 from losses.pairwise import shared, single
 from losses.shape import Shape
+from losses.to_device import uniform
 from losses.tuned import Tuned
 
 __all__ = ["conflict_free", "gradient_norm", "uncertainty"]
@@ -176,7 +177,7 @@ class _ConflictFree(nn.Module):
         """The sum, from which everything learns what it should."""
         if not torch.is_grad_enabled():
             return losses.sum()
-        orders = torch.rand(len(losses), len(losses), device=losses.device).argsort(1)
+        orders = uniform(len(losses), len(losses), device=losses.device).argsort(1)
         shared = (surgery(gradients @ gradients.T, orders).sum(0) @ gradients).view_as(embeddings)
         return _taught(losses.sum(), [(embeddings, shared), *(pair for pairs in own for pair in pairs)])
 

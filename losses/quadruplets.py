@@ -11,6 +11,7 @@ from losses.arguments import checked
 from losses.module import Loss
 from losses.pairwise import distances, mean_of, pairs, single, unit
 from losses.shape import Shape
+from losses.to_device import uniform
 from losses.tuned import Tuned
 
 __all__ = ["quadruplet"]
@@ -132,8 +133,7 @@ def _quadruplets(
 
 def _one_of(chosen: Tensor) -> Tensor:
     """A column drawn from those that are true in each row of a mask [B, R], [B]."""
-    # Drawn on the processor: the same numbers wherever the batch is.
-    return torch.rand(chosen.shape).to(chosen.device).masked_fill(~chosen, -1).argmax(1)
+    return uniform(*chosen.shape, device=chosen.device).masked_fill(~chosen, -1).argmax(1)
 
 
 def _apart(points: Tensor, others: Tensor) -> Tensor:

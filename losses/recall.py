@@ -12,6 +12,7 @@ from losses.module import Loss
 from losses.pairwise import References, mean_of, pairs, similarities, single, unit
 from losses.shape import Shape
 from losses.soft_counts import listed, one_by_one
+from losses.to_device import sent, uniform
 from losses.tuned import Tuned
 
 __all__ = ["recall_at_k_surrogate"]
@@ -79,8 +80,7 @@ class Mixes(NamedTuple):
 def drawn(labels: Tensor) -> Mixes:
     """One virtual image for every two images of a class, by labels [B]; where between the two, is drawn."""
     first, second = pairs(labels)[0].triu().nonzero(as_tuple=True)
-    # Drawn in one precision, on the processor: the same numbers whatever the batch is computed in.
-    return Mixes(first, second, torch.rand(len(first)).to(labels.device))
+    return Mixes(first, second, uniform(len(first), device=labels.device))
 
 
 def recall_at_k_loss(
@@ -108,7 +108,8 @@ def recall_at_k_loss(
         logits = logits.masked_fill(~(positive | negative), torch.finfo(logits.dtype).min)
     place, there = listed(positive)
     (before,) = one_by_one(_before, place, logits)
-    first, softness = before.new_tensor([min(each, compared) for each in k]), before.new_tensor(k_temperatures)
+    cuts = torch.tensor([[min(each, compared) for each in k], k_temperatures], dtype=before.dtype)
+    first, softness = sent(cuts, before.device)
     hits = torch.sigmoid((first - (1 + before)[:, :, None]) / softness).masked_fill(~there[:, :, None], 0).sum(1)
     recall = torch.minimum(hits, first) / torch.minimum(first, there.sum(1, keepdim=True).clamp(min=1))
     return mean_of(1 - recall.mean(1), there.any(1))

@@ -11,6 +11,7 @@ from losses.arguments import checked
 from losses.module import Loss
 from losses.pairwise import distances, pairs, unit
 from losses.shape import Shape
+from losses.to_device import uniform
 from losses.triplets import boundary, distance_weights, draws
 from losses.tuned import Tuned
 
@@ -107,9 +108,8 @@ def drawn_triplets(points: Tensor, labels: Tensor, *, rho: float) -> tuple[Tenso
     weights = distance_weights(distances(points), negative, dim=points.shape[1], cutoffs=CUTOFFS)
     anchors = torch.arange(len(labels), device=labels.device)
     drawn = draws(weights, (anchors == 0).expand(weights.shape))  # once for each row
-    # Drawn on the processor: the same numbers wherever the batch is.
-    mates = torch.rand(positive.shape).to(points.device).masked_fill(~positive, -1).argmax(1)
-    pushed = (torch.rand(len(labels)) < rho).to(points.device)
+    mates = uniform(*positive.shape, device=points.device).masked_fill(~positive, -1).argmax(1)
+    pushed = uniform(len(labels), device=points.device) < rho
     positives, negatives = anchors.where(pushed, mates), mates.where(pushed, drawn.argmax(1))
     return torch.stack([anchors, positives, negatives], 1), positive.any(1) & drawn.any(1)
 

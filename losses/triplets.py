@@ -13,6 +13,7 @@ from losses.batch_checks import exact, whole_labels
 from losses.module import Loss
 from losses.pairwise import References, distances, mean_of, pairs, single, unit
 from losses.shape import Shape
+from losses.to_device import uniform
 from losses.tuned import Tuned
 
 __all__ = ["dynamic_soft_margin", "margin", "triplet"]
@@ -235,8 +236,7 @@ def distance_weights(distance: Tensor, negative: Tensor, *, dim: int, cutoffs: t
 def draws(weights: Tensor, times: Tensor) -> Tensor:
     """How often each column is drawn [B, R], by `weights` [B, R], a row as often as its mask `times` [B, R] is true."""
     edges = weights.cumsum(1)
-    # Drawn in one precision, on the processor: the same numbers whatever the batch is computed in.
-    places = torch.rand(weights.shape).to(edges) * edges[:, -1:]
+    places = uniform(*weights.shape, device=edges.device).to(edges) * edges[:, -1:]
     drawn = torch.searchsorted(edges, places.masked_fill(~times, 0), right=True).clamp(max=weights.shape[1] - 1)
     return torch.zeros_like(weights).scatter_add(1, drawn, times.to(weights.dtype)).masked_fill(weights == 0, 0)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.job.to_device import sent
+from losses.to_device import sent
 
 __all__ = ["Crop", "Distortion", "Fill", "Interpolation", "affine", "centre"]
 

@@ -14,9 +14,9 @@ from bench.datasets.split import Images
 from bench.job.augment import Crop, Distortion, affine, centre
 from bench.job.gpu_memory import room
 from bench.job.sampler import balanced
-from bench.job.to_device import sent
 from bench.matrix.recipe import Recipe
 from bench.matrix.seeds import derive
+from losses.to_device import sent
 
 __all__ = [
     "Batches",
