@@ -2,9 +2,24 @@
 
 import typer
 
-from bench.cli import check, compare, data, doctor, evaluate, export, plan, plugin, report, run, search, status
-from bench.cli.catalogue import list_
+from bench.cli import (
+    check,
+    compare,
+    complement,
+    data,
+    doctor,
+    evaluate,
+    export,
+    pack,
+    plan,
+    plugin,
+    report,
+    run,
+    search,
+    status,
+)
 from bench.cli.exit_codes import guarded
+from bench.cli.list import list_
 
 __all__ = ["app"]
 
@@ -26,9 +41,9 @@ for command in (
         report.report,
         compare.compare,
         check.check,
-        report.complement,
+        complement.complement,
         export.export,
-        report.pack,
+        pack.pack,
     ),
     *(list_, evaluate.evaluate, plugin.test_plugin, doctor.doctor),
 ):

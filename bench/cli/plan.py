@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.decide import decide as two_methods
 from bench.cli.options import (
     RESULTS,
     DataOption,
@@ -24,6 +23,7 @@ from bench.cli.options import (
     controls_of,
     tell_unused,
 )
+from bench.cli.plan_decide import decide as two_methods
 from bench.cli.run import trace_of
 
 if TYPE_CHECKING:

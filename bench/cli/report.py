@@ -1,6 +1,5 @@
-"""Commands that read what is stored: `bench report`, `bench complement` and `bench pack`."""
+"""The command `bench report`: the leaderboard on the terminal, and its files."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,15 +9,11 @@ from bench.cli.options import (
     REPORT,
     RESULTS,
     DataOption,
-    MatrixArgument,
     OnlyOption,
     PluginOption,
-    ResultsOption,
     SeedsOption,
     SetOption,
-    SkipOption,
     SourceOption,
-    asked_for,
 )
 from bench.cli.output import LONG, PLAIN, console, say
 from bench.cli.stored import Stored, ended, stored
@@ -33,7 +28,7 @@ if TYPE_CHECKING:
     from bench.report.changes import Since
     from bench.report.plots.svg import Logs
 
-__all__ = ["complement", "pack", "report"]
+__all__ = ["report"]
 
 
 def report(
@@ -138,56 +133,3 @@ def _logs(boards: "Sequence[Board]", results: Path) -> "Logs":
     keys = drawn(boards)
     epochs, members = store.history(results, keys=keys.epochs), store.members(results, keys=keys.members)
     return Logs(epochs, members, stored_classes(boards, results))
-
-
-def complement(
-    matrix: MatrixArgument,
-    results: ResultsOption = RESULTS,
-    data: DataOption = None,
-    seeds: SeedsOption = None,
-    changes: SetOption = [],  # noqa: B006
-    skip_broken: SkipOption = False,
-    size: Annotated[int, typer.Option(min=1, help="Number of members of a committee.")] = 4,
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write the page to.")] = REPORT,
-    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Who complements whom",
-    plugin: PluginOption = [],  # noqa: B006
-) -> None:
-    """Show which objectives find what others miss: overlaps, gains of fused pairs, the best committee."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small products, which more threads slow down
-    from bench import store
-    from bench.analysis.complement import study
-    from bench.execute import data_check
-    from bench.matrix.expand import expand
-    from bench.matrix.job import ConfigError
-    from bench.report.complement import terminal, write
-
-    jobs = expand(asked_for(matrix, seeds, changes, skip_broken, plugins=plugin))
-    splits = data_check.check(jobs, data)
-    data_check.check_same_data(jobs, splits, store.load(results))
-    if results.is_file():
-        raise ConfigError(f"{results}: is a packed file, which holds no embeddings; name a folder of results")
-    store.fetch_arrays(results, [job.key for job in jobs])
-    studies = study(jobs, splits, results, size=size)
-    console().print(terminal(studies))
-    for path in write(studies, output, title=title):
-        typer.echo(f"wrote {path}", err=True)
-
-
-def pack(
-    file: Annotated[Path, typer.Argument(metavar="OUT.parquet", help="File to write.")],
-    results: ResultsOption = RESULTS,
-    queries: Annotated[
-        bool, typer.Option("--queries/--no-queries", help="Keep the score of every query; most of the size.")
-    ] = True,
-    add: Annotated[
-        list[Path],
-        typer.Option(metavar="FILE", help="Add the rows of this packed file that the folder lacks. May be repeated."),
-    ] = [],  # noqa: B006
-) -> None:
-    """Write all stored results, with their training histories, to one Parquet file."""
-    from bench import store
-
-    count = store.pack(results, file, queries=queries, others=add)
-    if not count:
-        ended(f"{results} has no results to pack; run a matrix first, for example: bench run demo")
-    typer.echo(f"{file}: {count} rows", err=True)

@@ -5,6 +5,7 @@ Where a rule chooses the seeds, the jobs of its next look once those of the look
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 from warnings import warn
 
 import pandas as pd
@@ -17,7 +18,18 @@ from bench.execute.seeds_by_look import Stage
 from bench.matrix.job import Job
 from bench.store import statuses
 
-__all__ = ["Queue"]
+__all__ = ["Queue", "Stored"]
+
+
+class Stored(NamedTuple):
+    """What a folder of results holds."""
+
+    rows: pd.DataFrame
+    """As `store.load` gives them."""
+    read: Callable[[str], pd.DataFrame]
+    """Gives the row of a job that has ended since, by its key."""
+    has_embeddings: Callable[[str], bool] = lambda _key: True
+    """Whether the embeddings of a job that is done are still there, by its key."""
 
 
 class Queue:
@@ -26,32 +38,28 @@ class Queue:
     def __init__(
         self,
         jobs: Sequence[Job],
-        rows: pd.DataFrame,
-        read: Callable[[str], pd.DataFrame],
+        stored: Stored,
         *,
         choose: bool,
         looks: Sequence[Iterator[Stage]] = (),
         share: Share = Share(),  # noqa: B008
-        kept: Callable[[str], bool] = lambda _key: True,
     ) -> None:
         """Read what is stored.
 
         Args:
             jobs: all of a matrix, but for those that a rule asks for.
-            rows: stored ones, as `store.load` gives them.
-            read: gives the row of a job that has ended since, by its key.
+            stored: what there is of them already.
             choose: whether ensembles are held against controls.
             looks: of each board the `stages` of a rule that chooses its seeds.
             share: which of the jobs are run.
-            kept: whether the embeddings of a job that is done are still there.
         """
         self.jobs: list[Job] = []
         self.first = jobs
-        self.stored = statuses(rows)
-        self.read = read
+        self.stored = statuses(stored.rows)
+        self.read = stored.read
         self.choose = choose
         self.share = share
-        self.kept = kept
+        self.has_embeddings = stored.has_embeddings
         self.again: set[str] = set()
         """Keys of finished jobs that are trained again for their embeddings."""
         self.others: dict[str, Job] = {}
@@ -62,7 +70,7 @@ class Queue:
         self.open: set[str] = set()
         """Keys of jobs that have not ended."""
         self.known: set[str] = set()
-        self.cells = measured(rows)
+        self.cells = measured(stored.rows)
         self.looks = [(stages, Stage((), None)) for stages in looks]
         """With what has to end before the next stage."""
         self.undecided: dict[str, tuple[Job, frozenset[str]]] = {}
@@ -136,7 +144,7 @@ class Queue:
 
     def _again(self, jobs: Sequence[Job]) -> dict[str, Job]:
         """Finished members of these that are trained again, of which nothing is said yet."""
-        members = without_embeddings(jobs, self.stored, self.kept)
+        members = without_embeddings(jobs, self.stored, self.has_embeddings)
         found = {key: one for key, one in members.items() if key not in self.again}
         self.again |= found.keys()
         if found:

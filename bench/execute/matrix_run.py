@@ -17,18 +17,17 @@ from bench.datasets.split import Split, are_vectors, remarks
 from bench.execute.cells_to_run import Share, share
 from bench.execute.conditions import Conditions
 from bench.execute.data_check import check, check_same_data
-from bench.execute.dependencies import Queue
+from bench.execute.dependencies import Queue, Stored
 from bench.execute.devices import lacks_bfloat16
 from bench.execute.event import ENDINGS, Event
 from bench.execute.plan import forecast
-from bench.execute.run_options import EXECUTORS, Way, WayOptions
+from bench.execute.run_options import EXECUTORS, Reading, RunOptions, Way, apart
 from bench.execute.seeds_by_look import ByLook, by_look, stages
 from bench.execute.shared_runs import Turns
-from bench.matrix import file
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import TRAINED, ConfigError, Job
-from bench.matrix.plugins import unused, use
+from bench.matrix.plugins import unused
 from bench.matrix.plugins_in_use import named
 
 __all__ = ["Asked", "run", "run_jobs"]
@@ -55,11 +54,8 @@ def run(
     *,
     results: str | Path = "results/runs",
     seeds: int | None = None,
-    changes: Sequence[str] = (),
-    skip_broken: bool = False,
     until: Until | str | None = None,
-    plugins: Sequence[str | Path] = (),
-    **way: Unpack[WayOptions],
+    **options: Unpack[RunOptions],
 ) -> Generator[Event, None, None]:
     """Run the cells of a matrix that have no result yet, and tell how it goes; run it again to resume.
 
@@ -77,14 +73,14 @@ def run(
         results: folder of results, or an address of fsspec such as s3://bucket/prefix, which one run at a time may
             write to.
         seeds: run the seeds 0 to this number - 1 instead of the matrix's own.
-        changes: of single values of the matrix, such as "recipe.epochs=3".
-        skip_broken: leave out images that cannot be read.
         until: "leaders" or "order", or an `Until` with more choices: instead of the matrix's seeds, add seeds look by
             look until it is decided which methods lead, or their order. Every look gives an event `decided`. Floors and
             untrained lines keep the matrix's seeds. Controls are chosen in the end, from what ran.
-        plugins: Python files whose losses, ensembles and so on the matrix may name; they are run as the user. They stay
-            in use in this process until the next call names others, or none.
-        way: where and how.
+        options: how the matrix is read, and where and how it is run.
+            changes: of single values of the matrix, such as "recipe.epochs=3".
+            skip_broken: leave out images that cannot be read.
+            plugins: Python files whose losses, ensembles and so on the matrix may name; they are run as the user. They
+                stay in use in this process until the next call names others, or none.
             data: folder with one subfolder per dataset.
             device: auto, cpu or cuda.
             workers: jobs at a time; by default one per GPU, or as many as the cores feed.
@@ -113,25 +109,16 @@ def run(
             another run writes to the address.
         Stopped: `stop` was asked for, and nothing runs any more; the same call continues.
     """
-    choice: dict[str, Any] = {"seeds": seeds, "skip_broken": skip_broken, "until": until, "plugins": plugins}
-    return run_jobs(partial(_asked, matrix, changes, **choice), Way(Path(results), **way))
+    reading, way = apart(options)
+    return run_jobs(partial(_asked, matrix, reading, seeds=seeds, until=until), Way(Path(results), **way))
 
 
-def _asked(
-    matrix: Matrix | str | Path,
-    changes: Sequence[str],
-    *,
-    seeds: int | None,
-    skip_broken: bool,
-    until: Until | str | None,
-    plugins: Sequence[str | Path],
-) -> Asked:
+def _asked(matrix: Matrix | str | Path, reading: Reading, *, seeds: int | None, until: Until | str | None) -> Asked:
     """What a matrix asks for."""
-    use(plugins)
     rule = None if until is None else checked(until)
     if rule and seeds is not None:
         raise ConfigError("--seeds and --until exclude each other: a rule adds the seeds; --max-seeds bounds them")
-    asked = file.load(matrix, changes, seeds=seeds, skip_broken=skip_broken)
+    asked = reading.matrix(matrix, seeds=seeds)
     jobs, boards = by_look(asked, rule) if rule else ByLook(expand(asked), ())
     return Asked(jobs, controls=asked.controls, boards=boards, rule=rule)
 
@@ -187,8 +174,8 @@ def _queue(asked: Asked, stored: pd.DataFrame, results: Path, own: Share) -> Que
     if asked.rule:
         score = partial(_score, _scores(stored, asked.rule.metric), results, asked.rule.metric)
         looks = [stages(board, asked.rule, score) for board in asked.boards]
-    kept = partial(store.has_embeddings, results)
-    return Queue(asked.jobs, stored, partial(_row, results), choose=asked.controls, looks=looks, share=own, kept=kept)
+    known = Stored(stored, partial(_row, results), partial(store.has_embeddings, results))
+    return Queue(asked.jobs, known, choose=asked.controls, looks=looks, share=own)
 
 
 def _before(jobs: Sequence[Job], where: Any, splits: Mapping[str, Split], results: Path) -> Iterator[Event]:

@@ -16,13 +16,12 @@ from bench.analysis.regression_notes import notes
 from bench.execute.data_check import check as check_data
 from bench.execute.event import Event
 from bench.execute.matrix_run import run
-from bench.execute.run_options import RunOptions
+from bench.execute.run_options import RunOptions, apart
 from bench.matrix import file
 from bench.matrix.catalogue import did_you_mean, entries
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError, Job
-from bench.matrix.plugins import use
 from bench.stats.regression_gate import LOOKS, SAME_BITS, WEIGHTS
 from bench.store.columns import role
 from bench.store.pack import refuse_foreign
@@ -146,13 +145,12 @@ def make_baseline(
 
 
 def _asked(matrix: Matrix | str | Path, tell: Tell, options: RunOptions) -> _Asked:
-    rest: dict[str, Any] = dict(options)
-    changes, skip = rest.pop("changes", ()), rest.pop("skip_broken", False)
-    if rest.get("data") is not None:
-        rest["data"] = Path(rest["data"])
-    use(rest.get("plugins", ()))
-    loaded = file.load(matrix, changes, skip_broken=skip)
-    return _Asked(loaded.model_copy(update={"controls": False}), rest, tell)
+    reading, way = apart(options)
+    if way.get("data") is not None:
+        way["data"] = Path(way["data"])
+    loaded = reading.matrix(matrix)
+    way["plugins"] = reading.plugins
+    return _Asked(loaded.model_copy(update={"controls": False}), way, tell)
 
 
 def _jobs(asked: _Asked, seeds: int) -> tuple[Job, ...]:

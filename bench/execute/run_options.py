@@ -1,4 +1,4 @@
-"""Where and how jobs are run: what is asked for, with its defaults, and what makes no sense."""
+"""How a matrix is read, where and how its jobs are run: what is asked for, its defaults, and what makes no sense."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,10 +10,13 @@ from bench.execute.devices import checked_gpus, places
 from bench.execute.ray_cluster import Cluster
 from bench.execute.stop import Stop
 from bench.execute.worker import Limits
+from bench.matrix import file
 from bench.matrix.catalogue import did_you_mean
+from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError
+from bench.matrix.plugins import use
 
-__all__ = ["EXECUTORS", "RunOptions", "Way", "WayOptions", "see_executor"]
+__all__ = ["EXECUTORS", "Reading", "RunOptions", "Way", "apart", "see_executor"]
 
 EXECUTORS: dict[str, Callable[..., Any]] = {"local": pool.execute, "ray": ray_executor.execute}
 
@@ -24,9 +27,12 @@ def see_executor(name: str) -> None:
         raise ConfigError(f"there is no executor {name!r}{did_you_mean(name, EXECUTORS)}")
 
 
-class WayOptions(TypedDict, total=False):
-    """Where and how jobs are run: arguments of `bench.run`, which explains them."""
+class RunOptions(TypedDict, total=False):
+    """Arguments of `bench.run`, which explains them, of `bench.check` and of `bench.search`."""
 
+    changes: Sequence[str]
+    skip_broken: bool
+    plugins: Sequence[str | Path]
     data: str | Path | None
     device: str
     workers: int | None
@@ -45,17 +51,21 @@ class WayOptions(TypedDict, total=False):
     stop: Stop | None
 
 
-class RunOptions(WayOptions, total=False):
-    """The same, and what else `bench.check` and `bench.search` hand on."""
+class Reading(NamedTuple):
+    """How a matrix is read."""
 
-    changes: Sequence[str]
-    skip_broken: bool
-    plugins: Sequence[str | Path]
-    stop: Stop | None
+    changes: Sequence[str] = ()
+    skip_broken: bool = False
+    plugins: Sequence[str | Path] = ()
+
+    def matrix(self, matrix: Matrix | str | Path, *, seeds: int | None = None) -> Matrix:
+        """A matrix that is asked for by its name or file, once the plugins are in use that it may name."""
+        use(self.plugins)
+        return file.load(matrix, self.changes, seeds=seeds, skip_broken=self.skip_broken)
 
 
 class Way(NamedTuple):
-    """The same, complete."""
+    """Where and how jobs are run."""
 
     results: Path
     data: str | Path | None = None
@@ -99,3 +109,9 @@ class Way(NamedTuple):
             return cluster.checked()
         gpus = checked_gpus(self.gpus_per_job, self.device)
         return places(self.device, self.workers, threads=self.threads, gpus=gpus)
+
+
+def apart(options: RunOptions) -> tuple[Reading, dict[str, Any]]:
+    """How a matrix is read, and what is left: arguments of `Way`."""
+    way: dict[str, Any] = dict(options)
+    return Reading(**{name: way.pop(name) for name in Reading._fields if name in way}), way

@@ -15,12 +15,10 @@ from bench import store
 from bench.analysis.search_choice import Choice, choose
 from bench.execute.event import Event
 from bench.execute.matrix_run import Asked, run_jobs
-from bench.execute.run_options import RunOptions, Way
-from bench.matrix import file
+from bench.execute.run_options import RunOptions, Way, apart
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix
 from bench.matrix.job import TRAINED, ConfigError, Job, Part
-from bench.matrix.plugins import use
 from bench.matrix.recipe import Validation
 from bench.matrix.search_space import ranges, trial
 from bench.matrix.searched import Searched
@@ -86,17 +84,15 @@ def search(
     """
     if trials < 1:
         raise ConfigError(f"trials = {trials}: a search needs one trial or more for each objective")
-    rest: dict[str, Any] = dict(options)
-    changes, skip = rest.pop("changes", ()), rest.pop("skip_broken", False)
-    use(plugins := rest.pop("plugins", ()))
-    asked = file.load(matrix, changes, skip_broken=skip)
+    reading, way = apart(options)
+    asked = reading.matrix(matrix)
     boards = _boards(asked)
     tried = {job.key: _trials(job, trials) for _, board in boards for job in board}
     in_turn = sorted((one for several in tried.values() for one in enumerate(several)), key=lambda one: one[0])
     jobs = {job.key: job for _, job in in_turn}
     if not jobs:
         raise ConfigError("there is nothing to search: no objective of this matrix trains for an epoch or more")
-    with closing(run_jobs(lambda: Asked(tuple(jobs.values())), Way(results=Path(results), **rest))) as events:
+    with closing(run_jobs(lambda: Asked(tuple(jobs.values())), Way(Path(results), **way))) as events:
         for event in events:
             tell(event)
     rows = store.load(Path(results))
@@ -105,7 +101,7 @@ def search(
         seed=SEED,
         metric=SELECTS,
         validation=asked.recipe.validation or HELD_OUT,
-        command=_command(matrix, trials, changes, plugins),
+        command=_command(matrix, trials, reading.changes, reading.plugins),
     )
     return tuple(
         _searched(asked, place, tuple(choose(job, tried[job.key], rows) for job in board), found)

@@ -10,6 +10,9 @@ from losses.ensembles import read as compared
 
 __all__ = ["embed"]
 
+AT_A_TIME = 256
+"""Images."""
+
 
 @torch.inference_mode()
 def embed(
@@ -19,7 +22,6 @@ def embed(
     rows: Tensor,
     *,
     crop: int | None = None,
-    batch: int = 256,
     between: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Embeddings as they are compared, float32 [rows, dim] on the device.
@@ -32,13 +34,12 @@ def embed(
         read: gives the images of rows.
         rows: which images, int64 [rows].
         crop: side of the middle square that the model sees, in pixels; None: all of the image.
-        batch: images at a time.
         between: called before every batch.
     """
     model.eval()
     objective.eval()
     found = []
-    for chosen in torch.split(rows, batch):
+    for chosen in torch.split(rows, AT_A_TIME):
         between()
         found.append(compared(objective, model(seen(read(chosen), crop)).float()))
     return torch.cat(found)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from bench.analysis.boards import Searches
 from bench.matrix.job import Job
 from bench.report.changes import Since
 from bench.report.markdown import boards, markdown
@@ -42,12 +41,10 @@ def write(
     members: pd.DataFrame | None = None,
     title: str = "Leaderboard",
     jobs: Sequence[Job] = (),
-    searched: Searches | None = None,
 ) -> list[Path]:
     """Write README.md, index.html and the plots of `rows` (as `bench.load` gives them) into `output`.
 
-    `history` and `members` are as `bench.store` gives them; labels and kinds are those of `jobs`, else the stored ones;
-    what is `searched` is said of its board.
+    `history` and `members` are as `bench.store` gives them; labels and kinds are those of `jobs`, else the stored ones.
     Returns the files, plots first. The same rows give the same bytes. Raises ValueError where there are no rows, and
     ConfigError where `output` cannot be written or holds a file of the same name that is not from a report.
     """
@@ -57,7 +54,7 @@ def write(
     if rows.empty:
         raise ValueError("there are no rows to report; run a matrix first, for example `bench run demo`.")
     logs = Logs(history, pd.DataFrame() if members is None else members)
-    return write_boards(boards(rows, jobs, searched), facts(rows), logs, output, title=title)
+    return write_boards(boards(rows, jobs), facts(rows), logs, output, title=title)
 
 
 def write_boards(

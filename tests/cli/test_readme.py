@@ -15,7 +15,7 @@ from support.jobs import go, matrix_file, tiny
 
 import bench
 from bench.cli.app import app
-from bench.cli.catalogue import ListKind
+from bench.cli.list import ListKind
 from bench.matrix.catalogue import entries
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix, matrices

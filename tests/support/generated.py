@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support.ensemble_tables import gains, levels
 
-from bench.cli.listing import columns_markdown, markdown
+from bench.cli.list_formats import columns_markdown, markdown
 from bench.matrix.catalogue import entries
 
 ROOT = Path(__file__).parents[2]

@@ -38,7 +38,7 @@ def list_(
     plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """List what a matrix may use, with its source, parameters and defaults; also the columns of a row."""
-    from bench.cli import listing
+    from bench.cli import list_formats
     from bench.matrix import catalogue, file
     from bench.matrix.job import ConfigError
     from bench.matrix.plugins import use
@@ -51,17 +51,17 @@ def list_(
         found: list[dict[str, Any]] = [{"name": n, "label": file.headline(p)} for n, p in file.matrices().items()]
         text = [f"{part['name']}\n    {part['label']}" for part in found]
     elif kind is ListKind.recipe:
-        found = listing.recipe()
+        found = list_formats.recipe()
         text = [f"{field['name']} = {json.dumps(field['default'])}\n    {field['label']}" for field in found]
     elif kind is ListKind.columns:
-        found = listing.columns()
-        text = listing.columns_markdown() if as_markdown else [f"{c['name']}\n    {c['label']}" for c in found]
+        found = list_formats.columns()
+        text = list_formats.columns_markdown() if as_markdown else [f"{c['name']}\n    {c['label']}" for c in found]
     else:
         entries = offered() if pml else list(catalogue.entries(kind).values())
-        found = [listing.describe(entry) for entry in entries]
-        text = [listing.markdown(entries)] if as_markdown else list(listing.lines(entries))
+        found = [list_formats.describe(entry) for entry in entries]
+        text = [list_formats.markdown(entries)] if as_markdown else list(list_formats.lines(entries))
         if kind is ListKind.backbones:
-            from bench.cli.trunks import lines, trunks
+            from bench.cli.list_trunks import lines, trunks
 
             known = trunks()
             found = [part | {"trunks": known} if part["name"] == "timm" else part for part in found]
