@@ -223,7 +223,7 @@ def _warn_of_copies(images: "EmbeddedImages") -> None:
 
 
 def _labels(file: Path, stored: "FileEmbeddings", labels: Path | None, option: str) -> Any:
-    from bench.datasets.reading.labels_file import read_labels
+    from bench.datasets.files.labels_file import read_labels
     from bench.matrix.job import ConfigError
 
     if labels is None and stored.labels is None:

@@ -6,8 +6,8 @@ from typing import Annotated
 from annotated_types import Ge
 
 from bench.datasets.acquire.sources import SOURCES
-from bench.datasets.reading.published_lists import Listed, Photo, by_class_id, find_folder, read_list
-from bench.datasets.reading.published_photos import split_of
+from bench.datasets.files.published_lists import Listed, Photo, by_class_id, find_folder, read_list
+from bench.datasets.files.published_photos import split_of
 from bench.datasets.split import DataError, Split
 
 __all__ = ["cub200"]

@@ -11,19 +11,19 @@ import numpy as np
 from annotated_types import Ge, Gt, Lt
 from numpy.typing import NDArray
 
-from bench.datasets.reading.cache import cached
-from bench.datasets.reading.columns import Columns, read_columns
-from bench.datasets.reading.copied_vectors import copies
-from bench.datasets.reading.file_kinds import PARQUET
-from bench.datasets.reading.picture_files import fingerprint
-from bench.datasets.reading.small_classes import kept, refuse_shared
-from bench.datasets.reading.split_columns import class_names, class_texts, in_order, parts
-from bench.datasets.reading.stable_choice import choose
-from bench.datasets.reading.text_file import read_text
-from bench.datasets.reading.there import is_file, own_file
-from bench.datasets.reading.vector_parts import read_parts
-from bench.datasets.reading.vectors_file import Vectors, open_vectors
-from bench.datasets.reading.wording import printable, some
+from bench.datasets.files.cache import cached
+from bench.datasets.files.columns import Columns, read_columns
+from bench.datasets.files.copied_vectors import copies
+from bench.datasets.files.file_kinds import PARQUET
+from bench.datasets.files.picture_files import fingerprint
+from bench.datasets.files.small_classes import kept, refuse_shared
+from bench.datasets.files.split_columns import class_names, class_texts, in_order, parts
+from bench.datasets.files.stable_choice import choose
+from bench.datasets.files.text_file import read_text
+from bench.datasets.files.there import is_file, own_file
+from bench.datasets.files.vector_parts import read_parts
+from bench.datasets.files.vectors_file import Vectors, open_vectors
+from bench.datasets.files.wording import printable, some
 from bench.datasets.split import DataError, Images, Split
 
 __all__ = ["embeddings"]

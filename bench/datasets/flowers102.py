@@ -7,8 +7,8 @@ from annotated_types import Ge
 from scipy.io import loadmat
 
 from bench.datasets.acquire.sources import SOURCES
-from bench.datasets.reading.published_lists import Listed, Photo, by_class_id, find_folder
-from bench.datasets.reading.published_photos import split_of
+from bench.datasets.files.published_lists import Listed, Photo, by_class_id, find_folder
+from bench.datasets.files.published_photos import split_of
 from bench.datasets.split import DataError, Split, reason
 
 __all__ = ["flowers102"]

@@ -8,15 +8,15 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge, Gt, Lt
 
-from bench.datasets.reading.columns import one_per_label, read_columns
-from bench.datasets.reading.copied import Placed
-from bench.datasets.reading.own_pictures import Collection, Reading, own_split
-from bench.datasets.reading.picture_files import Walk
-from bench.datasets.reading.side_folders import sides
-from bench.datasets.reading.stable_choice import choose
-from bench.datasets.reading.text_file import read_text
-from bench.datasets.reading.there import is_folder
-from bench.datasets.reading.wording import printable, some
+from bench.datasets.files.columns import one_per_label, read_columns
+from bench.datasets.files.copied import Placed
+from bench.datasets.files.own_pictures import Collection, Reading, own_split
+from bench.datasets.files.picture_files import Walk
+from bench.datasets.files.side_folders import sides
+from bench.datasets.files.stable_choice import choose
+from bench.datasets.files.text_file import read_text
+from bench.datasets.files.there import is_folder
+from bench.datasets.files.wording import printable, some
 from bench.datasets.split import DataError, Split, reason
 
 __all__ = ["folder"]

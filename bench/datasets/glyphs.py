@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, features
 from PIL import __version__ as pillow
 
-from bench.datasets.reading.cache import cached
-from bench.datasets.reading.letters import distinct, faces, side, version
-from bench.datasets.reading.stable_choice import choose
+from bench.datasets.files.cache import cached
+from bench.datasets.files.letters import distinct, faces, side, version
+from bench.datasets.files.stable_choice import choose
 from bench.datasets.split import DataError, Images, Split
 
 __all__ = ["glyphs"]

@@ -9,10 +9,10 @@ from typing import Annotated, Literal, NamedTuple
 from annotated_types import Ge, Le
 
 from bench.datasets.acquire.sources import SOURCES
-from bench.datasets.reading.cache import cached
-from bench.datasets.reading.decode import DECODERS
-from bench.datasets.reading.published_lists import Listed, Photo, check_lists, find_folder
-from bench.datasets.reading.published_photos import fingerprint_of, read_photos
+from bench.datasets.files.cache import cached
+from bench.datasets.files.decode import DECODERS
+from bench.datasets.files.published_lists import Listed, Photo, check_lists, find_folder
+from bench.datasets.files.published_photos import fingerprint_of, read_photos
 from bench.datasets.split import DataError, Images, Split, reason
 
 __all__ = ["grocery_store"]

@@ -8,14 +8,14 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from bench.datasets.reading.columns import Columns, read_columns
-from bench.datasets.reading.copied import Placed
-from bench.datasets.reading.file_kinds import PARQUET
-from bench.datasets.reading.own_pictures import Collection, Reading, own_split
-from bench.datasets.reading.split_columns import class_names, class_texts, in_order, parts
-from bench.datasets.reading.text_file import read_text
-from bench.datasets.reading.there import own_file
-from bench.datasets.reading.wording import some
+from bench.datasets.files.columns import Columns, read_columns
+from bench.datasets.files.copied import Placed
+from bench.datasets.files.file_kinds import PARQUET
+from bench.datasets.files.own_pictures import Collection, Reading, own_split
+from bench.datasets.files.split_columns import class_names, class_texts, in_order, parts
+from bench.datasets.files.text_file import read_text
+from bench.datasets.files.there import own_file
+from bench.datasets.files.wording import some
 from bench.datasets.split import DataError, Split
 
 __all__ = ["manifest"]

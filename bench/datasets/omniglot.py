@@ -10,10 +10,10 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from bench.datasets.acquire.sources import SOURCES
-from bench.datasets.reading.cache import cached
-from bench.datasets.reading.decode import DECODERS, read_pictures
-from bench.datasets.reading.picture_files import fingerprint, picture_files
-from bench.datasets.reading.stable_choice import choose
+from bench.datasets.files.cache import cached
+from bench.datasets.files.decode import DECODERS, read_pictures
+from bench.datasets.files.picture_files import fingerprint, picture_files
+from bench.datasets.files.stable_choice import choose
 from bench.datasets.split import DataError, Images, Split
 
 __all__ = ["omniglot"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.datasets.reading.cache import digest
+from bench.datasets.files.cache import digest
 from bench.datasets.split import DataError, Images, Split
 from bench.matrix.catalogue import Entry
 from bench.matrix.plugin_file import PluginError

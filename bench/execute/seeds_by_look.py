@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.analysis.seed_decisions import decide
+from bench.analysis.look_decision import decide
 from bench.analysis.stopping import Decision, Until, mark
 from bench.matrix.expand import expand
 from bench.matrix.file import Matrix

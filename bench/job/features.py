@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from bench.datasets.reading.scratch import SCRATCH, unwritable
+from bench.datasets.files.scratch import SCRATCH, unwritable
 from bench.datasets.split import Images, Split
 from bench.job.augment import Distortion, affine
 from bench.job.batches import Reader, distortion, example, reader, seen

@@ -5,7 +5,7 @@ from html import escape
 from itertools import islice, zip_longest
 
 from bench.analysis.across_boards import Together, together
-from bench.analysis.answer import answer
+from bench.analysis.board_answer import answer
 from bench.analysis.boards import Board, boards
 from bench.analysis.literature import literature
 from bench.report.changes import CHANGES_READ, Since, change_sentences, change_table

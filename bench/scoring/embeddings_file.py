@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.datasets.reading.array_file import first, npy, npz, one_of, parquet, read, without_nulls
-from bench.datasets.reading.labels_file import LABELS, as_labels
-from bench.datasets.reading.there import is_folder
-from bench.datasets.reading.vectors_file import (
+from bench.datasets.files.array_file import first, npy, npz, one_of, parquet, read, without_nulls
+from bench.datasets.files.labels_file import LABELS, as_labels
+from bench.datasets.files.there import is_folder
+from bench.datasets.files.vectors_file import (
     LARGEST,
     VECTORS,
     as_floats,
@@ -18,7 +18,7 @@ from bench.datasets.reading.vectors_file import (
     vector_columns,
     verify_kind,
 )
-from bench.datasets.reading.wide_table import Dimensions
+from bench.datasets.files.wide_table import Dimensions
 from bench.datasets.split import DataError
 from losses.ensembles import Distance
 

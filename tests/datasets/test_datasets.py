@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.datasets.reading.cache import digest
+from bench.datasets.files.cache import digest
 from bench.datasets.split import DataError, Split, are_vectors
 from bench.matrix.catalogue import entries
 

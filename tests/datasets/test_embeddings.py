@@ -21,8 +21,8 @@ from support.sample_vectors import (
 )
 
 from bench.datasets.embeddings import embeddings
-from bench.datasets.reading import scratch, vectors_file
-from bench.datasets.reading.cache import digest
+from bench.datasets.files import scratch, vectors_file
+from bench.datasets.files.cache import digest
 from bench.datasets.split import Split, are_vectors, left_out, remarks
 
 
@@ -103,7 +103,7 @@ def test_without_a_split_a_share_of_the_classes_is_tested_and_that_is_said(tmp_p
 
 
 def test_the_classes_tested_are_those_that_a_folder_of_the_same_names_tests(tmp_path: Path) -> None:
-    from bench.datasets.reading.stable_choice import choose
+    from bench.datasets.files.stable_choice import choose
 
     points, columns = data()
     del columns["split"]

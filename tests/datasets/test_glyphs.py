@@ -12,9 +12,9 @@ import pytest
 from fontTools.pens.recordingPen import DecomposingRecordingPen
 from fontTools.ttLib import TTFont
 
+from bench.datasets.files.letters import FACES, distinct, faces, side, version
+from bench.datasets.files.stable_choice import choose
 from bench.datasets.glyphs import glyphs
-from bench.datasets.reading.letters import FACES, distinct, faces, side, version
-from bench.datasets.reading.stable_choice import choose
 from bench.datasets.split import DataError, Split
 
 SMALL = {"classes": 12, "images_per_class": 5, "test_classes": 8, "test_images_per_class": 3}

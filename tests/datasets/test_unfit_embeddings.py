@@ -13,7 +13,7 @@ from support.sample_sets import call
 from support.sample_vectors import Columns, data, fixed_lists, lists, npy, npy_and_parquet, npz, refused, table, wide
 
 from bench.datasets.embeddings import embeddings
-from bench.datasets.reading import vectors_file
+from bench.datasets.files import vectors_file
 from bench.datasets.split import DataError
 
 

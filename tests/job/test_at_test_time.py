@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from support.jobs import BACKBONE, DATASET, RECIPE
 
 import bench
-from bench.analysis.answer import answer
+from bench.analysis.board_answer import answer
 from bench.analysis.boards import boards
 from bench.job import fusion_k_reciprocal
 from bench.job.fusion import Stored

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 from support.sample_files import sample, saved, spoilt, write_table
 
-from bench.datasets.reading.labels_file import read_labels
+from bench.datasets.files.labels_file import read_labels
 from bench.datasets.split import DataError
 from bench.scoring.embeddings_file import read_embeddings
 

@@ -12,7 +12,7 @@ from stat import S_IFDIR, S_IFMT, S_IFREG
 from tarfile import HeaderError, ReadError
 from typing import IO, NamedTuple, Self
 
-from bench.datasets.reading.file_kinds import ARCHIVE
+from bench.datasets.files.file_kinds import ARCHIVE
 from bench.datasets.split import DataError
 
 __all__ = ["UNPACKING", "unpack"]

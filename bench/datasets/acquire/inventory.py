@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.datasets.acquire.sources import SOURCES, Source, present
-from bench.datasets.reading import cache
+from bench.datasets.files import cache
 from bench.datasets.split import Split, are_vectors
 from bench.matrix.cache_folder import cache_folder
 from bench.matrix.catalogue import entries

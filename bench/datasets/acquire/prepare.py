@@ -13,8 +13,8 @@ from bench.datasets.acquire.download import PATIENCE, Patience, Watch, download
 from bench.datasets.acquire.partial_file import differs
 from bench.datasets.acquire.sources import SOURCES, File, Source, present
 from bench.datasets.acquire.steps import MEGABYTES, PICTURES, Unit
+from bench.datasets.files.decode import watching
 from bench.datasets.plugin_split import split_of
-from bench.datasets.reading.decode import watching
 from bench.datasets.split import DataError, Split
 from bench.matrix.catalogue import find
 from bench.matrix.job import Part

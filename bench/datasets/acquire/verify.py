@@ -12,14 +12,14 @@ from bench.datasets.acquire.partial_file import differs
 from bench.datasets.acquire.prepare import Stage
 from bench.datasets.acquire.sources import SOURCES, Source, present
 from bench.datasets.acquire.steps import MEGABYTES, PICTURES
+from bench.datasets.files import cache
+from bench.datasets.files.columns import read_columns
+from bench.datasets.files.decode import read_pictures, watching
+from bench.datasets.files.file_kinds import ARCHIVE, is_picture
+from bench.datasets.files.picture_files import picture_files
+from bench.datasets.files.scratch import scratch_folder
+from bench.datasets.files.wording import printable
 from bench.datasets.plugin_split import split_of
-from bench.datasets.reading import cache
-from bench.datasets.reading.columns import read_columns
-from bench.datasets.reading.decode import read_pictures, watching
-from bench.datasets.reading.file_kinds import ARCHIVE, is_picture
-from bench.datasets.reading.picture_files import picture_files
-from bench.datasets.reading.scratch import scratch_folder
-from bench.datasets.reading.wording import printable
 from bench.datasets.split import DataError, are_vectors, remarks
 from bench.matrix.cache_folder import cache_folder
 from bench.matrix.catalogue import check, find

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.datasets.reading.cache import digest
-from bench.datasets.reading.scratch import scratch_folder, unwritable
+from bench.datasets.files.cache import digest
+from bench.datasets.files.scratch import scratch_folder, unwritable
 from bench.datasets.split import Images, Split, are_vectors
 from bench.matrix.cache_folder import cache_folder
 

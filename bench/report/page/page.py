@@ -7,10 +7,9 @@ from itertools import zip_longest
 from markupsafe import Markup
 
 from bench.analysis.across_boards import together
-from bench.analysis.answer import answer
+from bench.analysis.board_answer import answer
 from bench.analysis.boards import Board
 from bench.analysis.changes import BoardChanges
-from bench.report.baselines import baselines
 from bench.report.changes import CHANGES_READ, Since, change_sentences, change_table
 from bench.report.epoch_table import epoch_table
 from bench.report.explanations import ACROSS_READ, GAINS, GAINS_READ, GUIDE, SELECTION, SELECTION_READ
@@ -18,6 +17,7 @@ from bench.report.files import GENERATOR
 from bench.report.literature import LITERATURE, LITERATURE_READ, about, literature_sections
 from bench.report.method_numbers import method_numbers
 from bench.report.page.templates import template
+from bench.report.page_pairs import baselines
 from bench.report.plots.draw import Picture
 from bench.report.row_details import RowDetails, row_details
 from bench.report.tables import (

@@ -11,8 +11,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from bench.datasets.contamination import near_duplicates as module
 from bench.datasets.contamination.near_duplicates import DISTANCE, NearDuplicates, Pair, near_duplicates
+from bench.datasets.files.decode import read_pictures
 from bench.datasets.grocery_store import grocery_store
-from bench.datasets.reading.decode import read_pictures
 from bench.datasets.split import DataError, Images, Split
 
 PHOTOS, SIZE = 40, 64

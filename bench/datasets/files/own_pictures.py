@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.datasets.reading.cache import cached
-from bench.datasets.reading.copied import Placed, copies
-from bench.datasets.reading.decode import DECODERS, REPAIR, read_pictures
-from bench.datasets.reading.picture_files import fingerprint
-from bench.datasets.reading.small_classes import kept, numbered, refuse_shared
-from bench.datasets.reading.wording import printable, some
+from bench.datasets.files.cache import cached
+from bench.datasets.files.copied import Placed, copies
+from bench.datasets.files.decode import DECODERS, REPAIR, read_pictures
+from bench.datasets.files.picture_files import fingerprint
+from bench.datasets.files.small_classes import kept, numbered, refuse_shared
+from bench.datasets.files.wording import printable, some
 from bench.datasets.split import DataError, Images, Split, reason
 
 __all__ = ["Collection", "Reading", "own_split"]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from pathlib import Path
 
-from bench.datasets.reading.columns import Columns, one_per_label
+from bench.datasets.files.columns import Columns, one_per_label
 from bench.datasets.split import DataError
 
 __all__ = ["class_names", "class_texts", "in_order", "parts"]

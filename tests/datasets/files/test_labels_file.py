@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.sample_files import saved
 
-from bench.datasets.reading.labels_file import read_labels
+from bench.datasets.files.labels_file import read_labels
 from bench.datasets.split import DataError
 
 

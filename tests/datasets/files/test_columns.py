@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.datasets.reading.columns import read_columns
-from bench.datasets.reading.text_file import read_text
+from bench.datasets.files.columns import read_columns
+from bench.datasets.files.text_file import read_text
 from bench.datasets.split import DataError
 
 NEEDED = ("path", "label", "split")

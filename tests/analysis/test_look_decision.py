@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bench.analysis.seed_decisions import decide
+from bench.analysis.look_decision import decide
 from bench.analysis.stopping import Decision, Until
 from bench.stats.sequential import leaders, looks, order
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from support.sample_photos import colour, lay, shown, spoil
 
-from bench.datasets.reading.published_lists import Listed, Photo, find_folder, read_list
-from bench.datasets.reading.published_photos import split_of
+from bench.datasets.files.published_lists import Listed, Photo, find_folder, read_list
+from bench.datasets.files.published_photos import split_of
 from bench.datasets.split import DataError, Split
 
 COUNTS = {"train": (3, 12), "test": (2, 6), "gallery": (2, 4)}

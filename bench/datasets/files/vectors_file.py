@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.datasets.reading.array_file import (
+from bench.datasets.files.array_file import (
     first,
     in_one_sentence,
     npy,
@@ -17,9 +17,9 @@ from bench.datasets.reading.array_file import (
     verify_names,
     without_nulls,
 )
-from bench.datasets.reading.columns import Columns, read_columns
-from bench.datasets.reading.labels_file import LABELS, as_labels, as_text
-from bench.datasets.reading.wide_table import Dimensions, dimensions
+from bench.datasets.files.columns import Columns, read_columns
+from bench.datasets.files.labels_file import LABELS, as_labels, as_text
+from bench.datasets.files.wide_table import Dimensions, dimensions
 from bench.datasets.split import DataError
 
 __all__ = [

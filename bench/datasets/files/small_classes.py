@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.datasets.reading.decode import compact
-from bench.datasets.reading.wording import some
+from bench.datasets.files.decode import compact
+from bench.datasets.files.wording import some
 from bench.datasets.split import DataError
 
 __all__ = ["kept", "numbered", "refuse_shared"]

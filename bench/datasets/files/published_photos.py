@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.datasets.reading.cache import cached
-from bench.datasets.reading.decode import DECODERS, read_pictures
-from bench.datasets.reading.picture_files import fingerprint
-from bench.datasets.reading.published_lists import Listed, check_lists, paths
+from bench.datasets.files.cache import cached
+from bench.datasets.files.decode import DECODERS, read_pictures
+from bench.datasets.files.picture_files import fingerprint
+from bench.datasets.files.published_lists import Listed, check_lists, paths
 from bench.datasets.split import DataError, Images, Split
 
 __all__ = ["fingerprint_of", "read_photos", "split_of"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.datasets.reading.file_kinds import is_picture
+from bench.datasets.files.file_kinds import is_picture
 from bench.datasets.split import DataError, reason
 
 __all__ = ["Found", "Walk", "fingerprint", "picture_files"]

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.datasets.reading import cache, scratch
-from bench.datasets.reading.cache import cached, digest
-from bench.datasets.reading.scratch import room
+from bench.datasets.files import cache, scratch
+from bench.datasets.files.cache import cached, digest
+from bench.datasets.files.scratch import room
 from bench.datasets.split import DataError, Images, Split
 
 IDENTITY = {"dataset": "noise", "seed": 3}
@@ -127,7 +127,7 @@ def test_of_many_that_need_it_at_the_same_time_one_builds_it(root: Path) -> None
 
 ENDLESS = """
 import time
-from bench.datasets.reading.cache import cached
+from bench.datasets.files.cache import cached
 cached({"dataset": "noise", "seed": 3}, lambda: print("begun", flush=True) or time.sleep(10**6))
 """
 

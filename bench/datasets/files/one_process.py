@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bench.datasets.reading.scratch import unwritable
+from bench.datasets.files.scratch import unwritable
 
 __all__ = ["one_process"]
 

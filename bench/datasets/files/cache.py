@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from bench.datasets.reading.one_process import one_process
-from bench.datasets.reading.scratch import SCRATCH, building, file_of, save, scratch_folder, unwritable
+from bench.datasets.files.one_process import one_process
+from bench.datasets.files.scratch import SCRATCH, building, file_of, save, scratch_folder, unwritable
 from bench.datasets.split import Images, Split
 from bench.matrix.cache_folder import cache_folder
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.datasets.reading.array_file import npy, npz, one_of, parquet, read, without_nulls
-from bench.datasets.reading.columns import read_columns
+from bench.datasets.files.array_file import npy, npz, one_of, parquet, read, without_nulls
+from bench.datasets.files.columns import read_columns
 from bench.datasets.split import DataError
 
 __all__ = ["LABELS", "as_labels", "as_text", "read_labels"]

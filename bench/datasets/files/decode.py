@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 from PIL import __version__ as pillow
 
-from bench.datasets.reading.bit_depth import eight_bits, stated_depth
-from bench.datasets.reading.file_kinds import PICTURES, refused
-from bench.datasets.reading.scratch import room
+from bench.datasets.files.bit_depth import eight_bits, stated_depth
+from bench.datasets.files.file_kinds import PICTURES, refused
+from bench.datasets.files.scratch import room
 from bench.datasets.split import reason
 
 __all__ = ["DECODERS", "REPAIR", "Decoded", "compact", "read_picture", "read_pictures", "watching"]

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from bench.datasets.reading.file_kinds import PARQUET
-from bench.datasets.reading.text_file import read_text
+from bench.datasets.files.file_kinds import PARQUET
+from bench.datasets.files.text_file import read_text
 from bench.datasets.split import DataError, reason
 from bench.matrix.catalogue import did_you_mean
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.datasets.reading.wording import some
+from bench.datasets.files.wording import some
 from bench.datasets.split import DataError
 
 __all__ = ["sides"]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.datasets.reading.there import is_file
+from bench.datasets.files.there import is_file
 from bench.datasets.split import DataError, reason
 
 __all__ = ["first", "in_one_sentence", "npy", "npz", "one_of", "parquet", "read", "verify_names", "without_nulls"]

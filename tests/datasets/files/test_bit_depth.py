@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.datasets.reading.decode import read_picture, read_pictures
+from bench.datasets.files.decode import read_picture, read_pictures
 
 SIDE = 32
 RAMP = np.tile(np.linspace(0, 1, SIDE), (SIDE, 1))

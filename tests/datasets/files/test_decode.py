@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.datasets.reading.decode import read_picture, read_pictures, watching
-from bench.datasets.reading.file_kinds import PICTURES
-from bench.datasets.reading.picture_files import fingerprint, picture_files
+from bench.datasets.files.decode import read_picture, read_pictures, watching
+from bench.datasets.files.file_kinds import PICTURES
+from bench.datasets.files.picture_files import fingerprint, picture_files
 
 RED, BLUE = (250, 20, 10), (10, 30, 240)
 
@@ -245,7 +245,7 @@ def test_many_are_read_in_order(tmp_path: Path, large: bool) -> None:
 def test_many_large_ones_are_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     halves().save(tmp_path / "a.png")
     kept = read_pictures([tmp_path / "a.png"] * 5, 16, 3).images
-    monkeypatch.setattr("bench.datasets.reading.scratch.IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("bench.datasets.files.scratch.IN_MEMORY_BYTES", 1000)
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     mapped = read_pictures([tmp_path / "a.png"] * 5, 16, 3).images
     assert isinstance(mapped, np.memmap)
@@ -283,8 +283,8 @@ def test_a_broken_picture_is_named_or_left_out(tmp_path: Path, kind: str) -> Non
 def test_broken_ones_among_many_large_are_left_out_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Sequence[int]
 ) -> None:
-    monkeypatch.setattr("bench.datasets.reading.scratch.IN_MEMORY_BYTES", 1000)
-    monkeypatch.setattr("bench.datasets.reading.decode.BLOCK_BYTES", 3 * 64)
+    monkeypatch.setattr("bench.datasets.files.scratch.IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("bench.datasets.files.decode.BLOCK_BYTES", 3 * 64)
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     sources = []
     for number in range(40):
@@ -299,7 +299,7 @@ def test_broken_ones_among_many_large_are_left_out_in_place(
 
 @pytest.mark.parametrize("threads", [False, True])
 def test_a_watcher_hears_how_far_reading_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: bool) -> None:
-    monkeypatch.setattr("bench.datasets.reading.decode._worth_threads", lambda _: threads)
+    monkeypatch.setattr("bench.datasets.files.decode._worth_threads", lambda _: threads)
     halves().save(tmp_path / "good.png")
     (tmp_path / "bad.png").touch()
     sources = [tmp_path / "bad.png", *[tmp_path / "good.png"] * 39]
@@ -309,9 +309,9 @@ def test_a_watcher_hears_how_far_reading_is(tmp_path: Path, monkeypatch: pytest.
         heard.append((done, total, threading.get_ident()))
 
     with watching(hear):
-        monkeypatch.setattr("bench.datasets.reading.decode.REPORT_SECONDS", 0)
+        monkeypatch.setattr("bench.datasets.files.decode.REPORT_SECONDS", 0)
         read_pictures(sources, 8, 3)
-        monkeypatch.setattr("bench.datasets.reading.decode.REPORT_SECONDS", 1000)
+        monkeypatch.setattr("bench.datasets.files.decode.REPORT_SECONDS", 1000)
         read_pictures(sources[:5], 8, 3)
         read_pictures([], 8, 3)
     read_pictures(sources[1:], 8, 3)

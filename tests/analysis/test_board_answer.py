@@ -2,7 +2,7 @@ import pytest
 from support.sample_rows import row, table, unfinished
 from support.stored_boards import write_rows
 
-from bench.analysis.answer import answer
+from bench.analysis.board_answer import answer
 from bench.analysis.boards import boards
 from bench.analysis.gain_intervals import Gain
 from bench.analysis.gains import EnsembleGain

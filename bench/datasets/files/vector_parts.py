@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.datasets.reading.scratch import room
-from bench.datasets.reading.vectors_file import LARGEST, Vectors, as_floats, usable
+from bench.datasets.files.scratch import room
+from bench.datasets.files.vectors_file import LARGEST, Vectors, as_floats, usable
 from bench.datasets.split import DataError
 
 __all__ = ["ReadVectors", "read_parts"]
