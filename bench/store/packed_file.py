@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,17 @@ def schema(file: Path) -> pa.Schema:
         StoreError: it cannot be opened, is no Parquet file, or lacks a column that every row has.
     """
     try:
-        with file.open("rb") as opened:
-            found = pq.ParquetFile(opened).schema_arrow
+        state = file.stat()
+        return _schema(file, state.st_mtime_ns, state.st_size)
     except UNREADABLE as error:
         raise _refusal(file, error) from error
+
+
+@lru_cache(maxsize=8)
+def _schema(file: Path, _time: int, _size: int) -> pa.Schema:
+    """Of a file as it was then: whoever reads job after job has it parsed once."""
+    with file.open("rb") as opened:
+        found = pq.ParquetFile(opened).schema_arrow
     if absent := [name for name in ESSENTIAL if name not in found.names]:
         raise StoreError(f"{file}: has no column {absent[0]!r}; {ADVICE}")
     if double := [name for name in found.names if found.names.count(name) > 1]:

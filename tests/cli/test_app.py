@@ -211,18 +211,16 @@ def test_a_wrong_request_is_a_sentence_and_exit_code_2(tmp_path, verb, changes, 
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("losses", "sentence"),
-    [
-        ('[{ name = "group", anchors = 4 }]', "set recipe.images_per_class=5 or more, or fewer anchors"),
-        ('[{ name = "ranked_list", margin = 2.0 }]', "set margin to 1.2 (alpha) or less"),
-        ('[{ name = "multimodal", modalities = 40 }]', "cannot cut 16 dimensions into 40 modalities"),
-    ],
-)
-def test_settings_that_do_not_go_together_are_refused_before_training(tmp_path, losses, sentence):
+def test_settings_that_do_not_go_together_are_refused_before_training(tmp_path):
+    losses = (
+        '[{ name = "group", anchors = 4 }, { name = "ranked_list", margin = 2.0 }, '
+        '{ name = "multimodal", modalities = 40 }]'
+    )
     result = command("run", matrix_file(tmp_path, losses=losses), "--results", tmp_path / "runs")
     assert result.returncode == 2
-    assert sentence in result.stderr
+    assert "set recipe.images_per_class=5 or more, or fewer anchors" in result.stderr
+    assert "set margin to 1.2 (alpha) or less" in result.stderr
+    assert "cannot cut 16 dimensions into 40 modalities" in result.stderr
     assert "Traceback" not in result.stderr
     assert not list((tmp_path / "runs").glob("*/row.parquet"))
 

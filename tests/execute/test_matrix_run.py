@@ -2,7 +2,6 @@ import os
 import subprocess
 import sys
 from contextlib import closing
-from pathlib import Path
 
 import psutil
 import pytest
@@ -17,22 +16,8 @@ from bench.matrix.job import ConfigError
 from bench.store import row_cache
 from bench.store.row import Result, Row
 
-BENCH = str(Path(sys.executable).with_name("bench"))
 MEMBERS = ["triplet", "contrastive"]
 FUSED = '[{ name = "concatenate", members = ["triplet", "contrastive"] }]'
-
-SCRIPT = """
-import sys
-
-import bench
-
-matrix, results = sys.argv[1:]
-for event in bench.run(matrix, results=results, workers=2):
-    if event.kind == "done":
-        print(event.job.objective.label, event.job.seed)
-rows = bench.load(results)
-print(len(rows))
-"""
 
 
 def instant(take, jobs, conditions):
@@ -49,29 +34,6 @@ def instant(take, jobs, conditions):
 @pytest.fixture
 def at_once(monkeypatch):
     monkeypatch.setitem(matrix_run.EXECUTORS, "local", instant)
-
-
-def without_times(folder):
-    frame = bench.load(folder).set_index("key").sort_index()
-    vary = [name for name in frame if name.startswith(("seconds", "images_per_second", "started", "peak_memory"))]
-    return frame.drop(columns=vary)
-
-
-def test_a_script_gives_the_rows_of_the_command_bit_for_bit(tmp_path):
-    """Two seeds, so that controls are chosen; the script has no guard around its main part."""
-    matrix = matrix_file(tmp_path, model_ensembles=FUSED, seeds="2")
-    (tmp_path / "script.py").write_text(SCRIPT)
-    ours, theirs = tmp_path / "script", tmp_path / "command"
-    told = subprocess.run(
-        [sys.executable, tmp_path / "script.py", matrix, ours], capture_output=True, text=True, check=True
-    )
-    subprocess.run([BENCH, "run", matrix, "--results", theirs], capture_output=True, check=True)
-    assert told.stdout.splitlines()[-1] == "12"
-    assert len(told.stdout.splitlines()) == 13
-    assert without_times(ours).equals(without_times(theirs))
-    keys = bench.load(ours)["key"]
-    for name in ("embeddings.npy", "training.npy", "queries.parquet"):
-        assert all((ours / key / name).read_bytes() == (theirs / key / name).read_bytes() for key in keys)
 
 
 @pytest.mark.usefixtures("at_once")

@@ -63,7 +63,8 @@ def test_a_check_is_decided_as_the_command_does(rows):
 
 def test_the_page_counts_and_is_the_same_twice(rows):
     text = page(rows, JOBS, SIZES, command="make calibrate")
-    assert text == page(rows, JOBS, SIZES, command="make calibrate")
+    few = Sizes(checks=1)
+    assert page(rows, JOBS, few, command="make calibrate") == page(rows, JOBS, few, command="make calibrate")
     lines = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
     assert lines.keys() >= CASES.keys()
     assert "| 0 of 4 | 0 % (0.0 to 60.2) | 0 | 0 | 0 |" in lines["nothing but one ulp changed, same seeds"]

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -175,7 +176,9 @@ def test_verify_reads_archives(tmp_path: Path, shared: Path) -> None:
         pytest.skip("BENCH_SHARED has no data/omniglot")
     (tmp_path / "omniglot").mkdir()
     for name in ("images_background.zip", "images_evaluation.zip"):
-        (tmp_path / "omniglot" / name).write_bytes((real / name).read_bytes())
+        with ZipFile(real / name) as whole, ZipFile(tmp_path / "omniglot" / name, "w") as few:
+            for drawing in whole.infolist()[::8]:
+                few.writestr(drawing, whole.read(drawing))
     place = tmp_path / "omniglot" / "images_evaluation.zip"
     content = bytearray(place.read_bytes())
     content[5000] ^= 1
