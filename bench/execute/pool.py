@@ -15,12 +15,13 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from time import monotonic
 from typing import Any
+from warnings import warn
 
 from bench import store
 from bench.execute.conditions import Conditions
 from bench.execute.event import ENDINGS, Event
 from bench.execute.stop import Stop, Stopped
-from bench.execute.worker import News, Setup
+from bench.execute.worker import News, Outlook, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.store.mirror import mirror_of
 from bench.store.row import failure
@@ -74,7 +75,8 @@ def execute(
     with stop.listening(), _ended(workers):
         for worker in workers[: max(1, len(jobs))]:
             worker.start()  # all import while the first one checks
-        refuse(workers[0], jobs, stop)
+        for sentence in refuse(workers[0], jobs, stop):
+            warn(sentence, stacklevel=2)
         while not stop.asked:
             idle = [worker for worker in workers if worker.job is None]
             while idle and not stop.asked and (job := take()) is not None:
@@ -132,18 +134,19 @@ def _stopped(workers: Sequence["Worker"]) -> Iterator[Event]:
         yield Event("stopped", worker.current, worker.epochs)
 
 
-def refuse(worker: "Worker", jobs: Sequence[Job], stop: Stop) -> None:
-    """Build everything once in a worker, before anything trains."""
+def refuse(worker: "Worker", jobs: Sequence[Job], stop: Stop) -> list[str]:
+    """Build everything once in a worker, before anything trains; what is doubtful, one sentence each."""
     try:
         worker.socket.send(list(jobs))
         if worker.socket not in wait([worker.socket, stop.fileno()]):
             raise Stopped
-        sentences: list[str] = worker.socket.recv()
+        outlook: Outlook = worker.socket.recv()
         worker.began = True
     except (EOFError, OSError):
-        return  # whichever job ends a worker will do so again, and have its row
-    if sentences:
-        raise ConfigError("\n".join(sentences))
+        return []  # whichever job ends a worker will do so again, and have its row
+    if outlook.refused:
+        raise ConfigError("\n".join(outlook.refused))
+    return outlook.doubtful
 
 
 class Worker:

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
+from warnings import warn
 
 from bench import store
 from bench.execute.conditions import Conditions
@@ -132,12 +133,14 @@ class _Crew:
         if seat is None or self.stop.asked:
             raise Stopped
         try:
-            sentences, seat.answer = self.ray.get(seat.answer), None
+            outlook, seat.answer = self.ray.get(seat.answer), None
         except self.ray.exceptions.RayError:
             list(self._lose(seat))  # whichever job ends an actor will do so again, and have its row
             return
-        if sentences:
-            raise ConfigError(sentences)
+        if outlook.refused:
+            raise ConfigError("\n".join(outlook.refused))
+        for sentence in outlook.doubtful:
+            warn(sentence, stacklevel=3)
 
     def fill(self, wanted: int) -> None:
         """As many actors as the nodes have room for, and jobs may need."""

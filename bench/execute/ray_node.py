@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from bench.execute.pool import Worker, refuse
 from bench.execute.stop import Stop
-from bench.execute.worker import News, Setup
+from bench.execute.worker import News, Outlook, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.store.address import Address
 from bench.store.job_folders import DRAFT, StoreError, unwritten
@@ -139,13 +139,12 @@ class Host:
     def ready(self) -> None:
         """Answered once there is a node for it."""
 
-    def refuse(self, jobs: Sequence[Job]) -> str | None:
-        """Build everything once; the sentences of what cannot be built."""
+    def refuse(self, jobs: Sequence[Job]) -> Outlook:
+        """Build everything once; what cannot be built, and what is doubtful."""
         try:
-            refuse(self.worker, jobs, Stop())
+            return Outlook([], refuse(self.worker, jobs, Stop()))
         except ConfigError as error:
-            return str(error)
-        return None
+            return Outlook([str(error)], [])
 
     def run(self, job: Job) -> list[News | Exception]:
         """Begin a job; its first news, or why its checkpoint cannot be fetched."""

@@ -63,6 +63,15 @@ class News(NamedTuple):
     of: int = 0
 
 
+class Outlook(NamedTuple):
+    """What is known of jobs before any of them runs."""
+
+    refused: list[str]
+    """What cannot be built as asked, as `bench.job.cannot_build` says it."""
+    doubtful: list[str]
+    """What may not fit into the GPU's memory, as `bench.job.memory_advice` says it."""
+
+
 class Stop:
     """Whether the process is asked to stop. A plain flag: the signal may come while a lock would be held."""
 
@@ -72,7 +81,7 @@ class Stop:
 def work(file: int) -> None:
     """Serve the process at the other end of a socket until it closes it, or ends.
 
-    A list of jobs is answered with the sentences of `bench.job.cannot_build`. A job is run and stored, whatever goes
+    A list of jobs is answered with an `Outlook`. A job is run and stored, whatever goes
     wrong becomes its row; every epoch and the ending are News. A row that cannot be stored is answered with the error,
     and so is a plugin that cannot be imported, or no longer is what the keys of the jobs say, and other data than the
     run has seen.
@@ -87,14 +96,13 @@ def work(file: int) -> None:
     threading.Thread(target=_receive, args=(pool, inbox), daemon=True).start()
     setup: Setup = inbox.get()
     device = _prepared(setup)
-    from bench.job.cannot_build import refusals
     from bench.job.run import run
 
     train: Callable[..., Result] = partial(run, data=setup.data, results=setup.results, device=device)
     while True:
         asked: Job | list[Job] = inbox.get()
         if isinstance(asked, list):
-            pool.send(refusals(asked, setup.data))
+            pool.send(_outlook(asked, setup.data, device))
             continue
         ended: News | Exception
         try:
@@ -103,6 +111,14 @@ def work(file: int) -> None:
         except Exception as error:  # one job's fault must not end the others
             ended = _ended(asked, error, setup, stop)
         pool.send(ended)
+
+
+def _outlook(jobs: list[Job], data: Path | None, device: Any) -> Outlook:
+    from bench.job.cannot_build import refusals
+    from bench.job.memory_advice import doubts
+
+    refused = refusals(jobs, data)
+    return Outlook(refused, [] if refused else doubts(jobs, data, device))
 
 
 def _see_data(job: Job, setup: Setup) -> None:

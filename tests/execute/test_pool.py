@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -18,8 +20,9 @@ from bench.datasets.split import OtherDataError
 from bench.execute import pool
 from bench.execute.conditions import Conditions
 from bench.execute.event import ENDINGS
-from bench.execute.pool import execute
+from bench.execute.pool import execute, refuse
 from bench.execute.stop import Stop, Stopped
+from bench.execute.worker import Outlook
 from bench.matrix.job import ConfigError
 
 ENDLESS = 10**7
@@ -255,3 +258,14 @@ def test_results_that_can_no_longer_be_written_end_the_run(tmp_path):
     with pytest.raises(store.StoreError, match="name another folder with --results"):
         list(run([job], place))
     assert workers_of(os.getpid()) == []
+
+
+def test_what_a_worker_doubts_is_handed_on_and_what_it_refuses_ends_the_run():
+    ours, theirs = Pipe()
+    with ours, theirs:
+        worker = SimpleNamespace(socket=ours, began=False)
+        theirs.send(Outlook([], ["conv4 on letters: too little memory"]))
+        assert refuse(worker, [], Stop()) == ["conv4 on letters: too little memory"]
+        theirs.send(Outlook(["one", "two"], []))
+        with pytest.raises(ConfigError, match="one\ntwo"):
+            refuse(worker, [], Stop())

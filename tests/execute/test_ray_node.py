@@ -7,7 +7,7 @@ from support.jobs import tiny
 
 import bench
 from bench.execute.ray_node import Host, sight, unfit
-from bench.execute.worker import Limits, Setup
+from bench.execute.worker import Limits, Outlook, Setup
 from bench.matrix.plugin_file import Plugin
 
 ENDLESS = {"name": "triplet", "recipe": {"epochs": 10**7}}
@@ -35,7 +35,7 @@ def until(made, kind, job=None):
 def test_an_actor_tells_of_its_job_what_a_worker_does_and_can_stop_it(tmp_path):
     (job, endless) = tiny(losses=["contrastive", ENDLESS])
     with host(tmp_path) as made:
-        assert made.refuse([job, endless]) is None
+        assert made.refuse([job, endless]) == Outlook([], [])
         told = [(news.kind, news.epochs) for news in until(made, "done", job)]
         assert told == [("epoch", 1), ("epoch", 2), ("done", 2)]
         assert made.news() == []  # without a job it has nothing to say, and does not wait
@@ -59,7 +59,7 @@ def test_a_job_that_kills_its_process_has_failed_and_the_actor_runs_the_next_one
 def test_what_cannot_be_built_is_said_by_the_actor(tmp_path):
     jobs = tiny(ensembles=[{"name": "sum", "members": ["triplet"], "weights": [1.0, 2.0]}])
     with host(tmp_path) as made:
-        assert "2 weights for 1 members" in made.refuse(jobs)
+        assert "2 weights for 1 members" in made.refuse(jobs).refused[0]
 
 
 def test_an_address_that_is_out_of_reach_is_said_by_the_actor(tmp_path):

@@ -11,7 +11,7 @@ from bench.job import batches
 from bench.job.batches import reader
 from bench.job.fit import begin, pictures
 from bench.job.gpu_memory import room
-from bench.job.memory_advice import advised, sentence
+from bench.job.memory_advice import advised, doubts, sentence
 from bench.job.run import run
 from bench.job.train import train
 from bench.job.watch import LimitError
@@ -57,6 +57,27 @@ def test_a_job_without_memory_says_how_many_images_fit_and_they_do(tmp_path):
     (job,) = tiny(backbones=[{"name": "conv4", "width": 64}], losses=["proxy_anchor"], **smaller)
     assert run(job, data=None, results=tmp_path, device=CUDA).row.status == "done"
     assert 100 < fit < 24_000
+
+
+@needs_a_gpu
+@pytest.mark.usefixtures("half_a_gigabyte")
+def test_before_anything_trains_it_is_known_what_will_not_fit():
+    """Of two batches of each size one loss is tried, and what is advised fits."""
+    wide, losses = [{"name": "conv4", "width": 64}], ["triplet", "proxy_anchor"]
+    large = tiny(backbones=wide, losses=losses, recipe={"classes_per_batch": 12, "images_per_class": 2000, "epochs": 1})
+    small = tiny(backbones=wide, losses=losses, recipe={"classes_per_batch": 12, "images_per_class": 4, "epochs": 1})
+    (said,) = doubts([*small, *large], None, CUDA)
+    assert said.startswith("conv4 on ")
+    assert "are too little for 24000 images at a time: set images_at_a_time = " in said
+    fit = int(said.rpartition("= ")[2])
+    recipe = {"classes_per_batch": 12, "images_per_class": 2000, "epochs": 1, "images_at_a_time": fit}
+    assert doubts(tiny(backbones=wide, recipe=recipe), None, CUDA) == []
+    assert torch.cuda.memory_allocated(CUDA) < 2**28
+
+
+def test_on_a_processor_nothing_is_doubted():
+    large = tiny(recipe={"classes_per_batch": 12, "images_per_class": 2000, "epochs": 1})
+    assert doubts(large, None, torch.device("cpu")) == []
 
 
 @needs_a_gpu
