@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are cores: tests of clusters and of killed runs wait most of their time."""
+    return 3 * (os.cpu_count() or 1) // 2
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The tests fill a cache of their own, so that they neither find nor leave anything in the user's.

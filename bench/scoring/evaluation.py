@@ -30,7 +30,7 @@ class Evaluation(NamedTuple):
     """The same per query; its class is the label where that is a number, else its place among the sorted labels."""
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - named as the options of `bench evaluate`
     embeddings: Tensor | ArrayLike,
     labels: Tensor | ArrayLike,
     *,
@@ -64,7 +64,7 @@ def evaluate(
     return found.scores
 
 
-def score(
+def score(  # noqa: PLR0913
     embeddings: Tensor | ArrayLike,
     labels: Tensor | ArrayLike,
     *,

@@ -17,6 +17,8 @@ __all__ = ["NEAREST", "Nearest", "Ranking", "blocks", "first_hit", "neighbours",
 
 NEAREST = 10
 """How many neighbours of each query a ranking keeps."""
+CHUNK = 4096
+"""Queries at a time."""
 
 
 class Nearest(NamedTuple):
@@ -51,13 +53,12 @@ def rank(
     gallery: Tensor | None = None,
     gallery_labels: NDArray[np.int64] | None = None,
     depth: int = 1,
-    chunk: int = 4096,
     distance: Distance = "euclidean",
 ) -> Ranking:
     """Rank the gallery [N, dim], or without one the other queries, for each of the queries [Q, dim].
 
     By distance of the vectors as given; ties by lower index. `depth` is raised to the largest R. Memory is
-    that of `chunk` queries at a time plus the result, never Q x N.
+    that of `CHUNK` queries at a time plus the result, never Q x N.
     """
     others = query_labels if gallery_labels is None else gallery_labels
     counts, depth, candidates = _extent(query_labels, gallery_labels, depth)
@@ -67,7 +68,7 @@ def rank(
     distances = np.empty((len(query_labels), kept), dtype=np.float32)
     space = search_space(queries, gallery, distance=distance)
     pool = torch.from_numpy(others).to(queries.device)
-    for one in propose(space, depth=max(depth, kept), chunk=chunk):
+    for one in propose(space, depth=max(depth, kept), chunk=CHUNK):
         squares = _settle(space, one, _mixed(one, pool, query_labels) | _ahead(one, kept))
         found, left = _first_of_all(space, one, max(depth, kept))
         np.equal(others[found[:, :depth]], query_labels[one.rows, None], out=relevant[one.rows])
@@ -84,7 +85,6 @@ def rank_order(
     *,
     gallery_labels: NDArray[np.int64] | None = None,
     depth: int = 1,
-    chunk: int = 4096,
 ) -> Ranking:
     """The ranking of an order [Q, length] of candidates, as `neighbours` gives it, for each of the queries.
 
@@ -96,8 +96,8 @@ def rank_order(
     if order.shape[1] < depth:
         raise ValueError(f"an order {order.shape[1]} deep ends before the largest R or K, {depth}: raise its depth.")
     relevant = np.zeros((len(query_labels), depth), dtype=bool)
-    for start in range(0, len(order), chunk):
-        rows = slice(start, start + chunk)
+    for start in range(0, len(order), CHUNK):
+        rows = slice(start, start + CHUNK)
         np.equal(others[order[rows, :depth]], query_labels[rows, None], out=relevant[rows])
     kept = Nearest(order[:, :NEAREST].astype(np.int32), None)
     return Ranking(relevant, counts, first_hit(relevant), candidates, kept)
@@ -108,7 +108,7 @@ def neighbours(
     gallery: Tensor | None = None,
     *,
     depth: int,
-    chunk: int = 4096,
+    chunk: int = CHUNK,
     distance: Distance = "euclidean",
 ) -> NDArray[np.int64]:
     """Indices [Q, depth] of the nearest of the gallery [N, dim], or of the other queries, nearest first.
@@ -123,7 +123,7 @@ def blocks(
     gallery: Tensor | None = None,
     *,
     depth: int,
-    chunk: int = 4096,
+    chunk: int = CHUNK,
     distance: Distance = "euclidean",
 ) -> Iterator[tuple[slice, NDArray[np.int64]]]:
     """`neighbours` in pieces of at most `chunk` queries: which rows, and their indices [rows, depth].

@@ -26,21 +26,21 @@ def schema(file: Path) -> pa.Schema:
     """
     try:
         state = file.stat()
-        return _schema(file, state.st_mtime_ns, state.st_size)
+        found = _parsed(file, state.st_mtime_ns, state.st_size)
     except UNREADABLE as error:
         raise _refusal(file, error) from error
-
-
-@lru_cache(maxsize=8)
-def _schema(file: Path, _time: int, _size: int) -> pa.Schema:
-    """Of a file as it was then: whoever reads job after job has it parsed once."""
-    with file.open("rb") as opened:
-        found = pq.ParquetFile(opened).schema_arrow
     if absent := [name for name in ESSENTIAL if name not in found.names]:
         raise StoreError(f"{file}: has no column {absent[0]!r}; {ADVICE}")
     if double := [name for name in found.names if found.names.count(name) > 1]:
         raise StoreError(f"{file}: has two columns {double[0]!r}; {ADVICE}")
     return found
+
+
+@lru_cache(maxsize=8)
+def _parsed(file: Path, _time: int, _size: int) -> pa.Schema:
+    """Of a file as it was at that time: it is parsed once for who reads one job after the other."""
+    with file.open("rb") as opened:
+        return pq.ParquetFile(opened).schema_arrow
 
 
 def read_packed(file: Path, columns: Sequence[str], *, key: str | None = None) -> pa.Table:

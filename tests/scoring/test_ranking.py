@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from support.brute_force import hyperbolic, hyperbolic_order, order
 from torch import Tensor
 
-from bench.scoring import exact_search, geometry
+from bench.scoring import exact_search, geometry, ranking
 from bench.scoring.ranking import blocks, neighbours, rank, rank_order
 
 Points = Callable[..., Tensor]
@@ -96,12 +96,13 @@ def test_searched_candidates_are_ordered_as_by_order(points: Points, with_galler
 @pytest.mark.parametrize("with_gallery", [False, True])
 @pytest.mark.parametrize(("classes", "depth"), [(60, 1), (60, 40), (5, 1), (2, 20), (2, 299)])
 def test_what_is_relevant_stands_where_brute_force_puts_it(
-    points: Points, with_gallery: bool, classes: int, depth: int
+    points: Points, with_gallery: bool, classes: int, depth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Although order is exact around relevant candidates alone; with few classes R goes far beyond the depth."""
+    monkeypatch.setattr(ranking, "CHUNK", 77)
     queries, labels = points(), labels_of(300, classes)
     gallery, others = (points(250, seed=1), labels_of(250, classes, seed=1)) if with_gallery else (None, None)
-    made = rank(queries, labels, gallery=gallery, gallery_labels=others, depth=depth, chunk=77)
+    made = rank(queries, labels, gallery=gallery, gallery_labels=others, depth=depth)
     relevant = (labels if others is None else others)[order(queries, gallery)] == labels[:, None]
     assert made.relevant.shape[1] == min(max(depth, relevant.sum(1).max()), relevant.shape[1])
     assert np.array_equal(made.relevant, relevant[:, : made.relevant.shape[1]])
@@ -121,13 +122,16 @@ def in_ball(points: Tensor) -> Tensor:
 @pytest.mark.parametrize("points", [cloud, clusters, copies])
 @pytest.mark.parametrize("with_gallery", [False, True])
 @pytest.mark.parametrize("depth", [1, 20, 130])
-def test_hyperbolic_neighbours_are_those_of_brute_force(points: Points, with_gallery: bool, depth: int) -> None:
+def test_hyperbolic_neighbours_are_those_of_brute_force(
+    points: Points, with_gallery: bool, depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "CHUNK", 77)
     queries, gallery = in_ball(points()), in_ball(points(250, seed=1)) if with_gallery else None
     expected = hyperbolic_order(queries, gallery)
     found = neighbours(queries, gallery, depth=depth, distance="hyperbolic")
     assert np.array_equal(found, expected[:, :depth])
     labels, others = labels_of(300), labels_of(250, seed=1) if with_gallery else None
-    made = rank(queries, labels, gallery=gallery, gallery_labels=others, depth=depth, chunk=77, distance="hyperbolic")
+    made = rank(queries, labels, gallery=gallery, gallery_labels=others, depth=depth, distance="hyperbolic")
     relevant = (labels if others is None else others)[expected] == labels[:, None]
     assert np.array_equal(made.relevant, relevant[:, : made.relevant.shape[1]])
     assert np.array_equal(made.nearest.indices, expected[:, :10])
@@ -252,14 +256,17 @@ def test_ranking_says_what_is_relevant(with_gallery: bool) -> None:
 @pytest.mark.parametrize("with_gallery", [False, True])
 @pytest.mark.parametrize("depth", [1, 5, 1000])
 @pytest.mark.parametrize("chunk", [7, 4096])
-def test_an_order_is_ranked_as_the_vectors_it_is_of(with_gallery: bool, depth: int, chunk: int) -> None:
+def test_an_order_is_ranked_as_the_vectors_it_is_of(
+    with_gallery: bool, depth: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "CHUNK", chunk)
     queries, labels = cloud(60), labels_of(60)
     gallery, others = (cloud(90, seed=1), labels_of(90, seed=1)) if with_gallery else (None, None)
     expected = rank(queries, labels, gallery=gallery, gallery_labels=others, depth=depth)
     longest = expected.relevant.shape[1]
     for length in (longest, 1000):
         given = neighbours(queries, gallery, depth=length)
-        made = rank_order(given, labels, gallery_labels=others, depth=depth, chunk=chunk)
+        made = rank_order(given, labels, gallery_labels=others, depth=depth)
         assert all(np.array_equal(one, other) for one, other in zip(made[:4], expected[:4], strict=True))
         assert np.array_equal(made.nearest.indices, expected.nearest.indices[:, :length])
         assert made.nearest.distances is None
