@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analysis.baseline import Absent, Baseline
+from bench.analysis.regression_baseline import Absent, Baseline
 from bench.matrix.job import Job
 from bench.stats.estimate import Numbers
 from bench.stats.regression_gate import CANNOT_TELL, WORSE, Gate, gate

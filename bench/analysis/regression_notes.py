@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from bench.analysis.baseline import Baseline
 from bench.analysis.regression import CheckedBoard
+from bench.analysis.regression_baseline import Baseline
 from bench.stats.regression_gate import SAME_BITS
 
 __all__ = ["notes"]

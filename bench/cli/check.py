@@ -67,7 +67,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Run a small matrix afresh and say whether it is worse than its baseline; exit code 1 if it is."""
-    from bench.analysis.baseline import NotComparable
+    from bench.analysis.regression_baseline import NotComparable
     from bench.execute.regression_check import NothingMeasured
 
     files = {name: path for name, path in {"--junit": junit, "--markdown": markdown}.items() if path is not None}

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Unpack
 import pandas as pd
 
 from bench import store
-from bench.analysis.baseline import Baseline, comparable
 from bench.analysis.regression import FAILED, Checked, CheckedBoard, judge, settled
+from bench.analysis.regression_baseline import Baseline, comparable
 from bench.analysis.regression_notes import notes
 from bench.execute.data_check import check as check_data
 from bench.execute.event import Event

@@ -8,8 +8,8 @@ import pytest
 from support.checked_runs import level, lower, matrix, result, write_baseline
 
 import bench
-from bench.analysis.baseline import Baseline
 from bench.analysis.regression import judge, settled
+from bench.analysis.regression_baseline import Baseline
 from bench.matrix.expand import expand
 from bench.stats.regression_gate import gate
 

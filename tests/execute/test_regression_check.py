@@ -8,7 +8,7 @@ from support.checked_runs import METHODS, executor, level, lower, matrix, write_
 
 import bench
 from bench import store
-from bench.analysis.baseline import NotComparable
+from bench.analysis.regression_baseline import NotComparable
 from bench.execute import matrix_run
 from bench.execute.regression_check import NothingMeasured, make_baseline
 from bench.matrix.job import ConfigError

@@ -10,8 +10,8 @@ import pandas as pd
 from perf.faults import CLEAN, FAULTS, ONE_ULP, UNNORMALISED
 from scipy.stats import binomtest
 
-from bench.analysis.baseline import Baseline, comparable
 from bench.analysis.regression import Checked
+from bench.analysis.regression_baseline import Baseline, comparable
 from bench.execute.regression_check import look_by_look
 from bench.matrix.job import Job
 from bench.report.markdown import markdown_table

@@ -5,8 +5,8 @@ from xml.etree import ElementTree as xml
 import numpy as np
 import pytest
 
-from bench.analysis.baseline import Absent
 from bench.analysis.regression import Checked, CheckedBoard, Verdict
+from bench.analysis.regression_baseline import Absent
 from bench.report.regression import headline, junit, markdown, text, values
 
 

@@ -9,7 +9,7 @@ from support.checked_runs import matrix, write_baseline
 
 import bench
 from bench import datasets
-from bench.analysis.baseline import Baseline, NotComparable, comparable
+from bench.analysis.regression_baseline import Baseline, NotComparable, comparable
 from bench.matrix import job as identity
 from bench.matrix.expand import expand
 
