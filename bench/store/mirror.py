@@ -150,7 +150,7 @@ class Mirror:
             there, token = self.address.item(file.name), self._known().get(self._mark(file))
             if there is None:
                 if token is not None:
-                    file.unlink()
+                    file.unlink(missing_ok=True)  # a job that has just ended removes it too
             elif token != there.token and not (token is None and _changed(file) > there.changed):
                 self._get(file.name, file)
                 self._note([(file, there)])

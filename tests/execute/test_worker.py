@@ -10,7 +10,7 @@ from bench.execute.conditions import Conditions
 from bench.execute.event import ENDINGS
 from bench.execute.pool import Worker, execute
 from bench.execute.run_options import Way
-from bench.execute.worker import Limits, News, Setup
+from bench.execute.worker import Limits, News, Outlook, Setup
 from bench.matrix.job import ConfigError, Job
 from bench.matrix.plugins import use
 from bench.store.checked_files import SEEN
@@ -103,7 +103,7 @@ def worker(tmp_path):
     one = Worker(Setup("cpu", 1, tmp_path, None))
     one.start()
     one.socket.send([])
-    assert one.socket.recv() == []
+    assert one.socket.recv() == Outlook([], [])
     yield one
     one.kill()
     one.bury()

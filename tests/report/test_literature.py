@@ -1,5 +1,6 @@
 import re
 import subprocess
+from functools import cache
 from html import unescape
 from itertools import product
 from pathlib import Path
@@ -24,7 +25,11 @@ from bench.scoring.names import NONE
 MARKUP = '<b>mine</b> & "yours" | *theirs*'
 ROWS = measured(dataset("cub200"), dataset("cars196"), dataset("inshop"))
 BOARDS = boards(ROWS)
-DRAWN = pictures(BOARDS, logs(ROWS))
+
+
+@cache
+def all_pictures() -> list[Picture]:
+    return pictures(BOARDS, logs(ROWS))
 
 
 def section(html: str) -> str:
@@ -44,7 +49,7 @@ def cells(html: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return page(BOARDS, title="Losses", pictures=DRAWN)
+    return page(BOARDS, title="Losses", pictures=all_pictures())
 
 
 def test_every_published_result_is_a_row_with_its_source_below_what_is_measured(html: str) -> None:
@@ -139,7 +144,7 @@ def test_without_published_results_there_is_no_section_and_no_plot() -> None:
 
 
 def test_a_plot_has_one_mark_per_reported_recall_and_the_measured_line(html: str) -> None:
-    drawn = [picture for picture in DRAWN if picture.name.startswith("reported")]
+    drawn = [picture for picture in all_pictures() if picture.name.startswith("reported")]
     counts = {found.dataset: _reported(found) for board in BOARDS if (found := literature(board))}
     assert len(drawn) == sum(count >= FEWEST for count in counts.values()) > 0
     for picture, count in zip(drawn, (count for count in counts.values() if count >= FEWEST), strict=True):

@@ -166,6 +166,25 @@ def test_a_checkpoint_is_continued_on_another_machine_until_its_job_ends(machine
     assert not (one.folder / file).exists()
 
 
+def test_a_checkpoint_that_goes_while_another_process_removes_it_is_no_failure(machine, address, monkeypatch):
+    """Two processes of a machine share its folder: the one in which the job has just ended removes it too."""
+    one = machine("one")
+    file = one.folder / f"{CHECKPOINT}{JOB.key}"
+    file.write_bytes(b"half a job")
+    one.send_checkpoint(JOB.key)
+    Address(address).remove([file.name])
+    mark = one._mark
+
+    def marked(path):
+        found = mark(path)
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(one, "_mark", marked)
+    one.fetch_checkpoint(JOB.key)
+    assert not file.exists()
+
+
 def test_a_checkpoint_that_was_not_sent_is_kept(machine, address):
     one = machine("one")
     (one.folder / (CHECKPOINT + JOB.key)).write_bytes(b"after an epoch")
