@@ -6,11 +6,6 @@ from pathlib import Path
 import pytest
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Half as many again as there are cores: tests of clusters and of killed runs wait most of their time."""
-    return 3 * (os.cpu_count() or 1) // 2
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The tests fill a cache of their own, so that they neither find nor leave anything in the user's.
@@ -58,3 +53,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are run in this process, whose libraries are loaded: for tests that are not about processes."""
+    from support.in_this_process import execute
+
+    from bench.execute.run_options import EXECUTORS
+
+    monkeypatch.setitem(EXECUTORS, "local", execute)

@@ -121,21 +121,22 @@ def test_from_matrix_to_report(tmp_path):
     assert {"README.md", "index.html"} < files[0].keys()
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_ensembles_are_held_against_controls(tmp_path):
     """Two seeds, so that the best member can be chosen; then the controls run, once, and the report shows them."""
     fused = '[{ name = "concatenate", members = ["triplet", "contrastive"] }]'
     matrix, runs = matrix_file(tmp_path, model_ensembles=fused, seeds="2"), tmp_path / "runs"
     assert "the controls of 2 ensembles" in call("plan", matrix, "--results", runs).output
-    without = command("run", matrix, "--results", runs, "--set", "controls=false")
-    assert (without.returncode, len(bench.load(runs))) == (0, 6)
-    first = command("run", matrix, "--results", runs)
-    assert first.returncode == 0, first.stderr
+    without = call("run", matrix, "--results", runs, "--set", "controls=false")
+    assert (without.exit_code, len(bench.load(runs))) == (0, 6)
+    first = call("run", matrix, "--results", runs)
+    assert first.exit_code == 0, first.stderr
     assert "6 cells, 6 done before" in first.stderr
     assert "control: " in first.stderr
     assert "6 controls, 0 done before" in first.stderr
     assert "vs best member, same cost" in first.stdout.replace("\n", " ")
-    second = command("run", matrix, "--results", runs)
-    assert (second.returncode, second.stdout) == (0, first.stdout)
+    second = call("run", matrix, "--results", runs)
+    assert (second.exit_code, second.stdout) == (0, first.stdout)
     assert "6 controls, 6 done before" in second.stderr
     planned = json.loads(call("plan", matrix, "--results", runs, "--json").output)
     assert [cell["status"] for cell in planned["cells"]] == ["done"] * 12
@@ -148,12 +149,13 @@ def test_ensembles_are_held_against_controls(tmp_path):
     )
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_complement_writes_a_page_from_what_is_stored(tmp_path):
     matrix, runs, output = matrix_file(tmp_path), tmp_path / "runs", tmp_path / "out"
     early = call("complement", matrix, "--results", runs, "--output", output)
     assert (early.exit_code, output.exists()) == (2, False)
     assert "run a matrix first" in early.output
-    assert command("run", matrix, "--results", runs).returncode == 0
+    assert call("run", matrix, "--results", runs).exit_code == 0
     found = call("complement", matrix, "--results", runs, "--output", output, "--size", 2)
     assert found.exit_code == 0
     assert "triplet" in found.output
@@ -211,13 +213,14 @@ def test_a_wrong_request_is_a_sentence_and_exit_code_2(tmp_path, verb, changes, 
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_settings_that_do_not_go_together_are_refused_before_training(tmp_path):
     losses = (
         '[{ name = "group", anchors = 4 }, { name = "ranked_list", margin = 2.0 }, '
         '{ name = "multimodal", modalities = 40 }]'
     )
-    result = command("run", matrix_file(tmp_path, losses=losses), "--results", tmp_path / "runs")
-    assert result.returncode == 2
+    result = call("run", matrix_file(tmp_path, losses=losses), "--results", tmp_path / "runs")
+    assert result.exit_code == 2
     assert "set recipe.images_per_class=5 or more, or fewer anchors" in result.stderr
     assert "set margin to 1.2 (alpha) or less" in result.stderr
     assert "cannot cut 16 dimensions into 40 modalities" in result.stderr
@@ -249,12 +252,13 @@ def test_a_report_of_nothing_is_exit_code_3(tmp_path):
     assert "bench run demo" in result.stderr
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_a_matrix_where_nothing_could_be_measured_is_exit_code_3(tmp_path):
     matrix = matrix_file(tmp_path, losses='["triplet"]')
-    result = command(
+    result = call(
         "run", matrix, "--results", tmp_path / "runs", "--set", "recipe.trunk_rate=1e30", "--set", "recipe.epochs=3"
     )
-    assert result.returncode == 3
+    assert result.exit_code == 3
     assert "diverged; the loss or the embeddings were not finite" in result.stderr
 
 
@@ -269,13 +273,14 @@ def test_the_end_of_a_run_names_the_tracebacks_of_failed_cells(tmp_path):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_a_row_cut_short_is_named_and_runs_again(tmp_path):
     matrix, runs = matrix_file(tmp_path, losses='["triplet"]'), tmp_path / "runs"
-    assert command("run", matrix, "--results", runs).returncode == 0
+    assert call("run", matrix, "--results", runs).exit_code == 0
     (row,) = runs.glob("*/row.parquet")
     scores = bench.load(runs).loc[0, "recall_at_1"]
     row.write_bytes(row.read_bytes()[:100])
-    again = command("run", matrix, "--results", runs)
-    assert again.returncode == 0
+    again = call("run", matrix, "--results", runs)
+    assert again.exit_code == 0
     assert f"{row}: is no whole Parquet file; its folder is set aside" in again.stderr
     assert bench.load(runs).loc[0, "recall_at_1"] == scores

@@ -46,6 +46,7 @@ def matrix(tmp_path):
     return matrix_file(tmp_path, losses='["triplet", "contrastive", "arc_face", "multi_similarity"]')
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_trained_twice_the_bits_are_the_same_and_a_real_fault_is_seen(tmp_path):
     """Real trainings: a baseline, an unchanged tree, and one in which nothing is learned any more."""
     matrix, file = matrix_file(tmp_path), tmp_path / "b.parquet"
@@ -59,8 +60,8 @@ def test_trained_twice_the_bits_are_the_same_and_a_real_fault_is_seen(tmp_path):
     assert "[2/2]" in same.stderr
     rows = bench.load(file)
     rows.assign(recall_at_1=rows["recall_at_1"] + 0.5, embeddings_sha="other").to_parquet(file)
-    worse = command(matrix, "--baseline", file)
-    assert worse.returncode == 1
+    worse = call(matrix, "--baseline", file)
+    assert worse.exit_code == 1
     assert "Worse than the baseline: triplet worse" in worse.stdout
     assert "[6/6]" in worse.stderr
 

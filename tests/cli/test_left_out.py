@@ -41,6 +41,7 @@ def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 SETTINGS = ("--set", "recipe.epochs=0", "--set", "recipe.classes_per_batch=3", "--set", "recipe.images_per_class=2")
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_what_is_left_out_is_said_by_plan_run_row_and_report(tmp_path: Path, matrix: Path) -> None:
     runs = tmp_path / "runs"
     asked = (matrix, "--results", runs, *SETTINGS, "--skip-broken")
@@ -63,6 +64,7 @@ def test_what_is_left_out_is_said_by_plan_run_row_and_report(tmp_path: Path, mat
         assert "train/b/0.png" in (tmp_path / "out" / name).read_text()
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_where_nothing_is_left_out_nothing_is_said(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     ran = call("run", matrix_file(tmp_path, losses='["triplet"]'), "--results", runs, "--set", "recipe.epochs=0")

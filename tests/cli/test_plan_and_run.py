@@ -37,6 +37,7 @@ def matrix(tmp_path: Path) -> Path:
 SMALL = ["--set", "recipe.classes_per_batch=2", "--set", "recipe.images_per_class=2", "--set", "recipe.epochs=0"]
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_what_a_plan_calls_unsuited_is_skipped(tmp_path: Path, matrix: Path) -> None:
     asked = [matrix, "--results", tmp_path / "runs", *SMALL]
     lines = call("plan", *asked).stdout.splitlines()

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,22 +11,22 @@ from bench.execute.event import Event
 from bench.matrix.file import load
 from bench.store.row import Result, Row
 
-BENCH = str(Path(sys.executable).with_name("bench"))
 WORDS = ("search", "tiny.toml", "--trials", "2", "--workers", "1", "--write", "found.toml")
 NOTE = "Each objective called tuned had 2 trials on held-out training classes to find its settings."
 AS_TRIED = ("seeds=[1000]", "recipe.validation.share=0.2", "recipe.validate_every=2")
 
 
 def quick(*words):
-    """In this process, for what starts no worker."""
+    """In this process."""
     return CliRunner().invoke(app, list(words))
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_what_is_found_is_written_and_is_what_was_tried_and_the_report_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     matrix_file(tmp_path, losses='["proxy_anchor", { name = "triplet", label = "raw", recipe = { epochs = 0 } }]')
-    told = subprocess.run([BENCH, *WORDS], capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
+    told = quick(*WORDS)
+    assert told.exit_code == 0, told.stderr
     assert "nothing to search" in told.stdout
     assert "[2/2]" in told.stderr
     assert "wrote found.toml; run it with: bench run found.toml" in told.stderr

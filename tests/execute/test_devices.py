@@ -93,6 +93,7 @@ def test_whether_the_processor_is_known_to_lack_bfloat16(monkeypatch, tmp_path, 
     assert module.lacks_bfloat16() is lacks
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_who_asks_for_bfloat16_in_vain_is_told(monkeypatch, tmp_path):
     file = tmp_path / "cpuinfo"
     file.write_text("flags : fpu avx2\n")

@@ -17,7 +17,7 @@ from bench import datasets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-GLYPHS = {"name": "glyphs", "classes": 60, "images_per_class": 10, "test_classes": 60, "test_images_per_class": 8}
+GLYPHS = {"name": "glyphs", "classes": 48, "images_per_class": 10, "test_classes": 48, "test_images_per_class": 8}
 CONV4 = {"name": "conv4", "width": 32, "pooling": "flatten", "norm": "batch"}
 RECIPE = {
     "epochs": 4, "dim": 64, "classes_per_batch": 16, "images_per_class": 4, "trunk_rate": 2e-3, "head_rate": 2e-3,

@@ -97,6 +97,7 @@ def test_without_a_teacher_it_is_skipped_with_the_reason(tmp_path: Path) -> None
     assert (row.status, "its member 'proxy_nca' has no embeddings" in str(row.reason)) == ("skipped", True)
 
 
+@pytest.mark.usefixtures("no_workers")
 def test_a_run_trains_teachers_first_and_holds_the_student_against_the_best(tmp_path: Path) -> None:
     asked = {"datasets": [DATASET], "backbones": [BACKBONE], "losses": TEACHERS, "students": [STUDENT], "seeds": 2}
     matrix = Matrix.model_validate(asked | {"recipe": RECIPE | {"epochs": 1}})
