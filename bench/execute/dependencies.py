@@ -18,10 +18,10 @@ from bench.execute.seeds_by_look import Stage
 from bench.matrix.job import Job
 from bench.store import statuses
 
-__all__ = ["Queue", "Stored"]
+__all__ = ["Queue", "StoredJobs"]
 
 
-class Stored(NamedTuple):
+class StoredJobs(NamedTuple):
     """What a folder of results holds."""
 
     rows: pd.DataFrame
@@ -38,7 +38,7 @@ class Queue:
     def __init__(
         self,
         jobs: Sequence[Job],
-        stored: Stored,
+        stored: StoredJobs,
         *,
         choose: bool,
         looks: Sequence[Iterator[Stage]] = (),

@@ -17,11 +17,11 @@ from bench.datasets.split import Split, are_vectors, remarks
 from bench.execute.cells_to_run import Share, share
 from bench.execute.conditions import Conditions
 from bench.execute.data_check import check, check_same_data
-from bench.execute.dependencies import Queue, Stored
+from bench.execute.dependencies import Queue, StoredJobs
 from bench.execute.devices import lacks_bfloat16
 from bench.execute.event import ENDINGS, Event
 from bench.execute.plan import forecast
-from bench.execute.run_options import EXECUTORS, Reading, RunOptions, Way, apart
+from bench.execute.run_options import EXECUTORS, MatrixOptions, RunOptions, Way, apart
 from bench.execute.seeds_by_look import ByLook, by_look, stages
 from bench.execute.shared_runs import Turns
 from bench.matrix.expand import expand
@@ -109,16 +109,18 @@ def run(
             another run writes to the address.
         Stopped: `stop` was asked for, and nothing runs any more; the same call continues.
     """
-    reading, way = apart(options)
-    return run_jobs(partial(_asked, matrix, reading, seeds=seeds, until=until), Way(Path(results), **way))
+    read_by, way = apart(options)
+    return run_jobs(partial(_asked, matrix, read_by, seeds=seeds, until=until), Way(Path(results), **way))
 
 
-def _asked(matrix: Matrix | str | Path, reading: Reading, *, seeds: int | None, until: Until | str | None) -> Asked:
+def _asked(
+    matrix: Matrix | str | Path, read_by: MatrixOptions, *, seeds: int | None, until: Until | str | None
+) -> Asked:
     """What a matrix asks for."""
     rule = None if until is None else checked(until)
     if rule and seeds is not None:
         raise ConfigError("--seeds and --until exclude each other: a rule adds the seeds; --max-seeds bounds them")
-    asked = reading.matrix(matrix, seeds=seeds)
+    asked = read_by.load(matrix, seeds=seeds)
     jobs, boards = by_look(asked, rule) if rule else ByLook(expand(asked), ())
     return Asked(jobs, controls=asked.controls, boards=boards, rule=rule)
 
@@ -174,7 +176,7 @@ def _queue(asked: Asked, stored: pd.DataFrame, results: Path, own: Share) -> Que
     if asked.rule:
         score = partial(_score, _scores(stored, asked.rule.metric), results, asked.rule.metric)
         looks = [stages(board, asked.rule, score) for board in asked.boards]
-    known = Stored(stored, partial(_row, results), partial(store.has_embeddings, results))
+    known = StoredJobs(stored, partial(_row, results), partial(store.has_embeddings, results))
     return Queue(asked.jobs, known, choose=asked.controls, looks=looks, share=own)
 
 

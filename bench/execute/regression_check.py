@@ -145,11 +145,11 @@ def make_baseline(
 
 
 def _asked(matrix: Matrix | str | Path, tell: Tell, options: RunOptions) -> _Asked:
-    reading, way = apart(options)
+    read_by, way = apart(options)
     if way.get("data") is not None:
         way["data"] = Path(way["data"])
-    loaded = reading.matrix(matrix)
-    way["plugins"] = reading.plugins
+    loaded = read_by.load(matrix)
+    way["plugins"] = read_by.plugins
     return _Asked(loaded.model_copy(update={"controls": False}), way, tell)
 
 

@@ -16,7 +16,7 @@ from bench.matrix.file import Matrix
 from bench.matrix.job import ConfigError
 from bench.matrix.plugins import use
 
-__all__ = ["EXECUTORS", "Reading", "RunOptions", "Way", "apart", "see_executor"]
+__all__ = ["EXECUTORS", "MatrixOptions", "RunOptions", "Way", "apart", "see_executor"]
 
 EXECUTORS: dict[str, Callable[..., Any]] = {"local": pool.execute, "ray": ray_executor.execute}
 
@@ -51,14 +51,14 @@ class RunOptions(TypedDict, total=False):
     stop: Stop | None
 
 
-class Reading(NamedTuple):
+class MatrixOptions(NamedTuple):
     """How a matrix is read."""
 
     changes: Sequence[str] = ()
     skip_broken: bool = False
     plugins: Sequence[str | Path] = ()
 
-    def matrix(self, matrix: Matrix | str | Path, *, seeds: int | None = None) -> Matrix:
+    def load(self, matrix: Matrix | str | Path, *, seeds: int | None = None) -> Matrix:
         """A matrix that is asked for by its name or file, once the plugins are in use that it may name."""
         use(self.plugins)
         return file.load(matrix, self.changes, seeds=seeds, skip_broken=self.skip_broken)
@@ -111,7 +111,7 @@ class Way(NamedTuple):
         return places(self.device, self.workers, threads=self.threads, gpus=gpus)
 
 
-def apart(options: RunOptions) -> tuple[Reading, dict[str, Any]]:
+def apart(options: RunOptions) -> tuple[MatrixOptions, dict[str, Any]]:
     """How a matrix is read, and what is left: arguments of `Way`."""
     way: dict[str, Any] = dict(options)
-    return Reading(**{name: way.pop(name) for name in Reading._fields if name in way}), way
+    return MatrixOptions(**{name: way.pop(name) for name in MatrixOptions._fields if name in way}), way

@@ -84,8 +84,8 @@ def search(
     """
     if trials < 1:
         raise ConfigError(f"trials = {trials}: a search needs one trial or more for each objective")
-    reading, way = apart(options)
-    asked = reading.matrix(matrix)
+    read_by, way = apart(options)
+    asked = read_by.load(matrix)
     boards = _boards(asked)
     tried = {job.key: _trials(job, trials) for _, board in boards for job in board}
     in_turn = sorted((one for several in tried.values() for one in enumerate(several)), key=lambda one: one[0])
@@ -101,7 +101,7 @@ def search(
         seed=SEED,
         metric=SELECTS,
         validation=asked.recipe.validation or HELD_OUT,
-        command=_command(matrix, trials, reading.changes, reading.plugins),
+        command=_command(matrix, trials, read_by.changes, read_by.plugins),
     )
     return tuple(
         _searched(asked, place, tuple(choose(job, tried[job.key], rows) for job in board), found)

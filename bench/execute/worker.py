@@ -81,10 +81,9 @@ class Stop:
 def work(file: int) -> None:
     """Serve the process at the other end of a socket until it closes it, or ends.
 
-    A list of jobs is answered with an `Outlook`. A job is run and stored, whatever goes
-    wrong becomes its row; every epoch and the ending are News. A row that cannot be stored is answered with the error,
-    and so is a plugin that cannot be imported, or no longer is what the keys of the jobs say, and other data than the
-    run has seen.
+    A list of jobs is answered with an `Outlook`. A job is run and stored, whatever goes wrong becomes its row; every
+    epoch and the ending are News. A row that cannot be stored is answered with the error, and so is a plugin that
+    cannot be imported, or no longer is what the keys of the jobs say, and other data than the run has seen.
 
     SIGTERM asks for a stop: the job, or else the next one, writes its checkpoint after the step that it is at and is
     over without a row. That is told, and the process serves on.

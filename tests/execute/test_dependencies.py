@@ -5,7 +5,7 @@ from support.jobs import tiny
 
 from bench import store
 from bench.analysis.controls import controls
-from bench.execute.dependencies import Queue, Stored
+from bench.execute.dependencies import Queue, StoredJobs
 from bench.store.row import Row
 
 MEMBERS = ["triplet", "contrastive"]
@@ -25,7 +25,7 @@ class Run:
 
     def __init__(self, jobs, *, stored=NOTHING, choose=True):
         self.rows = {}
-        self.queue = Queue(jobs, Stored(stored, self.rows.__getitem__), choose=choose)
+        self.queue = Queue(jobs, StoredJobs(stored, self.rows.__getitem__), choose=choose)
         self.planned = list(self.queue.plan())
 
     def take(self):

@@ -62,7 +62,7 @@ def test_a_job_without_memory_says_how_many_images_fit_and_they_do(tmp_path):
 @needs_a_gpu
 @pytest.mark.usefixtures("half_a_gigabyte")
 def test_before_anything_trains_it_is_known_what_will_not_fit():
-    """Of two batches of each size one loss is tried, and what is advised fits."""
+    """Two losses with one batch are one sentence, and with what it advises nothing is doubted any more."""
     wide, losses = [{"name": "conv4", "width": 64}], ["triplet", "proxy_anchor"]
     large = tiny(backbones=wide, losses=losses, recipe={"classes_per_batch": 12, "images_per_class": 2000, "epochs": 1})
     small = tiny(backbones=wide, losses=losses, recipe={"classes_per_batch": 12, "images_per_class": 4, "epochs": 1})

@@ -119,7 +119,7 @@ class LiftedAmong(nn.Module):
         return self.loss(every, classes, (*positive, *negative), every.detach(), classes)
 
 
-@pytest.mark.parametrize("size", [24, 60, 200])
+@pytest.mark.parametrize("size", [24, 60, 1000])
 @pytest.mark.parametrize("margin", [1.0, 12.0])
 def test_lifted_structure_agrees_with_pml_among_batch_and_memory(size: int, margin: float) -> None:
     """In the first batch, where a place in one is that in the other, with the value of its own memory too.
